@@ -1,0 +1,36 @@
+# make demo: install and run the whole workflow on the sample. make test: install and pass the tests.
+# Needs Python 3.11 or 3.12, make and a C++ compiler. The virtual environment is .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CORES ?= all
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: demo test lint format clean
+
+demo: $(VENV)/.installed
+	snakemake --cores $(CORES)
+
+test: $(VENV)/.installed lint
+	pytest
+
+lint: $(VENV)/.installed
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile rules
+
+format: $(VENV)/.installed
+	ruff check --fix .
+	ruff format .
+	snakefmt Snakefile rules
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[detector,models,dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs .cuts3d .snakemake

@@ -1,0 +1,27 @@
+# cuts3d as a workflow: images -> pseudo-masks -> detector -> self-training -> evaluation -> report.
+#
+#   <run>/manifest.jsonl                      the image list
+#   <run>/{depth,features,...}/<shard>.zarr   stores of a stage and shard; crf writes <shard>.json
+#   <run>/pseudo_masks.json                   the masks of all shards
+#   <run>/maskcut/                            the same for the MaskCut baseline
+#   <run>/val/                                the same for the held-out images
+#   <run>/detector/round<t>/                  detector after the first training (0) and each self-training round
+#   <run>/evaluation/*.json, results.json, report.html
+#
+# Targets: pseudo_masks, trained, evaluated, report (default: report).
+
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+if not workflow.overwrite_configfiles:
+
+    configfile: "config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/prepare.smk"
+include: "rules/pseudo_masks.smk"
+include: "rules/detector.smk"
+include: "rules/evaluation.smk"
+include: "rules/targets.smk"

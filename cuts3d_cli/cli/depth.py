@@ -1,0 +1,20 @@
+"""``cuts3d depth``."""
+
+from cuts3d_cli.cli.stage_command import stage_command
+
+command = stage_command(
+    "depth",
+    """Depth of each image, normalised so that 0 is nearest and 1 farthest (paper Sec. 3.1).
+
+    With depth.backend `files` the map lies beside the image (photo.jpg with photo.npy, photo_depth.png or
+    photo-depth.tif), or --depth-map names it: 16-bit PNG, NPY or TIFF, metric with 0 = no reading, or
+    --kind inverse. Other backends are depth models, fetched once.
+
+    \b
+    Examples:
+      cuts3d depth --depth-map photo_depth.png photo.jpg
+      cuts3d depth --kind inverse --depth-map midas.npy photo.jpg
+      cuts3d depth --backend depth-anything-v2-small photo.jpg
+      cuts3d depth --run runs/sample --shard 0
+    """,
+)

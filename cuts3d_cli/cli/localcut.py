@@ -1,0 +1,19 @@
+"""``cuts3d localcut``."""
+
+from cuts3d_cli.cli.stage_command import stage_command
+
+command = stage_command(
+    "localcut",
+    """Instances of an image: NCut on the sharpened affinity, then a min-cut on the 3D graph (paper Sec. 3.2).
+
+    Prints a row per instance and writes an overlay. A second call with another threshold reuses depth,
+    features and importance. With --preset maskcut it is CutLER's MaskCut and needs no depth.
+
+    \b
+    Examples:
+      cuts3d localcut --tau-knn 0.115 photo.jpg
+      cuts3d localcut --depth-map depth/ --n-instances 5 photos/
+      cuts3d localcut --preset maskcut photo.jpg
+      cuts3d localcut --run runs/sample --shard 0 --tau-knn 0.1
+    """,
+)

@@ -1,0 +1,111 @@
+"""The ``cuts3d`` command: a lazy group, verbosity, and errors as one line."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+
+import click
+
+from cuts3d_cli import __version__
+
+COMMANDS = {
+    "init": "Write a config.yaml for your own images.",
+    "prepare": "List the images of a folder and cut the list into shards.",
+    "depth": "Depth maps, from files or a model (paper Sec. 3.1).",
+    "features": "Patch features for the semantic affinity (Sec. 3.1).",
+    "spatial-importance": "Where depth changes (Sec. 3.3, Eq. 1-2).",
+    "localcut": "NCut and LocalCut: instances cut in 3D (Sec. 3.2).",
+    "confidence": "Spatial Confidence of each instance (Sec. 3.4, Eq. 4).",
+    "crf": "Refine masks with a dense CRF; COCO JSON.",
+    "merge": "Join the shards' masks into one COCO JSON.",
+    "train": "Train the class-agnostic detector (Sec. 3.5).",
+    "selftrain": "One round of self-training.",
+    "predict": "Detect instances in images.",
+    "evaluate": "Class-agnostic COCO AP and AR.",
+    "report": "One HTML file with results and pictures of a run.",
+    "status": "What a run holds, what is stale and why.",
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module only when it is called, so that ``--help`` needs nothing heavy."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        return importlib.import_module(f"cuts3d_cli.cli.{name.replace('-', '_')}").command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(self, ctx: click.Context, args: list[str]):
+        name = args[0] if args else ""
+        if name and name not in COMMANDS:
+            from difflib import get_close_matches
+
+            close = get_close_matches(name, COMMANDS, n=1)
+            ctx.fail(f"No such command '{name}'." + (f" Did you mean '{close[0]}'?" if close else ""))
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="cuts3d")
+@click.option("-v", "--verbose", count=True, help="Say more.")
+@click.option("-q", "--quiet", is_flag=True, help="Only warnings and errors.")
+def cli(verbose: int, quiet: bool) -> None:
+    """Unsupervised instance segmentation: cut objects in 3D, train a detector on the cuts.
+
+    Each command works on image files (results are cached in .cuts3d/) or, with --run, on a shard of a run.
+    """
+    from cuts3d_cli import log
+
+    log.setup(-1 if quiet else verbose)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Entry point: errors become one line on stderr and exit code 1 (2 for wrong usage, 130 for Ctrl-C)."""
+    from cuts3d_cli.errors import Cuts3dError
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        cli.main(args=args, prog_name="cuts3d", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("cuts3d: stopped; finished stages are kept, run the same command to go on", err=True)
+        sys.exit(130)
+    except Cuts3dError as error:
+        click.echo(f"cuts3d: error: {error}", err=True)
+        sys.exit(1)
+    except ModuleNotFoundError as error:
+        _fail_missing(error)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        click.echo(f"cuts3d: error: {error.filename or ''}: {error.strerror or error}", err=True)
+        sys.exit(1)
+
+
+def _fail_missing(error: ModuleNotFoundError) -> None:
+    """Name the extra that brings a missing package; a missing module of our own is a bug and is raised."""
+    name = (error.name or "").split(".")[0]
+    extras = {"torch": "detector", "torchvision": "detector", "mmdet": "detector", "mmengine": "detector", "mmcv": "detector",
+              "timm": "models", "transformers": "models", "diffusers": "models"}  # fmt: skip
+    if name == "cuts3d_cli":
+        raise error
+    extra = f"[{extras[name]}]" if name in extras else ""
+    click.echo(f"cuts3d: error: Python package {name} is missing -> pip install 'cuts3d{extra}'", err=True)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Options shared by the commands; those of a config section are made from its model.
+
+An option left out keeps the value of ``--config`` or ``--preset``, so defaults live in one place.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import click
+from pydantic.fields import FieldInfo
+
+from cuts3d_cli.config import Config, merge_values, preset_names, resolve
+from cuts3d_cli.errors import ConfigError
+from cuts3d_cli.workflow import flag_name
+
+
+
+def section_options(section: str) -> Callable:
+    """Decorator: one option per field of a config section, named and explained as in ``config.py``."""
+    model = Config.model_fields[section].annotation
+
+    def decorate(command: Callable) -> Callable:
+        for name, field in reversed(model.model_fields.items()):
+            command = _field_option(name, field)(command)
+        return command
+
+    return decorate
+
+
+def section_values(section: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Take the section's fields that were given out of ``options``, as nested config values."""
+    fields = Config.model_fields[section].annotation.model_fields
+    given = {name: options.pop(name) for name in fields if name in options}
+    return {section: {name: _plain(value) for name, value in given.items() if value is not None and value != ()}}
+
+
+def config_options(command: Callable) -> Callable:
+    """Decorator: where the configuration comes from."""
+    decorators = [
+        click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file with settings."),
+        click.option("--preset", type=click.Choice(preset_names()), help="Named set of defaults."),
+        click.option("--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="Set any key; repeatable."),
+        click.option("--device", help="auto, cpu, cuda or cuda:N."),
+        click.option("--seed", type=click.IntRange(0), help="Seed of everything random."),
+        click.option("--max-failed", type=click.FloatRange(0, 1), help="Share of images that may fail."),
+    ]
+    for decorator in reversed(decorators):
+        command = decorator(command)
+    return command
+
+
+def build_config(options: dict[str, Any], *sections: str) -> Config:
+    """Configuration of a command: file, preset, ``--set``, then its own options; takes them out of ``options``.
+
+    Raises:
+        ConfigError: one line naming the wrong key or value.
+    """
+    values = _file_values(options.pop("config_file", None))
+    if preset := options.pop("preset", None):
+        values["preset"] = preset
+    for assignment in options.pop("assignments", ()):
+        values = merge_values(values, _assignment(assignment))
+    for name in ("device", "seed", "max_failed"):
+        if (value := options.pop(name, None)) is not None:
+            values[name] = value
+    for section in sections:
+        values = merge_values(values, section_values(section, options))
+    return resolve(values, source="options")
+
+
+def _file_values(path: Path | None) -> dict[str, Any]:
+    from cuts3d_cli.config import read_values
+
+    return read_values(path) if path else {}
+
+
+def _assignment(text: str) -> dict[str, Any]:
+    import yaml
+
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"option --set {text}", expected="SECTION.KEY=VALUE, such as localcut.tau_knn=0.1")
+    nested: Any = yaml.safe_load(value)
+    for part in reversed(key.strip().split(".")):
+        nested = {part: nested}
+    return nested
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _field_option(name: str, field: FieldInfo) -> Callable:
+    kind, required_none = _without_none(field.annotation)
+    unit = (field.json_schema_extra or {}).get("unit")
+    default = _shown(field.default)
+    text = f"{field.description[0].upper()}{field.description[1:]}{f' [{unit}]' if unit else ''}. Embedded preset: {default}."
+    flag = flag_name(name)
+    if kind is bool:
+        return click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=text)
+    origin = get_origin(kind)
+    if origin is Literal:
+        return click.option(flag, name, type=click.Choice([str(choice) for choice in get_args(kind)]), help=text)
+    if origin is tuple:
+        return click.option(flag, name, nargs=len(get_args(kind)), type=get_args(kind)[0], help=text)
+    if origin is list:
+        inner = get_args(kind)[0]
+        choices = click.Choice(list(get_args(inner))) if get_origin(inner) is Literal else inner
+        return click.option(flag, name, multiple=True, type=choices, help=text + " Repeatable.")
+    return click.option(flag, name, type=kind, help=text)
+
+
+def _without_none(annotation: Any) -> tuple[Any, bool]:
+    if get_origin(annotation) in (Union, types.UnionType):
+        inner = [part for part in get_args(annotation) if part is not type(None)]
+        return inner[0], True
+    return annotation, False
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, (list, tuple)):
+        return " ".join(str(part) for part in value) or "none"
+    return str(value)

@@ -1,0 +1,51 @@
+"""``cuts3d predict``."""
+
+from pathlib import Path
+
+import click
+
+from cuts3d_cli.cli.options import build_config, config_options, section_options
+
+
+@click.command("predict")
+@click.argument("images", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--run", "run_dir", type=click.Path(path_type=Path), help="Predict on all images of a run instead.")
+@click.option("--checkpoint", required=True, type=click.Path(path_type=Path), help="A trained detector.")
+@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="COCO JSON to write.")
+@click.option("--pictures", type=click.Path(path_type=Path, file_okay=False), help="Folder for an overlay per image.")
+@click.option("--picture-score", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Least score drawn.")
+@config_options
+@section_options("predict")
+def command(images, run_dir, checkpoint, out, pictures, picture_score, **options):
+    """Detect instances in images; writes COCO JSON with scores. Needs no depth.
+
+    \b
+    Examples:
+      cuts3d predict --checkpoint runs/sample/detector/round2/checkpoint.pth --out found.json photos/
+      cuts3d predict --checkpoint detector/checkpoint.pth --out found.json --pictures overlays/ photo.jpg
+      cuts3d predict --checkpoint detector/checkpoint.pth --run runs/sample/val --out found.json
+    """
+    from cuts3d_cli.stages import predict
+    from cuts3d_cli.stages.cache import expand
+    from cuts3d_cli.stages.common import check_failed
+    from cuts3d_cli.stages.image_set import common_root
+    from cuts3d_cli.stages.prepare import make_records
+    from cuts3d_cli.stages.preview import write_overlays
+    from cuts3d_cli.store.layout import manifest_path
+    from cuts3d_cli.store.manifest import read_manifest
+
+    if bool(images) == bool(run_dir):
+        raise click.UsageError("give either images or --run DIR")
+    config = build_config(options, "predict")
+    if run_dir:
+        manifest = read_manifest(manifest_path(run_dir))
+        records, root = manifest.records(), manifest.image_root
+    else:
+        root = common_root(images)
+        records = make_records([path.resolve() for path in expand(list(images))], root)
+    counts = predict.run(
+        checkpoint, out, records=records, image_root=root, config=config.predict, device=config.device
+    )
+    if pictures:
+        write_overlays(out, pictures, least_score=picture_score)
+    check_failed(counts, config.max_failed if run_dir else 0.0, "predict")

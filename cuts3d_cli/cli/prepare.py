@@ -1,0 +1,28 @@
+"""``cuts3d prepare``."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command("prepare")
+@click.argument("images", type=click.Path(path_type=Path))
+@click.option("--run", "run_dir", type=click.Path(path_type=Path), required=True, help="Folder that takes all results.")
+@click.option("--n-shards", type=click.IntRange(1), default=1, show_default=True, help="Parts to cut the list into.")
+def command(images, run_dir, n_shards):
+    """List the images of a folder: ids, sizes, content hashes, shards.
+
+    Every later step takes its images from this list. Files that are no images are left out and counted;
+    broken images stay listed with their reason.
+
+    \b
+    Examples:
+      cuts3d prepare photos/ --run runs/mine
+      cuts3d prepare imagenet/train --run runs/imagenet --n-shards 1300
+    """
+    from cuts3d_cli.log import logger
+    from cuts3d_cli.stages import prepare
+    from cuts3d_cli.store.layout import manifest_path
+
+    manifest = prepare.run(images, manifest_path(run_dir), n_shards=n_shards)
+    logger.info("prepare: %d images in %d shards -> %s", manifest.n_images, manifest.n_shards, manifest.path)

@@ -1,0 +1,52 @@
+"""``cuts3d selftrain``."""
+
+from pathlib import Path
+
+import click
+
+from cuts3d_cli.cli.options import build_config, config_options, section_options
+
+
+@click.command("selftrain")
+@click.argument("images", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--round", "number", type=click.IntRange(1), default=1, show_default=True, help="Number of the round, t.")
+@click.option("--annotations", type=click.Path(path_type=Path), help="COCO JSON of the masks so far.")
+@click.option("--checkpoint", required=True, type=click.Path(path_type=Path), help="Detector of the round before.")
+@click.option("--depth-map", type=click.Path(path_type=Path), help="Folder with a depth map per image, when IMAGES are given.")
+@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for masks, checkpoint and curves.")
+@click.option("--fresh", is_flag=True, help="Begin anew instead of resuming what a stopped training left in OUT/work.")
+@config_options
+@section_options("selftrain")
+def command(images, number, annotations, checkpoint, depth_map, out, fresh, **options):
+    """One round of self-training: predict, keep the confident, merge with the masks so far, train on (paper Sec. 3.5).
+
+    Round t keeps predictions above score_threshold - score_step * t and every earlier mask that overlaps none
+    of them by more than merge_iou. Given IMAGES, the masks so far are their pseudo-masks.
+
+    \b
+    Examples:
+      cuts3d selftrain --round 1 --annotations runs/sample/pseudo_masks.json \\
+          --checkpoint runs/sample/detector/round0/checkpoint.pth --out runs/sample/detector/round1
+      cuts3d selftrain --checkpoint detector/checkpoint.pth --depth-map depth/ --out round1/ photos/
+    """
+    from cuts3d_cli.log import logger
+    from cuts3d_cli.stages import selftrain
+    from cuts3d_cli.stages.image_set import pseudo_masks
+
+    if bool(images) == bool(annotations):
+        raise click.UsageError("give either --annotations FILE or images")
+    config = build_config(options, "selftrain")
+    if images:
+        annotations = pseudo_masks(images, config, depth_map=depth_map)
+    counts = selftrain.run(
+        checkpoint,
+        annotations,
+        out,
+        round_number=number,
+        config=config.selftrain,
+        train=config.train,
+        seed=config.seed,
+        device=config.device,
+        resume=not fresh,
+    )
+    logger.info("selftrain: round %d, labels %s -> %s", number, counts, out)

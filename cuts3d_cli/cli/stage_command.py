@@ -1,0 +1,44 @@
+"""The form that the six mask stages share: on images, or on a shard of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cuts3d_cli.cli.options import build_config, config_options, section_options
+from cuts3d_cli.store.layout import BRANCHED
+
+
+def stage_command(stage: str, help_text: str) -> click.Command:
+    """Make the command of a stage; ``help_text`` is its help with examples."""
+    section = stage.replace("-", "_")
+    branch = click.option("--branch", metavar="NAME", help="Name of another method on the same depth and features, such as maskcut.")
+    decorators = [
+        click.argument("images", nargs=-1, type=click.Path(path_type=Path)),
+        click.option("--run", "run_dir", type=click.Path(path_type=Path), help="Work on a run (see `cuts3d prepare`) instead of images."),
+        click.option("--shard", type=click.IntRange(0), help="Shard of the run; all of them when left out."),
+        *([branch] if stage in BRANCHED else []),
+        click.option("--depth-map", type=click.Path(path_type=Path), help="Depth map of the image, or a folder with one per image."),
+        click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for pictures; beside the image when left out."),
+        click.option("--picture/--no-picture", default=True, help="Write a picture per image."),
+        click.option("--json", "as_json", is_flag=True, help="Print a JSON object per row."),
+        click.option("--force", is_flag=True, help="Compute even what is there."),
+        config_options,
+        section_options(section),
+    ]
+
+    def callback(images, run_dir, shard, depth_map, out, picture, as_json, force, branch=None, **options):
+        from cuts3d_cli.cli import stage_forms
+
+        if bool(images) == bool(run_dir):
+            raise click.UsageError("give either image files or --run DIR")
+        config = build_config(options, section)
+        if run_dir:
+            stage_forms.on_run(stage, run_dir, shard, config, branch=branch, depth_maps=depth_map, force=force)
+        else:
+            stage_forms.on_images(stage, images, config, depth_map=depth_map, out=out, picture=picture, as_json=as_json, force=force)
+
+    for decorator in reversed(decorators):
+        callback = decorator(callback)
+    return click.command(stage, help=help_text)(callback)

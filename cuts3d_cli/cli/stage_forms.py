@@ -1,0 +1,80 @@
+"""What a stage command does once its options are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from cuts3d_cli.config import Config
+from cuts3d_cli.errors import Cuts3dError
+from cuts3d_cli.log import logger
+from cuts3d_cli.stages import preview
+from cuts3d_cli.stages.cache import expand, run_image
+from cuts3d_cli.stages.common import Counts, Source, check_failed
+from cuts3d_cli.stages.pipeline import execute
+from cuts3d_cli.store.layout import manifest_path, shard_name, stage_path
+from cuts3d_cli.store.manifest import read_manifest
+
+
+def on_run(stage: str, run_dir: Path, shard: int | None, config: Config, *, branch: str | None, depth_maps: Path | None, force: bool) -> None:
+    """Run a stage on one shard of a run, or on all."""
+    manifest = read_manifest(manifest_path(run_dir))
+    if depth_maps is None and config.data.depth_maps:
+        depth_maps = Path(config.data.depth_maps)
+    for index in [shard] if shard is not None else range(manifest.n_shards):
+        name = shard_name(index)
+        source = Source(manifest.records(index), manifest.image_root, depth_maps)
+        counts, kept = execute(stage, source, config, lambda s, name=name: stage_path(run_dir, s, name, branch), force=force)
+        path = stage_path(run_dir, stage, name, branch)
+        logger.info("%s: %s%s -> %s", stage, "up to date, " if kept else "", counts, path)
+        check_failed(counts, config.max_failed, stage)
+
+
+def on_images(
+    stage: str,
+    images: Sequence[Path],
+    config: Config,
+    *,
+    depth_map: Path | None,
+    out: Path | None,
+    picture: bool,
+    as_json: bool,
+    force: bool,
+) -> None:
+    """Run a stage on images, print a row per instance, write a picture per image.
+
+    A broken image does not stop the others; the exit code is 1 all the same.
+    """
+    paths = expand(list(images))
+    if depth_map is not None and depth_map.is_file() and len(paths) > 1:
+        raise click.UsageError("--depth-map FILE goes with a single image; give a folder of depth maps for several")
+    if depth_map is not None and not depth_map.exists():
+        raise Cuts3dError(f"depth map {depth_map}", expected="a file or a folder", found="nothing")
+    counts = Counts()
+    header = not as_json
+    for path in paths:
+        try:
+            result = run_image(stage, path, config, depth_map=depth_map, force=force)
+        except Cuts3dError as error:
+            if len(paths) == 1:
+                raise
+            counts.failures[str(path)] = str(error)
+            click.echo(f"cuts3d: {path} failed: {error}", err=True)
+            continue
+        counts.done += 1
+        rows = preview.rows(stage, result)
+        if as_json:
+            for row in rows:
+                click.echo(json.dumps(row))
+        else:
+            click.echo(preview.table(rows, header=header))
+            header = False
+        if picture:
+            target = preview.picture_path(stage, path, out)
+            preview.write_picture(stage, result, target)
+            if not as_json:
+                click.echo(f"picture: {target}", err=True)
+    check_failed(counts, 0.0, stage)

@@ -1,0 +1,46 @@
+"""``cuts3d status``."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from cuts3d_cli.cli.options import build_config, config_options
+
+
+@click.command("status")
+@click.option("--run", "run_dir", required=True, type=click.Path(path_type=Path), help="The run.")
+@click.option("--branch", metavar="NAME", help="Branch of the run, such as maskcut.")
+@click.option("--depth-map", type=click.Path(path_type=Path), help="Folder of depth maps; of the configuration when left out.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
+@config_options
+def command(run_dir, branch, depth_map, as_json, **options):
+    """Show stage by stage what a run holds, what is stale under a configuration, and why.
+
+    \b
+    Examples:
+      cuts3d status --config config.yaml --run runs/sample
+      cuts3d status --config config.yaml --set localcut.tau_knn=0.1 --run runs/sample
+      cuts3d status --preset maskcut --branch maskcut --run runs/sample
+    """
+    from cuts3d_cli.stages import preview, status
+
+    config = build_config(options)
+    if depth_map is None and config.data.depth_maps:
+        depth_map = Path(config.data.depth_maps)
+    rows = status.run(run_dir, config, branch=branch, depth_maps=depth_map)
+    if as_json:
+        click.echo(json.dumps([asdict(row) for row in rows], indent=1))
+        return
+    cells = [
+        {
+            "stage": row.stage,
+            "there": f"{row.present}/{row.total}",
+            "current": f"{row.current}/{row.total}",
+            "images": row.counts,
+            "stale because": row.why,
+        }
+        for row in rows
+    ]
+    click.echo(preview.table(cells))

@@ -1,0 +1,61 @@
+"""The text of a config.yaml and of the README's table of settings, made from the models in ``config.py``."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any, Literal, get_args, get_origin
+
+import yaml
+from pydantic.fields import FieldInfo
+
+from cuts3d_cli.config import Config, Section
+
+HEADER = """\
+# Settings of cuts3d: every key with its meaning, unit and range; written by `cuts3d init` (preset {preset}).
+# A changed value makes snakemake rerun the stages that use it and what follows them.
+# To start from another preset: `cuts3d init --preset paper --out paper.yaml`, or a short file with
+# `preset: paper` and only what differs, run with `snakemake --configfile FILE`.
+"""
+
+
+def config_text(config: Config, *, preset: str = "embedded") -> str:
+    """YAML of a configuration with a comment on every key; reading it back gives the same configuration."""
+    lines = [HEADER.format(preset=preset)]
+    values = config.model_dump(mode="json")
+    for name, field in Config.model_fields.items():
+        if name == "preset":
+            continue
+        if isinstance(getattr(config, name), Section):
+            section = type(getattr(config, name))
+            lines += ["", f"# {_first_line(section)}", f"{name}:"]
+            for key, inner in section.model_fields.items():
+                lines += _entry(key, values[name][key], inner, indent="  ")
+        else:
+            lines += _entry(name, values[name], field, indent="")
+    return "\n".join(lines) + "\n"
+
+
+def explanation(field: FieldInfo) -> str:
+    """Meaning, unit and range of a setting."""
+    unit = (field.json_schema_extra or {}).get("unit")
+    limits = allowed(field)
+    return field.description + (f" [{unit}]" if unit else "") + (f" ({limits})" if limits else "")
+
+
+def allowed(field: FieldInfo) -> str:
+    """Range or choices of a setting in words; empty where the type says all."""
+    if get_origin(field.annotation) is Literal:
+        return " | ".join(map(str, get_args(field.annotation)))
+    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    found = [f"{signs[kind]} {getattr(item, kind):g}" for item in field.metadata for kind in signs if hasattr(item, kind)]
+    return ", ".join(found)
+
+
+def _first_line(section: type[Section]) -> str:
+    return section.__doc__.strip().splitlines()[0]
+
+
+def _entry(key: str, value: Any, field: FieldInfo, *, indent: str) -> list[str]:
+    shown = yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("...\n").strip()
+    comment = textwrap.wrap(explanation(field), 110 - len(indent), initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
+    return [*comment, f"{indent}{key}: {shown}"]

@@ -1,0 +1,61 @@
+"""What discovery finds in one image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+Outcome = Literal["kept", "overlap", "small", "covered", "rest", "uniform", "few", "stopped"]
+"""What came of a try: ``kept``; rejected for its ``overlap`` with the mask before, as too ``small``, or as ``covered`` by
+earlier ones; the end of the search because only the ``rest`` of the image was left, the graph was ``uniform`` or too
+``few`` patches were left; ``stopped``: not tried after such an end."""
+
+
+@dataclass(frozen=True)
+class Try:
+    """One of the N tries: its outcome, the eigensolver that ran (None: none did), the corners' verdict."""
+
+    outcome: Outcome
+    solver: str | None = None
+    flipped: bool = False
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """Instances of one image on the patch grid; an empty slot is an all-False mask.
+
+    Attributes:
+        semantic: (N, h, w) bool, NCut's foreground; kept for rejected tries too.
+        instance: (N, h, w) bool, the instance within it; the instances are disjoint.
+        terminals: (N, 2) int32, flat indices of source and sink; -1: none.
+        fiedler: (N, h, w) float32, second eigenvector, max |x| = 1; 0 at removed patches and untried slots.
+        info: N tries.
+    """
+
+    semantic: np.ndarray
+    instance: np.ndarray
+    terminals: np.ndarray
+    fiedler: np.ndarray
+    info: tuple[Try, ...]
+
+    def __post_init__(self) -> None:
+        n, h, w = self.instance.shape
+        expected = {
+            "semantic": ((n, h, w), np.bool_),
+            "instance": ((n, h, w), np.bool_),
+            "terminals": ((n, 2), np.int32),
+            "fiedler": ((n, h, w), np.float32),
+        }
+        for name, (shape, dtype) in expected.items():
+            array = getattr(self, name)
+            if array.shape != shape or array.dtype != dtype:
+                raise ValueError(f"{name}: expected {shape} {np.dtype(dtype)}, got {array.shape} {array.dtype}")
+        if len(self.info) != n:
+            raise ValueError(f"info: expected {n} tries, got {len(self.info)}")
+
+    @property
+    def found(self) -> np.ndarray:
+        """(N,) bool: the slots that hold an instance."""
+        return self.instance.any(axis=(1, 2))

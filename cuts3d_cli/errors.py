@@ -1,0 +1,44 @@
+"""The package's own exception: one line that says what, where, expected, found and what to do."""
+
+from __future__ import annotations
+
+
+class Cuts3dError(Exception):
+    """An error that a user can act on.
+
+    The command line turns it into one line on stderr and exit code 1; nothing else does.
+
+    Args:
+        what: what is wrong, with the file or key it concerns.
+        expected: what would have been right.
+        found: what was there instead.
+        hint: what to do next.
+    """
+
+    def __init__(self, what: str, *, expected: str | None = None, found: object = None, hint: str | None = None):
+        self.what, self.expected, self.found, self.hint = what, expected, found, hint
+        parts = [what]
+        if expected is not None:
+            parts.append(f"expected {expected}")
+        if found is not None:
+            parts.append(f"found {found}")
+        line = "; ".join(parts)
+        if hint:
+            line += f" -> {hint}"
+        super().__init__(" ".join(line.split()))
+
+
+class ConfigError(Cuts3dError):
+    """A wrong key or value in the configuration."""
+
+
+class ImageError(Cuts3dError):
+    """An image (or its depth map) that cannot be used; costs that image, not the run."""
+
+
+class StoreError(Cuts3dError):
+    """A store that is missing, of another version or made from other inputs."""
+
+
+class ModelError(Cuts3dError):
+    """Model weights that are missing, of another architecture, or cannot be fetched."""

@@ -1,0 +1,41 @@
+"""Logging set-up and progress: a bar on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator
+
+logger = logging.getLogger("cuts3d")
+
+
+def setup(verbosity: int = 0) -> None:
+    """Send messages to stderr: warnings at -1 (``-q``), progress at 0, details at 1 (``-v``)."""
+    level = {-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    logger.handlers[:] = [handler]
+    logger.propagate = False
+    logger.setLevel(level)
+
+
+def progress(items: Iterable, label: str, total: int, every_s: float = 10.0) -> Iterator:
+    """Yield ``items`` while showing how far along they are.
+
+    On a terminal a tqdm bar; otherwise a line at most every ``every_s`` seconds and one at the end.
+    """
+    if sys.stderr.isatty() and logger.isEnabledFor(logging.INFO):
+        from tqdm import tqdm
+
+        yield from tqdm(items, desc=label, total=total, leave=False)
+        return
+    start = last = time.monotonic()
+    done = 0
+    for item in items:
+        yield item
+        done += 1
+        now = time.monotonic()
+        if now - last >= every_s or done == total:
+            last = now
+            logger.info("%s: %d/%d, %.2f s each", label, done, total, (now - start) / done)

@@ -1,0 +1,205 @@
+"""What every stage of a shard shares: the loop over images, the counts, fingerprints and provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cuts3d_cli import __version__
+from cuts3d_cli.config import Config, Section, fingerprint
+from cuts3d_cli.errors import Cuts3dError, ImageError
+from cuts3d_cli.log import logger, progress
+from cuts3d_cli.store.layout import DONE, FAILED, FORMAT_VERSION, NO_OBJECT
+from cuts3d_cli.store.manifest import ImageRecord
+from cuts3d_cli.store.zarr_store import Store, create_store
+
+
+@dataclass
+class Counts:
+    """How the images of a stage ended."""
+
+    done: int = 0
+    no_object: int = 0
+    failures: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """Images tried."""
+        return self.done + self.no_object + len(self.failures)
+
+    def __str__(self) -> str:
+        return f"{self.done} done, {self.no_object} no object, {len(self.failures)} failed"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one image gave: arrays by name, and whether it holds any object."""
+
+    arrays: Mapping[str, np.ndarray]
+    no_object: bool = False
+
+
+def stage_fingerprint(
+    stage: str, config: Section, inputs: Mapping[str, str], records: Sequence[ImageRecord], extra: Any = None
+) -> str:
+    """Hash of everything a stage's result on these images depends on.
+
+    The package version counts too: an algorithm that changed gives other results.
+    """
+    return fingerprint(
+        {
+            "stage": stage,
+            "format": FORMAT_VERSION,
+            "package": __version__,
+            "config": config.model_dump(mode="json"),
+            "inputs": dict(inputs),
+            "images": [(record.id, record.digest) for record in records],
+            "extra": extra,
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Source:
+    """The images a stage works on.
+
+    Attributes:
+        records: the images.
+        image_root: folder their file names are relative to.
+        depth_maps: folder with their depth maps, the map of a single image, or None.
+    """
+
+    records: Sequence[ImageRecord]
+    image_root: Path
+    depth_maps: Path | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage on one shard.
+
+    Attributes:
+        source: the images.
+        stores: the open input stores by stage.
+        out: where the result goes.
+        fingerprint: hash of everything the result depends on, recorded with it.
+        section: the stage's config section.
+        config: the whole configuration.
+    """
+
+    source: Source
+    stores: Mapping[str, Store]
+    out: Path
+    fingerprint: str
+    section: Section
+    config: Config
+
+
+def run_stage(
+    stage: str,
+    job: Job,
+    compute: Callable[[int, ImageRecord], Result],
+    *,
+    sizes: Mapping[str, int] | None = None,
+    attrs: Mapping[str, Any] | None = None,
+) -> Counts:
+    """Compute a stage for the images of a shard and write its store.
+
+    Args:
+        stage: name of the stage.
+        job: images, inputs, output and configuration.
+        compute: gives an image's arrays from its row and record; a :class:`Cuts3dError` costs that image.
+        sizes: lengths of axes known beforehand.
+        attrs: more to record in the store.
+    """
+    records = job.source.records
+    with create_store(
+        job.out,
+        stage,
+        [record.id for record in records],
+        config=job.section.model_dump(mode="json"),
+        inputs={name: store.fingerprint for name, store in job.stores.items()},
+        fingerprint=job.fingerprint,
+        sizes=sizes,
+        attrs=attrs,
+    ) as writer:
+
+        def take(row: int, result: Result | None, failure: str | None) -> None:
+            if result is None:
+                writer.fail(row, failure)
+            else:
+                writer.write(row, no_object=result.no_object, **result.arrays)
+
+        return for_each_image(stage, job, compute, take)
+
+
+def for_each_image(
+    stage: str,
+    job: Job,
+    compute: Callable[[int, ImageRecord], Result],
+    take: Callable[[int, Result | None, str | None], None],
+) -> Counts:
+    """Run ``compute`` on every image and hand its result, or why there is none, to ``take``."""
+    records, inputs = job.source.records, list(job.stores.values())
+    check_aligned(inputs, records)
+    counts = Counts()
+    for row, record in progress(enumerate(records), stage, len(records)):
+        try:
+            check_upstream(row, record, inputs)
+            result = compute(row, record)
+        except Cuts3dError as error:
+            take(row, None, str(error))
+            counts.failures[record.file_name] = str(error)
+            logger.warning("%s: %s failed: %s", stage, record.file_name, error)
+            continue
+        take(row, result, None)
+        counts.no_object += result.no_object
+        counts.done += not result.no_object
+    return counts
+
+
+def check_upstream(row: int, record: ImageRecord, inputs: Sequence[Store]) -> None:
+    """Stop an image that could not be read or failed in an earlier stage."""
+    if record.error:
+        raise ImageError(record.error)
+    for store in inputs:
+        if store.status[row] == FAILED:
+            raise ImageError(f"failed in {store.stage}: {store.failures.get(row, 'no reason recorded')}")
+
+
+def check_aligned(inputs: Sequence[Store], records: Sequence[ImageRecord]) -> None:
+    """Check that the stores hold exactly these images, in this order."""
+    ids = [record.id for record in records]
+    for store in inputs:
+        if store.image_ids.tolist() != ids:
+            raise Cuts3dError(
+                f"store {store.path}: other images than the image list",
+                expected=f"{len(ids)} images of this shard",
+                found=f"{len(store.image_ids)}",
+                hint=f"rerun `cuts3d {store.stage}`",
+            )
+
+
+def check_failed(counts: Counts, max_failed: float, stage: str) -> None:
+    """Raise when a larger share than ``max_failed`` of the images failed."""
+    if not counts.failures or len(counts.failures) <= max_failed * counts.total:
+        return
+    name, text = next(iter(counts.failures.items()))
+    raise Cuts3dError(
+        f"{stage}: {len(counts.failures)} of {counts.total} images failed, first {name}: {text}",
+        expected=f"at most {max_failed:g} of them (max_failed)",
+        hint="mend or remove these images, or raise --max-failed",
+    )
+
+
+def count_statuses(store: Store) -> Counts:
+    """The counts of a finished store, failures by row."""
+    return Counts(
+        done=int(np.sum(store.status == DONE)),
+        no_object=int(np.sum(store.status == NO_OBJECT)),
+        failures={str(row): text for row, text in store.failures.items()},
+    )

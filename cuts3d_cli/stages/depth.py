@@ -1,0 +1,30 @@
+"""Depth of a shard, from files or a model, normalised so that 0 is nearest (paper Sec. 3.1)."""
+
+from __future__ import annotations
+
+from cuts3d_cli.backends.base import FILES, depth_backend
+from cuts3d_cli.stages.common import Counts, Job, Result, run_stage
+
+
+def run(job: Job) -> Counts:
+    """Write ``depth`` (n, S, S)."""
+    from cuts3d_cli.backends.depth_files import depth_of_image, normalise_depth
+    from cuts3d_cli.store.images import read_image
+
+    config, source = job.section, job.source
+    backend = None if config.backend == FILES else depth_backend(config, device=job.config.device)
+
+    def compute(row, record):
+        if backend is None:
+            depth = depth_of_image(record.file_name, source.image_root, source.depth_maps, config=config)
+        else:
+            raw = backend.predict(read_image(source.image_root / record.file_name), config.size)
+            depth = normalise_depth(raw, backend.convention, inverse_to=config.inverse_to, holes="none")
+        return Result({"depth": depth})
+
+    attrs = {
+        "backend": config.backend if backend is None else backend.description,
+        "raw_convention": config.kind if backend is None else backend.convention,
+        "turned_by": config.inverse_to,
+    }
+    return run_stage("depth", job, compute, sizes={"S": config.size}, attrs=attrs)

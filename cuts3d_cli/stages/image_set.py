@@ -1,0 +1,62 @@
+"""Pseudo-masks of images named on the command line, as one COCO JSON in the cache."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cuts3d_cli.config import Config, fingerprint
+from cuts3d_cli.errors import Cuts3dError
+from cuts3d_cli.log import logger, progress
+from cuts3d_cli.stages.cache import CACHE, expand, run_image
+from cuts3d_cli.stages.common import Counts, check_failed
+from cuts3d_cli.store.coco import moved_confidence, read_masks, write_masks
+
+
+def common_root(arguments: Sequence[Path]) -> Path:
+    """Folder that file names are relative to: the folder given, or the nearest that holds all images."""
+    folders = [path if path.is_dir() else path.parent for path in arguments]
+    return Path(os.path.commonpath([folder.resolve() for folder in folders]))
+
+
+def pseudo_masks(images: Sequence[Path], config: Config, *, depth_map: Path | None = None, cache: Path = CACHE) -> Path:
+    """Make the pseudo-masks of images, each from the cache where it is there.
+
+    Args:
+        images: image files and folders of images.
+        config: the configuration.
+        depth_map: folder of depth maps, or None for maps beside the images.
+        cache: the cache's folder.
+
+    Returns:
+        COCO JSON in the cache; its name depends on what it holds.
+
+    Raises:
+        Cuts3dError: more images failed than ``config.max_failed`` allows.
+    """
+    root, counts = common_root(images), Counts()
+    entries: list[dict[str, Any]] = []
+    sources: list[tuple[Path, list[dict[str, Any]]]] = []
+    keys: list[str] = []
+    paths = expand(list(images))
+    for number, path in progress(enumerate(paths, start=1), "pseudo-masks", len(paths)):
+        try:
+            result = run_image("crf", path, config, depth_map=depth_map)
+        except Cuts3dError as error:
+            counts.failures[str(path)] = str(error)
+            logger.warning("%s failed: %s", path, error)
+            continue
+        counts.done += 1
+        document = read_masks(result.paths["crf"])
+        keys.append(document["info"]["fingerprint"])
+        entries.append({**document["images"][0], "id": number, "file_name": path.resolve().relative_to(root).as_posix()})
+        sources.append((result.paths["crf"], [{**entry, "image_id": number} for entry in document["annotations"]]))
+    check_failed(counts, config.max_failed, "pseudo-masks")
+    out = cache / "pseudo-masks" / f"{fingerprint([str(root), keys])}.json"
+    annotations = [moved_confidence(entry, path, out) for path, group in sources for entry in group]
+    write_masks(
+        out, kind="pseudo-masks", image_root=root, images=entries, annotations=annotations, info={"fingerprint": out.stem}
+    )
+    return out

@@ -1,0 +1,123 @@
+"""Which stage reads what, and running one stage on a shard of a run or on an image's cache alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+
+from cuts3d_cli.config import Config, Section
+from cuts3d_cli.errors import StoreError
+from cuts3d_cli.stages.common import Counts, Job, Source, count_statuses, stage_fingerprint
+from cuts3d_cli.store.coco import read_masks
+from cuts3d_cli.store.layout import ORDER
+from cuts3d_cli.store.zarr_store import Store, open_store
+
+
+def section_of(stage: str, config: Config) -> Section:
+    """The config section of a stage."""
+    return getattr(config, stage.replace("-", "_"))
+
+
+def inputs_of(stage: str, config: Config) -> tuple[str, ...]:
+    """The stages that ``stage`` reads under this configuration, nearest last."""
+    if stage == "spatial-importance":
+        return ("depth",)
+    if stage == "localcut":
+        sharpen = ("spatial-importance",) if config.localcut.sharpen else ()
+        depth = ("depth",) if config.localcut.local_cut else ()
+        return ("features", *depth, *sharpen)
+    if stage == "confidence":
+        return ("localcut", "depth")
+    if stage == "crf":
+        return ("localcut", "confidence") if config.localcut.local_cut else ("localcut",)
+    return ()
+
+
+def upstream_of(stage: str, config: Config) -> list[str]:
+    """All stages that must have run before ``stage``, in order."""
+    needed: set[str] = set()
+    queue = list(inputs_of(stage, config))
+    while queue:
+        name = queue.pop()
+        if name not in needed:
+            needed.add(name)
+            queue.extend(inputs_of(name, config))
+    return [name for name in ORDER if name in needed]
+
+
+def expected_fingerprints(config: Config, source: Source, upto: str = "crf") -> dict[str, str]:
+    """The fingerprint each stage's result has when made from these images with this configuration."""
+    result: dict[str, str] = {}
+    for stage in [*upstream_of(upto, config), upto]:
+        inputs = {name: result[name] for name in inputs_of(stage, config)}
+        result[stage] = stage_fingerprint(
+            stage, section_of(stage, config), inputs, source.records, extra_of(stage, config, source)
+        )
+    return result
+
+
+def extra_of(stage: str, config: Config, source: Source) -> object:
+    """What a stage's result depends on beside its config section, inputs and images."""
+    if stage == "spatial-importance":
+        return {"grid": config.features.grid}
+    if stage == "depth" and config.depth.backend == "files":
+        from cuts3d_cli.backends.depth_files import depth_map_digests
+
+        return depth_map_digests(source.records, source.image_root, source.depth_maps)
+    return None
+
+
+def execute(
+    stage: str, source: Source, config: Config, path_of: Callable[[str], Path], *, force: bool = False
+) -> tuple[Counts, bool]:
+    """Run one stage from the results of the stages before it, unless its result is there already.
+
+    Args:
+        stage: one of ``layout.ORDER``.
+        source: the images.
+        config: the whole configuration; the stage takes its own section (and the device).
+        path_of: where a stage's result on these images lies.
+        force: compute even what is there.
+
+    Returns:
+        How the images ended, and whether an earlier result was kept.
+
+    Raises:
+        StoreError: an input is missing or was made from something else than the others.
+    """
+    stores = {name: open_store(path_of(name), name) for name in inputs_of(stage, config)}
+    _check_lineage(stores)
+    section, out = section_of(stage, config), path_of(stage)
+    extra = extra_of(stage, config, source)
+    expected = stage_fingerprint(stage, section, fingerprints_of(stores), source.records, extra)
+    if not force and (counts := counts_of(stage, out, expected)) is not None:
+        return counts, True
+    module = import_module(f"cuts3d_cli.stages.{stage.replace('-', '_')}")
+    job = Job(source, stores, out, expected, section, config)
+    return module.run(job), False
+
+
+def fingerprints_of(stores: Mapping[str, Store]) -> dict[str, str]:
+    """Fingerprints by stage."""
+    return {name: store.fingerprint for name, store in stores.items()}
+
+
+def counts_of(stage: str, path: Path, fingerprint: str) -> Counts | None:
+    """Counts of the result at ``path`` if it is the one with this fingerprint, else None."""
+    if not path.exists():
+        return None
+    if stage == "crf":
+        info = read_masks(path)["info"]
+        return Counts(**info["counts"]) if info.get("fingerprint") == fingerprint else None
+    try:
+        store = open_store(path, stage)
+    except StoreError:
+        return None
+    return count_statuses(store) if store.fingerprint == fingerprint else None
+
+
+def _check_lineage(stores: dict[str, Store]) -> None:
+    """Among the inputs, whatever was made from another input was made from this very one."""
+    for store in stores.values():
+        store.require_made_from(*(other for other in stores.values() if other.stage in store.inputs))

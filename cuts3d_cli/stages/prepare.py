@@ -1,0 +1,71 @@
+"""Make the image list of a run from a folder of images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from cuts3d_cli.errors import Cuts3dError, ImageError
+from cuts3d_cli.log import logger, progress
+from cuts3d_cli.store.files import digest_file
+from cuts3d_cli.store.images import IMAGE_SUFFIXES, image_size
+from cuts3d_cli.store.manifest import ImageRecord, Manifest, write_manifest
+
+OWN_PICTURES = ".cuts3d-"
+"""Part of the name of every picture that cuts3d writes beside an image; such files are no input."""
+
+
+def find_images(folder: Path) -> list[Path]:
+    """Image files below ``folder`` by suffix, sorted by relative name; hidden files and own pictures left out.
+
+    Raises:
+        Cuts3dError: no such folder, or no image in it.
+    """
+    if not folder.is_dir():
+        raise Cuts3dError(f"image folder {folder}", expected="a folder", found="a file" if folder.exists() else "nothing")
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES and OWN_PICTURES not in path.name]
+    if not images:
+        raise Cuts3dError(
+            f"image folder {folder}",
+            expected=f"files ending in {', '.join(sorted(IMAGE_SUFFIXES))}",
+            found=f"{len(files)} other files" if files else "an empty folder",
+        )
+    if len(images) < len(files):
+        logger.info("prepare: %d files of %s are no images and are left out", len(files) - len(images), folder)
+    return sorted(images, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def make_record(number: int, path: Path, root: Path) -> ImageRecord:
+    """Record of an image: size after EXIF rotation and content hash; an unreadable one carries its error."""
+    name = path.relative_to(root).as_posix()
+    digest = digest_file(path)
+    try:
+        height, width = image_size(path)
+    except ImageError as error:
+        return ImageRecord(number, name, 0, 0, digest, str(error))
+    return ImageRecord(number, name, height, width, digest)
+
+
+def make_records(paths: Iterable[Path], root: Path) -> list[ImageRecord]:
+    """Records of many images, numbered from 1 in the order given; reading overlaps."""
+    paths = list(paths)
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        records = pool.map(lambda item: make_record(item[0], item[1], root), enumerate(paths, start=1))
+        return list(progress(records, "prepare", len(paths)))
+
+
+def run(images: Path, out: Path, *, n_shards: int) -> Manifest:
+    """Write the image list of a folder.
+
+    Raises:
+        Cuts3dError: no images, none readable, or fewer than shards.
+    """
+    records = make_records(find_images(images), images)
+    broken = [record for record in records if record.error]
+    for record in broken:
+        logger.warning("prepare: %s cannot be read: %s", record.file_name, record.error)
+    if len(broken) == len(records):
+        raise Cuts3dError(f"image folder {images}", expected="readable images", found=f"none of {len(records)}: {broken[0].error}")
+    return write_manifest(out, images.resolve(), records, n_shards)

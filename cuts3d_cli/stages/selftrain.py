@@ -1,0 +1,193 @@
+"""A round of self-training: label the training images with the detector so far, then train on (Sec. 3.5, Table 17)."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cuts3d_cli.config import PredictConfig, SelfTrainConfig, TrainConfig, fingerprint
+from cuts3d_cli.core.masks import merge_round
+from cuts3d_cli.errors import Cuts3dError
+from cuts3d_cli.log import logger
+from cuts3d_cli.stages import train as train_stage
+from cuts3d_cli.stages.common import Counts
+from cuts3d_cli.store.coco import decode_mask, image_root, read_masks, without_id, write_masks
+from cuts3d_cli.store.files import digest_file, remove
+from cuts3d_cli.store.manifest import ImageRecord
+
+
+def run(
+    checkpoint: Path,
+    annotations: Path,
+    out: Path,
+    *,
+    round_number: int,
+    config: SelfTrainConfig,
+    train: TrainConfig,
+    seed: int = 0,
+    device: str = "auto",
+    resume: bool = True,
+    threads: int | None = None,
+) -> Counts:
+    """Run round t; write ``annotations.json`` (its labels) and what ``cuts3d train`` writes into ``out``.
+
+    Predictions with a score above ``score_threshold - score_step * t`` become labels; earlier masks
+    stay where they do not overlap them, and images without a confident prediction keep theirs. Training
+    starts from the weights of the round before and uses no confidence.
+
+    Args:
+        checkpoint: detector of round t - 1.
+        annotations: COCO JSON that round t - 1 trained on.
+        out: folder for the results.
+        round_number: t, from 1.
+        config: the ``selftrain`` section.
+        train: the ``train`` section; what ``config`` has too comes from there.
+        seed: decides order and augmentation.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        resume: go on from ``out/work`` if it fits.
+        threads: CPU threads; by default what the environment says.
+
+    Returns:
+        How predicting on the training images ended.
+
+    Raises:
+        Cuts3dError: inputs missing or of another kind, or a diverging loss.
+    """
+    checkpoint, annotations, out = Path(checkpoint), Path(annotations), Path(out)
+    if round_number < 1:
+        raise Cuts3dError("round of self-training", expected="1 or more", found=round_number)
+    work = out / "work"
+    if not resume:
+        remove(work)
+    labels = work / "annotations.json"
+    counts = make_labels(
+        checkpoint, annotations, labels, round_number=round_number, config=config, device=device, threads=threads
+    )
+    train_stage.run(
+        labels, out,
+        config=round_config(config, train), seed=seed + round_number, device=device, init=checkpoint,
+        resume=resume, threads=threads,
+    )  # fmt: skip
+    _copy_labels(labels, out / "annotations.json")
+    return counts
+
+
+def round_config(config: SelfTrainConfig, train: TrainConfig) -> TrainConfig:
+    """Training settings of a round: those of ``train``, what self-training changes, and no confidence."""
+    shared = config.model_fields.keys() & train.model_fields.keys()
+    return TrainConfig(
+        **{
+            **train.model_dump(),
+            **config.model_dump(include=shared),
+            "init": None,
+            "loss": "none",
+            "alpha_blend": "none",
+            "copy_paste_select": "random",
+        }
+    )
+
+
+def make_labels(
+    checkpoint: Path,
+    annotations: Path,
+    labels: Path,
+    *,
+    round_number: int,
+    config: SelfTrainConfig,
+    device: str = "auto",
+    threads: int | None = None,
+) -> Counts:
+    """Predict on the training images and merge with the earlier masks into ``labels``; reuse them if they fit."""
+    from cuts3d_cli.detector.inference import load_model, predict_images
+    from cuts3d_cli.detector.runner import limit_threads, pick_device
+
+    document = read_masks(annotations)
+    root = image_root(document, annotations)
+    threshold = config.score_threshold - config.score_step * round_number
+    settings = {"score_threshold": threshold, "merge_iou": config.merge_iou, "max_detections": config.max_detections}
+    made_from = fingerprint(
+        {"checkpoint": digest_file(_existing(checkpoint)), "annotations": digest_file(annotations), **settings}
+    )
+    if labels.is_file() and read_masks(labels)["info"].get("fingerprint") == made_from:
+        logger.info("selftrain: labels of round %d are there", round_number)
+        return Counts(done=len(document["images"]))
+    limit_threads(threads)
+    detector = load_model(checkpoint, PredictConfig(score_threshold=0, max_detections=config.max_detections), pick_device(device))
+    records = [
+        ImageRecord(entry["id"], entry["file_name"], entry["height"], entry["width"], digest="") for entry in document["images"]
+    ]
+    predictions, counts = predict_images(detector, records, root)
+    merged, n_new = merge_labels(document, predictions, threshold, config.merge_iou)
+    logger.info(
+        "selftrain round %d: %d predictions above %.2f, %d earlier masks stay", round_number, n_new, threshold, len(merged) - n_new
+    )
+    write_masks(
+        labels,
+        kind="pseudo-masks",
+        image_root=Path(os.path.relpath(root, labels.parent)).as_posix(),
+        images=document["images"],
+        annotations=merged,
+        info={"config": settings, "round": round_number, "fingerprint": made_from, "failures": counts.failures},
+    )
+    return counts
+
+
+def merge_labels(
+    document: dict[str, Any], predictions: Sequence[dict[str, Any]], threshold: float, merge_iou: float
+) -> tuple[list[dict[str, Any]], int]:
+    """Labels of a round, image by image: confident predictions, then the earlier masks that stay.
+
+    Args:
+        document: COCO JSON of the round before.
+        predictions: COCO annotations of the same images.
+        threshold: predictions with a higher score are labels.
+        merge_iou: largest IoU of an earlier mask with any of them.
+
+    Returns:
+        Annotations without confidence, and how many of them are predictions.
+    """
+    earlier, found = defaultdict(list), defaultdict(list)
+    for entry in document["annotations"]:
+        earlier[entry["image_id"]].append(_plain(entry))
+    for entry in predictions:
+        found[entry["image_id"]].append(entry)
+    merged, n_new = [], 0
+    for image in document["images"]:
+        old, new = earlier[image["id"]], found[image["id"]]
+        size_hw = image["height"], image["width"]
+        kept_new, kept_old = merge_round(
+            _masks(new, size_hw), np.array([entry["score"] for entry in new], float), _masks(old, size_hw),
+            score_threshold=threshold, merge_iou=merge_iou,
+        )  # fmt: skip
+        merged += [new[index] for index in kept_new] + [old[index] for index in kept_old]
+        n_new += len(kept_new)
+    return merged, n_new
+
+
+def _masks(entries: Sequence[dict[str, Any]], size_hw: tuple[int, int]) -> np.ndarray:
+    masks = [decode_mask(entry["segmentation"]) for entry in entries]
+    return np.stack(masks) if masks else np.zeros((0, *size_hw), bool)
+
+
+def _plain(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in without_id(entry).items() if key != "confidence"}
+
+
+def _existing(checkpoint: Path) -> Path:
+    if not checkpoint.is_file():
+        raise Cuts3dError(f"no checkpoint {checkpoint}", hint="run `cuts3d train` or the round before first")
+    return checkpoint
+
+
+def _copy_labels(source: Path, target: Path) -> None:
+    document = read_masks(source)
+    root = Path(os.path.relpath(image_root(document, source), target.parent)).as_posix()
+    info = {key: value for key, value in document["info"].items() if key not in ("kind", "image_root", "description", "version")}
+    write_masks(
+        target, kind="pseudo-masks", image_root=root, images=document["images"], annotations=document["annotations"], info=info
+    )

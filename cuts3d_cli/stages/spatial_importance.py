@@ -1,0 +1,18 @@
+"""Spatial Importance of a shard (paper Sec. 3.3, Eq. 1-2)."""
+
+from __future__ import annotations
+
+from cuts3d_cli.core.spatial_importance import spatial_importance
+from cuts3d_cli.stages.common import Counts, Job, Result, run_stage
+
+
+def run(job: Job) -> Counts:
+    """Write ``importance`` (n, G, G) from the depth store."""
+    depth = job.stores["depth"].array("depth")
+    grid = job.config.features.grid
+
+    def compute(row, record):
+        importance = spatial_importance(depth[row], grid_hw=(grid, grid), **job.section.model_dump())
+        return Result({"importance": importance})
+
+    return run_stage("spatial-importance", job, compute, sizes={"G": grid})

@@ -1,0 +1,120 @@
+"""COCO JSON of masks: pseudo-masks, the labels of a self-training round, predictions.
+
+Run-length masks at the image's own size, so holes and several parts survive. Beside COCO's keys an
+annotation has ``score`` and, for Spatial Confidence, ``confidence``: the store (relative to the JSON),
+row and instance where its map lies.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as mask_api
+
+from cuts3d_cli import __version__
+from cuts3d_cli.errors import StoreError
+from cuts3d_cli.store.files import write_json
+from cuts3d_cli.store.manifest import ImageRecord
+
+CATEGORIES = [{"id": 1, "name": "object"}]
+
+
+def encode_mask(mask: np.ndarray) -> dict[str, Any]:
+    """Run-length code of a mask (H, W) bool, as JSON takes it."""
+    rle = mask_api.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
+
+
+def decode_mask(rle: Mapping[str, Any]) -> np.ndarray:
+    """Mask (H, W) bool of a run-length code."""
+    return mask_api.decode(dict(rle)).astype(bool)
+
+
+def image_entry(record: ImageRecord) -> dict[str, Any]:
+    """COCO's image record."""
+    return {"id": record.id, "file_name": record.file_name, "width": record.width, "height": record.height}
+
+
+def annotation(image_id: int, mask: np.ndarray, score: float, confidence: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Annotation of a non-empty mask (H, W) bool; ``merge`` numbers it."""
+    rle = encode_mask(mask)
+    entry = {
+        "image_id": image_id,
+        "category_id": 1,
+        "segmentation": rle,
+        "bbox": [float(value) for value in mask_api.toBbox(rle)],
+        "area": int(mask_api.area(rle)),
+        "iscrowd": 0,
+        "score": round(float(score), 6),
+    }
+    if confidence is not None:
+        entry["confidence"] = dict(confidence)
+    return entry
+
+
+def write_masks(
+    path: str | Path,
+    *,
+    kind: str,
+    image_root: str | Path,
+    images: Sequence[Mapping[str, Any]],
+    annotations: Sequence[Mapping[str, Any]],
+    info: Mapping[str, Any] | None = None,
+) -> None:
+    """Write masks as COCO JSON, atomically; annotations are numbered from 1 in the order given."""
+    document = {
+        "info": {
+            "kind": kind,
+            "description": f"{kind} made by cuts3d {__version__}, no human annotation used",
+            "version": __version__,
+            "image_root": str(image_root),
+            **(info or {}),
+        },
+        "categories": CATEGORIES,
+        "images": list(images),
+        "annotations": [{"id": number, **entry} for number, entry in enumerate((without_id(a) for a in annotations), start=1)],
+    }
+    write_json(path, document)
+
+
+def without_id(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An annotation without its number."""
+    return {key: value for key, value in entry.items() if key != "id"}
+
+
+def read_masks(path: str | Path) -> dict[str, Any]:
+    """Read COCO JSON.
+
+    Raises:
+        StoreError: it is missing, is not JSON, or lacks a section.
+    """
+    path = Path(path)
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StoreError(f"no file {path}", hint="run the stage that writes it first") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise StoreError(f"file {path}", expected="COCO JSON", found=str(error)) from None
+    missing = [key for key in ("images", "annotations") if not isinstance(document, dict) or key not in document]
+    if missing:
+        raise StoreError(f"file {path}", expected="COCO JSON with images and annotations", found=f"no {' and no '.join(missing)}")
+    return document
+
+
+def image_root(document: Mapping[str, Any], path: str | Path) -> Path:
+    """Folder that the file names of a mask file are relative to."""
+    return Path(path).parent / document.get("info", {}).get("image_root", "")
+
+
+def moved_confidence(entry: Mapping[str, Any], source: str | Path, target: str | Path) -> dict[str, Any]:
+    """An annotation of ``source`` with its confidence pointer rewritten to be relative to ``target``."""
+    moved = dict(entry)
+    if "confidence" in moved:
+        store = Path(source).resolve().parent / moved["confidence"]["store"]
+        moved["confidence"] = {**moved["confidence"], "store": Path(os.path.relpath(store, Path(target).resolve().parent)).as_posix()}
+    return moved

@@ -1,0 +1,179 @@
+"""Reading images: whatever a folder holds becomes 8-bit RGB, upright, or one clear line.
+
+Decisions, each tested:
+
+* EXIF orientation is applied; ``image_size`` and ``read_image`` always agree.
+* Transparency is composited over white: the colours under transparent pixels are arbitrary.
+* 16-bit grey is scaled by the range of its type (65535 becomes 255), never by the image's own
+  range, so that equal values stay equal between images. 32-bit integers that fit 8 or 16 bit are
+  taken as such; floats must lie in [0, 1] or [0, 255].
+* Of an animation or multi-page file the first frame is read.
+* Files of more than ``MAX_PIXELS`` are refused from the header, before anything is decoded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from cuts3d_cli.errors import ImageError
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+"""File name endings (lower case) that count as images when a folder is searched."""
+
+MAX_PIXELS = 89_478_485
+"""Largest image, in pixels, that is decoded (Pillow's own line for a decompression bomb)."""
+
+_TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# What Pillow's decoders raise on damaged files (UnidentifiedImageError is an OSError).
+_DECODE_ERRORS = (
+    OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError,
+    MemoryError, struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning,
+)  # fmt: skip
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Decode an image.
+
+    Returns:
+        (H, W, 3) uint8 RGB, turned upright by its EXIF orientation.
+
+    Raises:
+        ImageError: the file is missing, is no image, is damaged or is too large.
+    """
+    with opened(path) as image:
+        orientation = _orientation(image)
+        image = _to_rgb(image, path)
+        if orientation in _TRANSPOSE:
+            image = image.transpose(_TRANSPOSE[orientation])
+        return np.array(image)
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Height and width of an image after its EXIF orientation, from the header alone.
+
+    Raises:
+        ImageError: the file is missing, is no image or is too large.
+    """
+    with opened(path) as image:
+        return (image.width, image.height) if _orientation(image) >= 5 else (image.height, image.width)
+
+
+def stored_size(path: str | Path) -> tuple[int, int]:
+    """Height and width of the pixels as they lie in the file, before any EXIF orientation.
+
+    Raises:
+        ImageError: the file is missing, is no image or is too large.
+    """
+    with opened(path) as image:
+        return image.height, image.width
+
+
+@contextlib.contextmanager
+def opened(path: str | Path, what: str = "image") -> Iterator[Image.Image]:
+    """Open a picture as ``with opened(path) as image``; ``what`` names it in errors.
+
+    Raises:
+        ImageError: missing, no picture or too large; also where decoding within the block fails.
+    """
+    path = Path(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # damage and size are reported below, in one line
+            with Image.open(path) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise ImageError(
+                        f"{what} {path} is too large", expected=f"at most {MAX_PIXELS} pixels",
+                        found=f"{image.width} x {image.height}", hint="scale it down first",
+                    )  # fmt: skip
+                yield image
+    except FileNotFoundError:
+        raise ImageError(f"{what} {path} does not exist") from None
+    except _DECODE_ERRORS as error:
+        raise ImageError(f"{what} {path} cannot be read", found=_reason(path, error)) from None
+
+
+def working_image(rgb: np.ndarray, size: int) -> np.ndarray:
+    """Square image all stages work on: both sides ``size``, Lanczos (Sec. 4, as MaskCut).
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        size: side in pixels.
+
+    Returns:
+        (size, size, 3) uint8.
+    """
+    return np.array(Image.fromarray(rgb).resize((size, size), Image.Resampling.LANCZOS))
+
+
+def image_sized_mask(mask: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """Bring a mask at the working size to the image's own size: bicubic, cut at half, as CutLER.
+
+    Args:
+        mask: (S, S) bool.
+        size_hw: (H, W) of the image.
+
+    Returns:
+        (H, W) bool.
+    """
+    grown = Image.fromarray(mask.astype(np.uint8) * 255).resize((size_hw[1], size_hw[0]), Image.Resampling.BICUBIC)
+    return np.asarray(grown) > 127
+
+
+def _reason(path: Path, error: BaseException) -> str:
+    if path.is_file() and path.stat().st_size == 0:
+        return "an empty file"
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "no known image format"
+    return str(error) or type(error).__name__
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation still to be applied, 1 to 8; 1 where there is none or it is damaged."""
+    if image.format == "TIFF":
+        return 1  # Pillow turns TIFF itself, size included
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except _DECODE_ERRORS:
+        return 1
+    return value if value in _TRANSPOSE else 1
+
+
+def _to_rgb(image: Image.Image, path: str | Path) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        return Image.fromarray(_eight_bit(np.asarray(image), path)).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _eight_bit(grey: np.ndarray, path: str | Path) -> np.ndarray:
+    """(H, W) integers or floats to uint8 by the range of their type."""
+    low, high = float(grey.min()), float(grey.max())
+    limits = (1.0, 255.0) if grey.dtype.kind == "f" else (255.0, 65535.0)
+    if grey.dtype.itemsize == 2:
+        limits = (65535.0,)
+    for limit in limits:
+        if low >= 0 and high <= limit:
+            return np.rint(grey * (255.0 / limit)).astype(np.uint8)
+    raise ImageError(
+        f"image {path} holds values that are no grey levels", expected=f"0 to {limits[-1]:g}",
+        found=f"{low:g} to {high:g}", hint="a depth map in the folder of images? Otherwise convert it to 8 bit",
+    )  # fmt: skip

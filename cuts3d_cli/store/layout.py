@@ -1,0 +1,103 @@
+"""What lies where: stages, array names, axes, dtypes, units, the format version and the paths of a run.
+
+One letter per axis: n images of a shard, N instances tried, S side of the depth map in px,
+G side of the patch grid, C feature channels, 2 (source, sink).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+FORMAT_VERSION = 1
+"""Raised whenever the meaning of a store changes; a reader of another version says what to rerun."""
+
+DONE, NO_OBJECT, FAILED = 0, 1, 2
+STATUS_NAMES = ("done", "no object", "failed")
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """An array of a store: its axes (the first is always n), dtype and meaning."""
+
+    axes: tuple[str, ...]
+    dtype: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """A stage that writes stores: the stages it reads, its config section and its arrays."""
+
+    inputs: tuple[str, ...]
+    section: str
+    arrays: dict[str, ArraySpec]
+
+
+STAGES: dict[str, StageSpec] = {
+    "depth": StageSpec(
+        (), "depth", {"depth": ArraySpec(("n", "S", "S"), "float16", "0 = nearest, 1 = farthest, normalised per image")}
+    ),
+    "features": StageSpec((), "features", {"features": ArraySpec(("n", "C", "G", "G"), "float16", "patch features")}),
+    "spatial-importance": StageSpec(
+        ("depth",), "spatial_importance", {"importance": ArraySpec(("n", "G", "G"), "float32", "Eq. 2, in [beta, 1]")}
+    ),
+    "localcut": StageSpec(
+        ("features", "depth", "spatial-importance"),
+        "localcut",
+        {
+            "semantic": ArraySpec(("n", "N", "G", "G"), "bool", "NCut's bipartition of each instance"),
+            "instance": ArraySpec(("n", "N", "G", "G"), "bool", "the instance; an empty slot is all False"),
+            "terminals": ArraySpec(("n", "N", "2"), "int32", "flat patch index of source and sink; -1 = none"),
+            "fiedler": ArraySpec(("n", "N", "G", "G"), "float32", "second eigenvector; 0 at removed patches"),
+        },
+    ),
+    "confidence": StageSpec(
+        ("localcut", "depth"),
+        "confidence",
+        {
+            "confidence": ArraySpec(("n", "N", "G", "G"), "float16", "Eq. 4, in {0} or [sc_min, 1]"),
+            "score": ArraySpec(("n", "N"), "float32", "mean confidence inside the instance; 0 = empty slot"),
+        },
+    ),
+}
+
+ORDER = ("depth", "features", "spatial-importance", "localcut", "confidence", "crf")
+"""The stages of one shard in the order they run; crf writes COCO JSON instead of a store."""
+
+BRANCHED = ("localcut", "confidence", "crf")
+"""Stages that a branch (another method on the same depth and features) has its own stores of."""
+
+BASELINE = "maskcut"
+"""Name of the branch that holds the MaskCut baseline."""
+
+
+def shard_name(index: int) -> str:
+    """Name of shard ``index`` in paths: five digits."""
+    return f"{index:05d}"
+
+
+def manifest_path(run: str | Path) -> Path:
+    """The image list of a run."""
+    return Path(run) / "manifest.jsonl"
+
+
+def branch_root(run: str | Path, branch: str | None) -> Path:
+    """Folder of a branch; the run itself for none."""
+    return Path(run) / branch if branch else Path(run)
+
+
+def stage_path(run: str | Path, stage: str, shard: str, branch: str | None = None) -> Path:
+    """Where a stage's result for a shard lies; stages before localcut are common to all branches."""
+    root = branch_root(run, branch if stage in BRANCHED else None)
+    return root / stage / f"{shard}{'.json' if stage == 'crf' else '.zarr'}"
+
+
+def pseudo_masks_path(run: str | Path, branch: str | None = None) -> Path:
+    """The merged pseudo-masks of a run or branch."""
+    return branch_root(run, branch) / "pseudo_masks.json"
+
+
+def round_path(run: str | Path, number: int) -> Path:
+    """Folder of the detector after self-training round ``number``; 0 is the first training."""
+    return Path(run) / "detector" / f"round{number}"

@@ -1,0 +1,122 @@
+"""The image list of a run: the one source of image ids, sizes and shards.
+
+JSON lines: a header, then one record per image, so that a shard is read without parsing the rest.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+
+from cuts3d_cli.config import fingerprint
+from cuts3d_cli.errors import Cuts3dError, StoreError
+from cuts3d_cli.store.files import atomic_path
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image of a run.
+
+    Attributes:
+        id: number from 1, by sorted file name.
+        file_name: path relative to the image root, with ``/``.
+        height, width: size in px after EXIF rotation; 0 when the image could not be read.
+        digest: hash of the file's content.
+        error: why the image cannot be read, or None.
+    """
+
+    id: int
+    file_name: str
+    height: int
+    width: int
+    digest: str
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Header of an image list; records are read by shard.
+
+    Attributes:
+        path: the file.
+        image_root: folder that file names are relative to.
+        n_images, n_shards: counts.
+        fingerprint: hash of all records.
+    """
+
+    path: Path
+    image_root: Path
+    n_images: int
+    n_shards: int
+    fingerprint: str
+
+    def records(self, shard: int | None = None) -> list[ImageRecord]:
+        """Records of one shard, or all.
+
+        Raises:
+            StoreError: there is no such shard.
+        """
+        start, stop = 0, self.n_images
+        if shard is not None:
+            if not 0 <= shard < self.n_shards:
+                raise StoreError(f"manifest {self.path}: no shard {shard}", expected=f"0 to {self.n_shards - 1}")
+            start, stop = shard_range(self.n_images, self.n_shards, shard)
+        with open(self.path, encoding="utf-8") as file:
+            return [ImageRecord(**json.loads(line)) for line in islice(file, 1 + start, 1 + stop)]
+
+
+def shard_range(n_images: int, n_shards: int, shard: int) -> tuple[int, int]:
+    """First and past-the-last position of a shard; sizes differ by one at most."""
+    return shard * n_images // n_shards, (shard + 1) * n_images // n_shards
+
+
+def write_manifest(path: str | Path, image_root: str | Path, records: Sequence[ImageRecord], n_shards: int) -> Manifest:
+    """Write an image list atomically.
+
+    Raises:
+        Cuts3dError: fewer images than shards.
+    """
+    if n_shards > len(records):
+        raise Cuts3dError(
+            "config key data.n_shards",
+            expected=f"at most the number of images, {len(records)}",
+            found=n_shards,
+            hint=f"set data.n_shards to {len(records)} or less",
+        )
+    lines = [json.dumps(asdict(record)) for record in records]
+    header = {
+        "format": "cuts3d-manifest",
+        "version": VERSION,
+        "image_root": str(image_root),
+        "n_images": len(records),
+        "n_shards": n_shards,
+        "fingerprint": fingerprint(lines),
+    }
+    with atomic_path(path) as temporary:
+        temporary.write_text("\n".join([json.dumps(header), *lines]) + "\n", encoding="utf-8")
+    return read_manifest(path)
+
+
+def read_manifest(path: str | Path) -> Manifest:
+    """Read the header of an image list.
+
+    Raises:
+        StoreError: it is missing or not an image list of this version.
+    """
+    path = Path(path)
+    try:
+        with open(path, encoding="utf-8") as file:
+            header = json.loads(file.readline())
+    except FileNotFoundError:
+        raise StoreError(f"no image list at {path}", hint="run `cuts3d prepare` first") from None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        header = None
+    if not isinstance(header, dict) or header.get("format") != "cuts3d-manifest" or header.get("version") != VERSION:
+        raise StoreError(f"image list {path}", expected=f"a cuts3d manifest of version {VERSION}", hint="rerun `cuts3d prepare`")
+    root = Path(header["image_root"])
+    return Manifest(path, root, header["n_images"], header["n_shards"], header["fingerprint"])

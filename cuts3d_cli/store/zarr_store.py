@@ -1,0 +1,243 @@
+"""Zarr stores of a stage and shard: written whole or not at all, opened by array name, checked on reading."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.codecs import BloscCodec
+
+from cuts3d_cli import __version__
+from cuts3d_cli.errors import StoreError
+from cuts3d_cli.store.files import atomic_path
+from cuts3d_cli.store.layout import DONE, FAILED, FORMAT_VERSION, NO_OBJECT, STAGES, STATUS_NAMES, StageSpec
+
+SHARD_BYTES = 32 * 2**20
+"""Uncompressed size that a file of a store aims at: a million images must not make millions of files."""
+
+
+class Store:
+    """A finished store, open for reading.
+
+    Attributes:
+        path: its folder.
+        stage: the stage that wrote it.
+        attrs: everything recorded beside the arrays.
+        image_ids: (n,) ids from the manifest.
+        status: (n,) uint8, see ``layout.STATUS_NAMES``.
+    """
+
+    def __init__(self, path: Path, group: zarr.Group, attrs: dict[str, Any]):
+        self.path, self._group, self.attrs = path, group, attrs
+        self.stage: str = attrs["stage"]
+        self.image_ids: np.ndarray = group["image_id"][:]
+        self.status: np.ndarray = group["status"][:]
+        self._arrays: dict[str, zarr.Array] = {}
+
+    def array(self, name: str) -> zarr.Array:
+        """The array called ``name``; index it by row to read one image."""
+        if name not in self._arrays:
+            try:
+                self._arrays[name] = self._group[name]
+            except KeyError:
+                known = ", ".join(STAGES[self.stage].arrays)
+                raise StoreError(f"store {self.path}: no array {name}", expected=f"one of {known}") from None
+        return self._arrays[name]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything the store was made from."""
+        return self.attrs["fingerprint"]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The config section the stage ran with."""
+        return self.attrs["config"]
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Fingerprints of the stores it was made from."""
+        return self.attrs["inputs"]
+
+    @property
+    def failures(self) -> dict[int, str]:
+        """Why each failed row failed."""
+        return {int(row): text for row, text in self.attrs["failures"].items()}
+
+    def require_made_from(self, *upstream: Store) -> None:
+        """Check that this store was made from exactly these stores.
+
+        Raises:
+            StoreError: it was made from an older or other one; says which stage to rerun.
+        """
+        for other in upstream:
+            if self.inputs.get(other.stage) != other.fingerprint:
+                raise StoreError(
+                    f"store {self.path} was made from another {other.stage} store than {other.path}",
+                    expected=other.fingerprint,
+                    found=self.inputs.get(other.stage),
+                    hint=f"rerun `cuts3d {self.stage}`",
+                )
+
+
+def open_store(path: str | Path, stage: str | None = None) -> Store:
+    """Open a store for reading.
+
+    Raises:
+        StoreError: nothing there, another format version, or the store of another stage.
+    """
+    path = Path(path)
+    name = stage or path.parent.name
+    try:
+        group = zarr.open_group(path, mode="r")
+    except (FileNotFoundError, NotADirectoryError):
+        raise StoreError(f"no store at {path}", hint=f"run `cuts3d {name}` first") from None
+    attrs = dict(group.attrs)
+    version = attrs.get("format_version")
+    if version != FORMAT_VERSION:
+        raise StoreError(
+            f"store {path}", expected=f"format version {FORMAT_VERSION}", found=version, hint=f"rerun `cuts3d {name}`"
+        )
+    if stage is not None and attrs["stage"] != stage:
+        raise StoreError(f"store {path}", expected=f"stage {stage}", found=attrs["stage"])
+    return Store(path, group, attrs)
+
+
+class StoreWriter:
+    """Takes the results of a shard's images in any order; see :func:`create_store`."""
+
+    def __init__(self, group: zarr.Group, spec: StageSpec, image_ids: Sequence[int], sizes: Mapping[str, int]):
+        self._group, self._spec = group, spec
+        self.n = len(image_ids)
+        self._sizes = {"n": self.n, "2": 2, **sizes}
+        self._arrays: dict[str, zarr.Array] = {}
+        self._pending: dict[str, dict[int, np.ndarray]] = {name: {} for name in spec.arrays}
+        self.status = np.full(self.n, FAILED, np.uint8)
+        self.failures: dict[int, str] = dict.fromkeys(range(self.n), "not computed")
+
+    def write(self, row: int, *, no_object: bool = False, **arrays: np.ndarray) -> None:
+        """Store one image's arrays; every array of the stage must be given.
+
+        Raises:
+            ValueError: an array is missing or has another shape than the rows before.
+        """
+        if set(arrays) != set(self._spec.arrays):
+            raise ValueError(f"expected arrays {sorted(self._spec.arrays)}, found {sorted(arrays)}")
+        for name, value in arrays.items():
+            self._pending[name][row] = self._checked(name, value)
+            if len(self._pending[name]) >= self._rows_per_file(name):
+                self._flush(name)
+        self.status[row] = NO_OBJECT if no_object else DONE
+        self.failures.pop(row, None)
+
+    def fail(self, row: int, text: str) -> None:
+        """Record why an image has no result."""
+        self.failures[row] = text
+
+    def finish(self) -> None:
+        """Write what is pending; arrays without any row exist all the same."""
+        for name in self._spec.arrays:
+            self._flush(name)
+            if name not in self._arrays:
+                self._create(name)
+
+    def _checked(self, name: str, value: np.ndarray) -> np.ndarray:
+        spec = self._spec.arrays[name]
+        value = np.asarray(value)
+        axes = spec.axes[1:]
+        if value.ndim != len(axes):
+            raise ValueError(f"{name}: expected axes {axes}, found shape {value.shape}")
+        for axis, length in zip(axes, value.shape, strict=True):
+            if self._sizes.setdefault(axis, length) != length:
+                raise ValueError(f"{name}: expected {axis} = {self._sizes[axis]}, found shape {value.shape}")
+        return value.astype(spec.dtype)
+
+    def _row_shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self._sizes.get(axis, 1) for axis in self._spec.arrays[name].axes[1:])
+
+    def _rows_per_file(self, name: str) -> int:
+        row_bytes = int(np.prod(self._row_shape(name))) * np.dtype(self._spec.arrays[name].dtype).itemsize
+        return max(1, min(self.n, SHARD_BYTES // max(row_bytes, 1)))
+
+    def _create(self, name: str) -> zarr.Array:
+        spec, shape = self._spec.arrays[name], self._row_shape(name)
+        array = self._group.create_array(
+            name,
+            shape=(self.n, *shape),
+            chunks=(1, *shape),
+            shards=(self._rows_per_file(name), *shape),
+            dtype=spec.dtype,
+            fill_value=0,
+            compressors=BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"),
+            dimension_names=spec.axes if len(set(spec.axes)) == len(spec.axes) else None,
+            attributes={"axes": list(spec.axes), "meaning": spec.meaning},
+        )
+        self._arrays[name] = array
+        return array
+
+    def _flush(self, name: str) -> None:
+        """Write the pending rows, one file of the array at a time (a partial write rewrites its file)."""
+        pending = self._pending[name]
+        if not pending:
+            return
+        array = self._arrays.get(name)
+        if array is None:
+            array = self._create(name)
+        step = self._rows_per_file(name)
+        for start in sorted({row // step * step for row in pending}):
+            rows = [row for row in range(start, min(start + step, self.n)) if row in pending]
+            first, last = rows[0], rows[-1] + 1
+            block = array[first:last] if len(rows) < last - first else np.empty((last - first, *array.shape[1:]), array.dtype)
+            for row in rows:
+                block[row - first] = pending[row]
+            array[first:last] = block
+        pending.clear()
+
+
+@contextmanager
+def create_store(
+    path: str | Path,
+    stage: str,
+    image_ids: Sequence[int],
+    *,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    fingerprint: str,
+    sizes: Mapping[str, int] | None = None,
+    attrs: Mapping[str, Any] | None = None,
+) -> Iterator[StoreWriter]:
+    """Write the store of a stage and shard; it appears under ``path`` when the block ends well.
+
+    Args:
+        path: folder of the store; an older store there is replaced.
+        stage: a key of ``layout.STAGES``.
+        image_ids: ids of the shard's images, in order.
+        config: the config section used, recorded.
+        inputs: fingerprints of the stores read, by stage, recorded.
+        fingerprint: hash of all of this, recorded.
+        sizes: lengths of axes known beforehand; the others are taken from the first image.
+        attrs: more to record.
+    """
+    with atomic_path(path) as temporary:
+        group = zarr.open_group(temporary, mode="w", zarr_format=3)
+        writer = StoreWriter(group, STAGES[stage], image_ids, sizes or {})
+        yield writer
+        writer.finish()
+        group.create_array("image_id", data=np.asarray(image_ids, np.int64))
+        group.create_array("status", data=writer.status, attributes={"values": list(STATUS_NAMES)})
+        group.attrs.update(
+            {
+                "format_version": FORMAT_VERSION,
+                "package_version": __version__,
+                "stage": stage,
+                "config": dict(config),
+                "inputs": dict(inputs),
+                "fingerprint": fingerprint,
+                "failures": {str(row): text for row, text in sorted(writer.failures.items())},
+                **(attrs or {}),
+            }
+        )

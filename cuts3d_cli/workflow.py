@@ -1,0 +1,56 @@
+"""What the Snakefile takes from the package: the checked configuration and command-line flags.
+
+Flags are rule parameters, so a changed value reruns the rules that use it and what follows them.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from cuts3d_cli.config import Config, Section, check_thresholds, resolve
+from cuts3d_cli.errors import Cuts3dError
+
+
+def checked_config(values: dict[str, Any], source: str) -> Config:
+    """Resolve the workflow's configuration; a mistake ends the workflow with one line and exit code 1."""
+    try:
+        config = resolve(values, source=source)
+        if config.localcut.local_cut:
+            check_thresholds(config.confidence.tau_knn_min, config.localcut.tau_knn)
+    except Cuts3dError as error:
+        print(f"cuts3d: error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    return config
+
+
+def flag_name(field: str) -> str:
+    """Name of a config field on the command line."""
+    return "--" + field.replace("_", "-")
+
+
+def flags(section: Section, *, leave_out: Iterable[str] = ()) -> str:
+    """A section's values as command-line options, quoted for a shell; what is None or empty is left out."""
+    words: list[str] = []
+    for name, value in section.model_dump(mode="json").items():
+        if name in leave_out or value is None:
+            continue
+        flag = flag_name(name)
+        if isinstance(value, bool):
+            words.append(flag if value else f"--no-{flag[2:]}")
+        elif isinstance(type(section).model_fields[name].default, list):
+            words += [word for item in value for word in (flag, str(item))]
+        elif isinstance(value, list):
+            words += [flag, *map(str, value)]
+        else:
+            words += [flag, str(value)]
+    return shlex.join(words)
+
+
+def settings(name: str, section: Section) -> str:
+    """A section's values as ``--set`` options, for a command that takes another section's as its own."""
+    words = [f"--set={name}.{key}={json.dumps(value)}" for key, value in section.model_dump(mode="json").items()]
+    return shlex.join(words)

@@ -1,0 +1,88 @@
+# Training, rounds of self-training and predictions. A killed training resumes from <round>/work.
+
+DETECTOR_OUTPUTS = ["checkpoint.pth", "metrics.jsonl", "config.json"]
+CONFIDENCE_STORES = expand(f"{RUN}/confidence/{{shard}}.zarr", shard=shards(RUN)) if LOCAL_CUT else []
+
+
+rule train:
+    input:
+        masks=f"{RUN}/pseudo_masks.json",
+        confidence=CONFIDENCE_STORES,
+    output:
+        expand(f"{RUN}/detector/round0/{{name}}", name=DETECTOR_OUTPUTS),
+    params:
+        out=f"{RUN}/detector/round0",
+        flags=flags(CONFIG.train),
+        common=f"--seed {CONFIG.seed} --device {CONFIG.device}",
+        version=VERSION,
+    log:
+        f"{RUN}/logs/detector/round0.log",
+    benchmark:
+        f"{RUN}/benchmarks/detector/round0.tsv"
+    threads: 8
+    resources:
+        mem_mb=8000,
+        runtime=2880,
+    conda:
+        "../envs/detector.yaml"
+    message:
+        "training the detector"
+    shell:
+        "cuts3d train --annotations {input.masks:q} --out {params.out:q} {params.flags} {params.common} > {log} 2>&1"
+
+
+rule selftrain:
+    input:
+        masks=lambda wc: labels_of(previous_round(wc)),
+        checkpoint=lambda wc: f"{RUN}/detector/round{previous_round(wc)}/checkpoint.pth",
+    output:
+        expand(f"{RUN}/detector/round{{{{round}}}}/{{name}}", name=[*DETECTOR_OUTPUTS, "annotations.json"]),
+    params:
+        out=lambda wc: f"{RUN}/detector/round{wc.round}",
+        flags=flags(CONFIG.selftrain, leave_out=["rounds"]),
+        train=settings("train", CONFIG.train),
+        common=f"--seed {CONFIG.seed} --device {CONFIG.device}",
+        version=VERSION,
+    log:
+        f"{RUN}/logs/detector/round{{round}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/detector/round{{round}}.tsv"
+    threads: 8
+    resources:
+        mem_mb=8000,
+        runtime=2880,
+    conda:
+        "../envs/detector.yaml"
+    message:
+        "self-training, round {wildcards.round}"
+    shell:
+        "cuts3d selftrain --round {wildcards.round} --annotations {input.masks:q} --checkpoint {input.checkpoint:q}"
+        " --out {params.out:q} {params.flags} {params.train} {params.common} > {log} 2>&1"
+
+
+rule predict:
+    input:
+        checkpoint=f"{RUN}/detector/round{{anyround}}/checkpoint.pth",
+        manifest=f"{VAL}/manifest.jsonl",
+    output:
+        f"{RUN}/detector/round{{anyround}}/predictions_val.json",
+    params:
+        run=VAL,
+        flags=flags(CONFIG.predict),
+        common=f"--seed {CONFIG.seed} --device {CONFIG.device} --max-failed {CONFIG.max_failed}",
+        version=VERSION,
+    log:
+        f"{RUN}/logs/detector/predict{{anyround}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/detector/predict{{anyround}}.tsv"
+    threads: 8
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    conda:
+        "../envs/detector.yaml"
+    message:
+        "detections of round {wildcards.anyround}"
+    shell:
+        "cuts3d predict --run {params.run:q} --checkpoint {input.checkpoint:q} --out {output:q} {params.flags} {params.common}"
+        " > {log} 2>&1"

@@ -1,0 +1,21 @@
+rule prepare:
+    output:
+        "{base}/manifest.jsonl",
+    params:
+        images=lambda wc: data_of(wc.base, "images"),
+        n_shards=lambda wc: len(shards(wc.base)),
+        version=VERSION,
+    log:
+        "{base}/logs/prepare.log",
+    benchmark:
+        "{base}/benchmarks/prepare.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    conda:
+        "../envs/core.yaml"
+    message:
+        "listing the images of {params.images}"
+    shell:
+        "cuts3d prepare {params.images:q} --run {wildcards.base:q} --n-shards {params.n_shards} > {log} 2>&1"

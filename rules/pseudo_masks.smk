@@ -1,0 +1,269 @@
+# One rule per command; each works on one shard. The baseline's rules differ in inputs and settings only.
+
+BASELINE_CONFIG = checked_config({"preset": "maskcut", "crf": CONFIG.crf.model_dump(mode="json")}, "preset maskcut")
+BASELINE_LOCALCUT = BASELINE_CONFIG.localcut.model_copy(
+    update={"tau_ncut": CONFIG.baseline.tau_ncut, "n_instances": CONFIG.localcut.n_instances}
+)
+COMMON = f"--seed {CONFIG.seed} --device {CONFIG.device} --max-failed {CONFIG.max_failed}"
+
+
+def localcut_inputs(wildcards):
+    stages = ["features"]
+    if LOCAL_CUT:
+        stages.append("depth")
+    if CONFIG.localcut.sharpen:
+        stages.append("spatial-importance")
+    return [f"{wildcards.base}/{stage}/{wildcards.shard}.zarr" for stage in stages]
+
+
+rule depth:
+    input:
+        "{base}/manifest.jsonl",
+    output:
+        directory("{base}/depth/{shard}.zarr"),
+    params:
+        shard=shard_number,
+        maps=depth_map_flag,
+        flags=flags(CONFIG.depth),
+        common=COMMON,
+        version=VERSION,
+    log:
+        "{base}/logs/depth/{shard}.log",
+    benchmark:
+        "{base}/benchmarks/depth/{shard}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    conda:
+        "../envs/models.yaml"
+    message:
+        "depth of shard {wildcards.shard} of {wildcards.base}"
+    shell:
+        "cuts3d depth --run {wildcards.base:q} --shard {params.shard} {params.maps} {params.flags} {params.common}"
+        " > {log} 2>&1"
+
+
+rule features:
+    input:
+        "{base}/manifest.jsonl",
+    output:
+        directory("{base}/features/{shard}.zarr"),
+    params:
+        shard=shard_number,
+        flags=flags(CONFIG.features),
+        common=COMMON,
+        version=VERSION,
+    log:
+        "{base}/logs/features/{shard}.log",
+    benchmark:
+        "{base}/benchmarks/features/{shard}.tsv"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=120,
+    conda:
+        "../envs/models.yaml"
+    message:
+        "features of shard {wildcards.shard} of {wildcards.base}"
+    shell:
+        "cuts3d features --run {wildcards.base:q} --shard {params.shard} {params.flags} {params.common} > {log} 2>&1"
+
+
+rule spatial_importance:
+    input:
+        "{base}/depth/{shard}.zarr",
+        "{base}/manifest.jsonl",
+    output:
+        directory("{base}/spatial-importance/{shard}.zarr"),
+    params:
+        shard=shard_number,
+        flags=flags(CONFIG.spatial_importance),
+        grid=f"--set features.image_size={CONFIG.features.image_size} --set features.patch_size={CONFIG.features.patch_size}",
+        common=COMMON,
+        version=VERSION,
+    log:
+        "{base}/logs/spatial-importance/{shard}.log",
+    benchmark:
+        "{base}/benchmarks/spatial-importance/{shard}.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    conda:
+        "../envs/core.yaml"
+    message:
+        "Spatial Importance of shard {wildcards.shard} of {wildcards.base}"
+    shell:
+        "cuts3d spatial-importance --run {wildcards.base:q} --shard {params.shard} {params.flags} {params.grid}"
+        " {params.common} > {log} 2>&1"
+
+
+rule localcut:
+    input:
+        localcut_inputs,
+        "{base}/manifest.jsonl",
+    output:
+        directory("{base}/localcut/{shard}.zarr"),
+    params:
+        shard=shard_number,
+        branch="",
+        flags=flags(CONFIG.localcut),
+        common=COMMON,
+        version=VERSION,
+    log:
+        "{base}/logs/localcut/{shard}.log",
+    benchmark:
+        "{base}/benchmarks/localcut/{shard}.tsv"
+    threads: 1
+    resources:
+        mem_mb=1200,
+        runtime=120,
+    conda:
+        "../envs/core.yaml"
+    message:
+        "instances of shard {wildcards.shard} of {wildcards.base}"
+    shell:
+        "cuts3d localcut --run {wildcards.base:q} --shard {params.shard} {params.branch} {params.flags} {params.common}"
+        " > {log} 2>&1"
+
+
+rule confidence:
+    input:
+        "{base}/localcut/{shard}.zarr",
+        "{base}/depth/{shard}.zarr",
+        "{base}/manifest.jsonl",
+    output:
+        directory("{base}/confidence/{shard}.zarr"),
+    params:
+        shard=shard_number,
+        flags=flags(CONFIG.confidence),
+        common=COMMON,
+        version=VERSION,
+    log:
+        "{base}/logs/confidence/{shard}.log",
+    benchmark:
+        "{base}/benchmarks/confidence/{shard}.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    conda:
+        "../envs/core.yaml"
+    message:
+        "Spatial Confidence of shard {wildcards.shard} of {wildcards.base}"
+    shell:
+        "cuts3d confidence --run {wildcards.base:q} --shard {params.shard} {params.flags} {params.common} > {log} 2>&1"
+
+
+rule crf:
+    input:
+        lambda wc: [f"{wc.base}/{stage}/{wc.shard}.zarr" for stage in (["localcut", "confidence"] if LOCAL_CUT else ["localcut"])],
+        "{base}/manifest.jsonl",
+    output:
+        "{base}/crf/{shard}.json",
+    params:
+        shard=shard_number,
+        branch="",
+        local_cut=f"--set localcut.local_cut={str(LOCAL_CUT).lower()}",
+        flags=flags(CONFIG.crf),
+        common=COMMON,
+        version=VERSION,
+    log:
+        "{base}/logs/crf/{shard}.log",
+    benchmark:
+        "{base}/benchmarks/crf/{shard}.tsv"
+    threads: 1
+    resources:
+        mem_mb=1200,
+        runtime=240,
+    conda:
+        "../envs/core.yaml"
+    message:
+        "masks of shard {wildcards.shard} of {wildcards.base}"
+    shell:
+        "cuts3d crf --run {wildcards.base:q} --shard {params.shard} {params.branch} {params.local_cut} {params.flags}"
+        " {params.common} > {log} 2>&1"
+
+
+rule merge:
+    input:
+        lambda wc: expand("{base}/crf/{shard}.json", base=wc.base, shard=shards(wc.base)),
+        "{base}/manifest.jsonl",
+    output:
+        "{base}/pseudo_masks.json",
+    params:
+        branch="",
+        version=VERSION,
+    log:
+        "{base}/logs/merge.log",
+    benchmark:
+        "{base}/benchmarks/merge.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    conda:
+        "../envs/core.yaml"
+    message:
+        "joining the masks of {wildcards.base}"
+    shell:
+        "cuts3d merge --run {wildcards.base:q} {params.branch} > {log} 2>&1"
+
+
+use rule localcut as localcut_baseline with:
+    input:
+        "{base}/features/{shard}.zarr",
+        "{base}/manifest.jsonl",
+    output:
+        directory(f"{{base}}/{BASELINE}/localcut/{{shard}}.zarr"),
+    params:
+        shard=shard_number,
+        branch=f"--branch {BASELINE}",
+        flags=flags(BASELINE_LOCALCUT),
+        common=COMMON,
+        version=VERSION,
+    log:
+        f"{{base}}/logs/{BASELINE}/localcut/{{shard}}.log",
+    benchmark:
+        f"{{base}}/benchmarks/{BASELINE}/localcut/{{shard}}.tsv"
+    message:
+        "MaskCut of shard {wildcards.shard} of {wildcards.base}"
+
+
+use rule crf as crf_baseline with:
+    input:
+        f"{{base}}/{BASELINE}/localcut/{{shard}}.zarr",
+        "{base}/manifest.jsonl",
+    output:
+        f"{{base}}/{BASELINE}/crf/{{shard}}.json",
+    params:
+        shard=shard_number,
+        branch=f"--branch {BASELINE}",
+        local_cut="--set localcut.local_cut=false",
+        flags=flags(CONFIG.crf),
+        common=COMMON,
+        version=VERSION,
+    log:
+        f"{{base}}/logs/{BASELINE}/crf/{{shard}}.log",
+    benchmark:
+        f"{{base}}/benchmarks/{BASELINE}/crf/{{shard}}.tsv"
+    message:
+        "MaskCut masks of shard {wildcards.shard} of {wildcards.base}"
+
+
+use rule merge as merge_baseline with:
+    input:
+        lambda wc: expand("{base}/{branch}/crf/{shard}.json", base=wc.base, branch=BASELINE, shard=shards(wc.base)),
+        "{base}/manifest.jsonl",
+    output:
+        f"{{base}}/{BASELINE}/pseudo_masks.json",
+    params:
+        branch=f"--branch {BASELINE}",
+        version=VERSION,
+    log:
+        f"{{base}}/logs/{BASELINE}/merge.log",
+    benchmark:
+        f"{{base}}/benchmarks/{BASELINE}/merge.tsv"
+    message:
+        "joining the MaskCut masks of {wildcards.base}"

@@ -1,0 +1,36 @@
+# What can be asked for by name.
+
+
+rule all:
+    default_target: True
+    input:
+        rules.report.output,
+
+
+rule pseudo_masks:
+    input:
+        expand("{base}/pseudo_masks.json", base=BASES),
+        expand("{base}/{branch}/pseudo_masks.json", base=BASES, branch=BASELINE) if HAS_BASELINE else [],
+
+
+rule trained:
+    input:
+        expand(f"{RUN}/detector/round{{number}}/checkpoint.pth", number=range(ROUNDS + 1)),
+
+
+rule evaluated:
+    input:
+        EVALUATION_FILES,
+
+
+localrules:
+    all,
+    pseudo_masks,
+    trained,
+    evaluated,
+
+
+onsuccess:
+    if Path(rules.report.output.table).exists():
+        print(Path(rules.report.output.table).read_text())
+        print(f"report: {Path(rules.report.output.html).resolve()}")

@@ -1,0 +1,53 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cuts3d_cli.errors import Cuts3dError, StoreError
+from cuts3d_cli.store.manifest import ImageRecord, read_manifest, shard_range, write_manifest
+
+
+def records(n):
+    return [ImageRecord(i, f"a/{i}.jpg", 10, 20, "d") for i in range(1, n + 1)]
+
+
+@given(st.integers(1, 500), st.integers(1, 50))
+def test_shards_cover_all_images_once_and_evenly(n, shards):
+    ranges = [shard_range(n, shards, i) for i in range(shards)]
+    assert [i for start, stop in ranges for i in range(start, stop)] == list(range(n))
+    sizes = [stop - start for start, stop in ranges]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_round_trip_by_shard(tmp_path):
+    manifest = write_manifest(tmp_path / "m.jsonl", "/images", records(7), 3)
+    again = read_manifest(tmp_path / "m.jsonl")
+    assert again == manifest and again.n_images == 7
+    assert again.records() == records(7)
+    assert [r for i in range(3) for r in again.records(i)] == records(7)
+    with pytest.raises(StoreError, match="no shard 3; expected 0 to 2"):
+        again.records(3)
+
+
+def test_equal_lists_have_equal_fingerprints_and_others_not(tmp_path):
+    a = write_manifest(tmp_path / "a", "/x", records(5), 1)
+    b = write_manifest(tmp_path / "b", "/y", records(5), 5)
+    c = write_manifest(tmp_path / "c", "/x", records(4), 1)
+    assert a.fingerprint == b.fingerprint != c.fingerprint
+
+
+def test_more_shards_than_images(tmp_path):
+    with pytest.raises(Cuts3dError, match="data.n_shards.*at most the number of images, 2; found 3"):
+        write_manifest(tmp_path / "m", "/", records(2), 3)
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("content", ["", "x", "{}", '{"format": "cuts3d-manifest", "version": 99}', "\x00\xff"])
+def test_other_files_are_refused(tmp_path, content):
+    (tmp_path / "m").write_text(content, encoding="latin-1")
+    with pytest.raises(StoreError, match="expected a cuts3d manifest"):
+        read_manifest(tmp_path / "m")
+
+
+def test_missing_list(tmp_path):
+    with pytest.raises(StoreError, match="run `cuts3d prepare` first"):
+        read_manifest(tmp_path / "m")

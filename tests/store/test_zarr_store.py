@@ -1,0 +1,136 @@
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from cuts3d_cli.errors import StoreError
+from cuts3d_cli.store.layout import FORMAT_VERSION, STAGES, STATUS_NAMES
+from cuts3d_cli.store.zarr_store import create_store, open_store
+
+
+def make(path, n=5, stage="spatial-importance", fingerprint="f", inputs=None, skip=()):
+    rng = np.random.default_rng(0)
+    rows = rng.random((n, 6, 6), np.float32)
+    with create_store(path, stage, range(1, n + 1), config={"beta": 0.45}, inputs=inputs or {}, fingerprint=fingerprint) as writer:
+        for row in reversed(range(n)):  # any order
+            if row in skip:
+                writer.fail(row, f"row {row} broken")
+            else:
+                writer.write(row, importance=rows[row], no_object=row == 1)
+    return rows
+
+
+def test_reads_back_what_was_written(tmp_path):
+    rows = make(tmp_path / "s.zarr")
+    store = open_store(tmp_path / "s.zarr", "spatial-importance")
+    np.testing.assert_array_equal(store.array("importance")[:], rows)
+    assert store.image_ids.tolist() == [1, 2, 3, 4, 5]
+    assert [STATUS_NAMES[s] for s in store.status] == ["done", "no object", "done", "done", "done"]
+    assert store.attrs["format_version"] == FORMAT_VERSION
+    assert store.config == {"beta": 0.45} and store.fingerprint == "f"
+
+
+def test_a_failed_row_keeps_its_reason_and_the_others_their_place(tmp_path):
+    rows = make(tmp_path / "s.zarr", skip={2})
+    store = open_store(tmp_path / "s.zarr")
+    assert store.failures == {2: "row 2 broken"} and store.status[2] == 2
+    np.testing.assert_array_equal(store.array("importance")[3], rows[3])
+
+
+def test_a_store_whose_images_all_failed_opens(tmp_path):
+    make(tmp_path / "s.zarr", skip=set(range(5)))
+    store = open_store(tmp_path / "s.zarr")
+    assert len(store.failures) == 5 and store.array("importance").shape[0] == 5
+
+
+def test_many_images_are_few_files(tmp_path):
+    make(tmp_path / "s.zarr", n=200)
+    assert sum(len(files) for _, _, files in os.walk(tmp_path / "s.zarr")) < 12
+    assert open_store(tmp_path / "s.zarr").array("importance").chunks == (1, 6, 6)
+
+
+def test_files_are_written_in_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr("cuts3d_cli.store.zarr_store.SHARD_BYTES", 3 * 36 * 4)
+    rows = make(tmp_path / "s.zarr", n=10, skip={4})
+    read = open_store(tmp_path / "s.zarr").array("importance")
+    assert read.shards == (3, 6, 6)
+    for row in set(range(10)) - {4}:
+        np.testing.assert_array_equal(read[row], rows[row])
+
+
+@pytest.mark.parametrize("arrays", [{}, {"importance": np.zeros((6, 6)), "depth": np.zeros((6, 6))}, {"importance": np.zeros(6)}])
+def test_wrong_arrays_are_refused(tmp_path, arrays):
+    with pytest.raises(ValueError, match="expected"), create_store(
+        tmp_path / "s.zarr", "spatial-importance", [1], config={}, inputs={}, fingerprint="f"
+    ) as writer:
+        writer.write(0, **arrays)
+    assert not (tmp_path / "s.zarr").exists()
+
+
+def test_images_of_another_grid_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="G = 6"), create_store(
+        tmp_path / "s.zarr", "spatial-importance", [1, 2], config={}, inputs={}, fingerprint="f"
+    ) as writer:
+        writer.write(0, importance=np.zeros((6, 6)))
+        writer.write(1, importance=np.zeros((7, 7)))
+
+
+def test_an_error_leaves_the_old_store_and_nothing_else(tmp_path):
+    make(tmp_path / "s.zarr", fingerprint="old")
+    with pytest.raises(RuntimeError), create_store(
+        tmp_path / "s.zarr", "spatial-importance", [1], config={}, inputs={}, fingerprint="new"
+    ):
+        raise RuntimeError
+    assert open_store(tmp_path / "s.zarr").fingerprint == "old"
+    assert os.listdir(tmp_path) == ["s.zarr"]
+
+
+def test_a_killed_writer_leaves_no_store_and_its_rest_is_swept(tmp_path):
+    code = f"""
+import os, signal, numpy as np
+from cuts3d_cli.store.zarr_store import create_store
+with create_store({str(tmp_path / "s.zarr")!r}, "spatial-importance", [1, 2], config={{}}, inputs={{}}, fingerprint="f") as w:
+    w.write(0, importance=np.zeros((6, 6)))
+    w.finish()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert not (tmp_path / "s.zarr").exists() and os.listdir(tmp_path)
+    make(tmp_path / "s.zarr")
+    assert os.listdir(tmp_path) == ["s.zarr"]
+
+
+def test_reader_says_what_is_wrong(tmp_path):
+    with pytest.raises(StoreError, match="no store at .*run `cuts3d depth` first"):
+        open_store(tmp_path / "depth" / "00000.zarr")
+    make(tmp_path / "s.zarr")
+    with pytest.raises(StoreError, match="expected stage depth; found spatial-importance"):
+        open_store(tmp_path / "s.zarr", "depth")
+    with pytest.raises(StoreError, match="no array depth; expected one of importance"):
+        open_store(tmp_path / "s.zarr").array("depth")
+
+
+def test_another_format_version_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("cuts3d_cli.store.zarr_store.FORMAT_VERSION", 0)
+    make(tmp_path / "s.zarr")
+    monkeypatch.undo()
+    with pytest.raises(StoreError, match=f"expected format version {FORMAT_VERSION}; found 0 -> rerun"):
+        open_store(tmp_path / "s.zarr")
+
+
+def test_lineage_is_checked(tmp_path):
+    make(tmp_path / "up.zarr", fingerprint="a")
+    up = open_store(tmp_path / "up.zarr")
+    make(tmp_path / "s.zarr", inputs={"spatial-importance": "a"})
+    open_store(tmp_path / "s.zarr").require_made_from(up)
+    make(tmp_path / "s.zarr", inputs={"spatial-importance": "b"})
+    with pytest.raises(StoreError, match="rerun"):
+        open_store(tmp_path / "s.zarr").require_made_from(up)
+
+
+def test_every_array_has_images_first():
+    assert all(spec.axes[0] == "n" for stage in STAGES.values() for spec in stage.arrays.values())

@@ -1,0 +1,117 @@
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+
+from cuts3d_cli.cli.main import COMMANDS, cli
+from cuts3d_cli.cli.options import build_config, section_options
+from cuts3d_cli.config import Config, Section, fingerprint, load, merge_values, preset_names, preset_values, resolve
+from cuts3d_cli.config_file import config_text
+from cuts3d_cli.errors import ConfigError
+from cuts3d_cli.workflow import flags
+
+ROOT = Path(__file__).parents[1]
+SECTIONS = {name: getattr(Config(), name) for name in Config.model_fields if isinstance(getattr(Config(), name), Section)}
+
+
+def test_shipped_file_is_what_the_models_say():
+    expected = config_text(resolve({}))
+    assert (ROOT / "config.yaml").read_text() == expected, "run `cuts3d init --overwrite`"
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_a_written_file_gives_the_same_configuration(name, tmp_path):
+    config = resolve({"preset": name})
+    (tmp_path / "c.yaml").write_text(config_text(config, preset=name))
+    again = load(tmp_path / "c.yaml")
+    assert again.model_dump(exclude={"preset"}) == config.model_dump(exclude={"preset"})
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_presets_hold_only_what_differs(name):
+    default = Config().model_dump(mode="json")
+    for section, values in preset_values(name).items():
+        for key, value in values.items():
+            assert default[section][key] != value, f"{name}: {section}.{key} is the default"
+
+
+def test_every_field_is_explained():
+    for section in SECTIONS.values():
+        for key, field in type(section).model_fields.items():
+            assert field.description, key
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"localcut": {"tau_kn": 1}}, "unknown key localcut.tau_kn; .*did you mean tau_knn"),
+        ({"locacut": {}}, "unknown key locacut; .*did you mean localcut"),
+        ({"localcut": {"tau_knn": -1}}, "localcut.tau_knn: .*greater than 0; found -1"),
+        ({"localcut": {"tau_knn": "x"}}, "localcut.tau_knn: .*valid number.*; found 'x'"),
+        ({"localcut": {"capacity": "cubic"}}, "localcut.capacity: .*'inverse', 'distance' or 'unit'; found 'cubic'"),
+        ({"features": {"image_size": 100}}, "image_size must be a multiple of patch_size: 100"),
+        ({"preset": "papr"}, "preset; expected one of .*paper.*; found 'papr'"),
+        ({"localcut": 3}, "localcut: "),
+    ],
+)
+def test_a_mistake_is_one_line_with_its_key(values, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        resolve(values, source="file.yaml")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "message"), [("a: [", "expected YAML"), ("- 1", "expected a mapping"), (None, "found none")])
+def test_a_bad_file_is_one_line(tmp_path, text, message):
+    if text is not None:
+        (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load(tmp_path / "c.yaml")
+
+
+def test_values_win_over_the_preset():
+    config = resolve({"preset": "maskcut", "localcut": {"n_instances": 1}})
+    assert config.localcut.n_instances == 1 and not config.localcut.local_cut
+
+
+def test_merge_leaves_its_inputs_alone():
+    base, top = {"a": {"x": 1, "y": 2}}, {"a": {"y": 3}, "b": 4}
+    assert merge_values(base, top) == {"a": {"x": 1, "y": 3}, "b": 4}
+    assert base == {"a": {"x": 1, "y": 2}}
+
+
+def test_fingerprint_ignores_order_and_sees_values():
+    assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1}) != fingerprint({"a": 1, "b": 3})
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+@pytest.mark.parametrize("preset", preset_names())
+def test_flags_of_the_workflow_give_the_section_back(name, preset):
+    section = getattr(resolve({"preset": preset}), name)
+    seen = {}
+
+    @click.command()
+    @section_options(name)
+    def command(**options):
+        seen.update(build_config({"preset": preset, **options}, name).model_dump()[name])
+
+    command.main(shlex.split(flags(section)), standalone_mode=False)
+    assert seen == section.model_dump()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_every_command(name):
+    command = cli.get_command(click.Context(cli), name)
+    text = command.get_help(click.Context(command, info_name=name))
+    assert "Examples:" in text and "--help" in text
+
+
+def test_snakefile_uses_every_mask_section():
+    rules = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+    for section in ("depth", "features", "spatial_importance", "localcut", "confidence", "crf", "train", "selftrain", "predict", "evaluate"):
+        assert f"flags(CONFIG.{section}" in rules, section
+
+
+def test_config_yaml_is_yaml_with_every_section():
+    assert set(SECTIONS) <= set(yaml.safe_load((ROOT / "config.yaml").read_text()))
