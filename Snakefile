@@ -20,6 +20,13 @@ if not workflow.overwrite_configfiles:
 
 
 include: "rules/common.smk"
+
+
+rule all:
+    input:
+        f"{RUN}/report.html",
+
+
 include: "rules/prepare.smk"
 include: "rules/pseudo_masks.smk"
 include: "rules/detector.smk"

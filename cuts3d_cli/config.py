@@ -52,6 +52,7 @@ class DepthConfig(Section):
         "affine", description="how inverse depth is turned: affine (1 - d, affine in disparity) or reciprocal (1/d, needs a positive d)"
     )
     holes: Literal["zero", "none"] = Field("zero", description="which values of a depth file mean no reading; NaN always does")
+    clip: float = Field(0.001, ge=0, lt=0.5, description="share of readings clipped at either end before the map is normalised; 0 is the paper's minimum and maximum")
     size: int = Field(480, ge=8, description="height and width of the stored map", json_schema_extra={"unit": "px"})
     weights: str | None = Field(None, description="file with the depth model's weights instead of a download")
 
@@ -63,9 +64,11 @@ class FeaturesConfig(Section):
     image_size: int = Field(480, ge=16, description="working size, both sides, Lanczos (Table 15)", json_schema_extra={"unit": "px"})
     patch_size: int = Field(8, ge=1, description="side of a patch; the grid is image_size / patch_size", json_schema_extra={"unit": "px"})
     weights: str | None = Field(None, description="file with the model's weights instead of a download")
-    kernel_width: float = Field(3.0, gt=0, description="width of the embedded colour kernel in units of the image's own spread")
+    kernel_width: float = Field(6.0, gt=0, description="deviation of the embedded colour kernel", json_schema_extra={"unit": "Lab"})
+    kernel_lightness: float = Field(0.25, ge=0, description="weight of lightness against the colour axes in the embedded features")
     kernel_texture: float = Field(0.5, ge=0, description="weight of texture against colour in the embedded features")
-    kernel_dims: int = Field(256, ge=8, description="channels of the embedded features (random Fourier features)")
+    kernel_background: float = Field(1.0, ge=0, le=1, description="how far the embedded features draw background together: 0 not, 1 to a point")
+    kernel_dims: int = Field(256, ge=8, description="channels of the embedded features (rank of the kernel)")
 
     @model_validator(mode="after")
     def _whole_grid(self) -> FeaturesConfig:
@@ -174,6 +177,8 @@ class SelfTrainConfig(Section):
     iterations: int = Field(200, ge=1, description="optimiser steps a round")
     batch_size: int = Field(4, ge=1, description="images a step")
     lr: float = Field(0.005, gt=0, description="learning rate")
+    warmup_iterations: int = Field(20, ge=0, description="steps of linear warm-up")
+    weight_decay: float = Field(1e-4, ge=0, description="weight decay (CutLER's self-training: 1e-4)")
     lr_steps: list[int] = Field([], description="steps at which the learning rate is multiplied by train.lr_gamma")
     copy_paste_scale: tuple[float, float] = Field((0.5, 1.0), description="range of the scale of what is pasted (Table 17)")
     droploss: bool = Field(False, description="drop the classification loss of unmatched proposals (CutLER: off in self-training)")
@@ -197,6 +202,8 @@ class ReportConfig(Section):
     """The HTML report."""
 
     n_images: int = Field(12, ge=1, description="images shown with every intermediate")
+    thumbnail: int = Field(240, ge=64, description="longer side of the pictures", json_schema_extra={"unit": "px"})
+    min_score: float = Field(0.3, ge=0, le=1, description="detections below are not drawn; they count all the same")
 
 
 class BaselineConfig(Section):

@@ -6,6 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 logger = logging.getLogger("cuts3d")
 
@@ -18,6 +19,18 @@ def setup(verbosity: int = 0) -> None:
     logger.handlers[:] = [handler]
     logger.propagate = False
     logger.setLevel(level)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Say nothing below an error for a while, unless details are wanted (``-v``)."""
+    level = logger.level
+    if level > logging.DEBUG:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def progress(items: Iterable, label: str, total: int, every_s: float = 10.0) -> Iterator:

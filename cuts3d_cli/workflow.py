@@ -11,13 +11,24 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from cuts3d_cli.config import Config, Section, check_thresholds, resolve
-from cuts3d_cli.errors import Cuts3dError
+from cuts3d_cli.config import Config, LocalCutConfig, Section, check_thresholds, resolve
+from cuts3d_cli.errors import ConfigError, Cuts3dError
 
 
-def checked_config(values: dict[str, Any], source: str) -> Config:
-    """Resolve the workflow's configuration; a mistake ends the workflow with one line and exit code 1."""
+def checked_config(values: dict[str, Any], source: str, *, full: bool = False) -> Config:
+    """Resolve the workflow's configuration; a mistake ends the workflow with one line and exit code 1.
+
+    Args:
+        values: what the workflow's configuration files and ``--config`` say.
+        source: their name in messages.
+        full: whether a file with every key is among them, under which a preset would have no effect.
+    """
     try:
+        if full and values.get("preset", "embedded") != "embedded":
+            raise ConfigError(
+                f"{source}: preset {values['preset']} has no effect, as config.yaml sets every key",
+                hint=f"`cuts3d init --preset {values['preset']} --out mine.yaml`, then `snakemake --configfile mine.yaml`",
+            )
         config = resolve(values, source=source)
         if config.localcut.local_cut:
             check_thresholds(config.confidence.tau_knn_min, config.localcut.tau_knn)
@@ -25,6 +36,14 @@ def checked_config(values: dict[str, Any], source: str) -> Config:
         print(f"cuts3d: error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     return config
+
+
+def baseline_localcut(config: Config) -> LocalCutConfig:
+    """MaskCut's cut settings on the run's own features, as the workflow's baseline uses them."""
+    maskcut = resolve({"preset": "maskcut"}).localcut
+    return maskcut.model_copy(
+        update={"tau_ncut": config.baseline.tau_ncut, "n_instances": config.localcut.n_instances}
+    )
 
 
 def flag_name(field: str) -> str:

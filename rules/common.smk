@@ -5,15 +5,19 @@ from pathlib import Path
 
 from cuts3d_cli import __version__ as VERSION
 from cuts3d_cli.store.layout import BASELINE, ORDER, round_path, shard_name
-from cuts3d_cli.workflow import checked_config, flags, settings
+from cuts3d_cli.workflow import baseline_localcut, checked_config, flags, settings
 
-CONFIG = checked_config(config, "config")
+CONFIG = checked_config(config, "config", full=not workflow.overwrite_configfiles)
 RUN = CONFIG.run.rstrip("/")
 VAL = f"{RUN}/val"
 ROUNDS = CONFIG.selftrain.rounds
 HAS_VAL = CONFIG.data.val_images is not None
 LOCAL_CUT = CONFIG.localcut.local_cut
 HAS_BASELINE = CONFIG.baseline.enabled and LOCAL_CUT
+COMMON = (
+    f"--seed {CONFIG.seed} --device {CONFIG.device} --max-failed {CONFIG.max_failed}"
+)
+BASELINE_LOCALCUT = baseline_localcut(CONFIG)
 BASES = [RUN, VAL] if HAS_VAL else [RUN]
 
 
@@ -50,4 +54,40 @@ def previous_round(wildcards):
 
 def labels_of(number):
     """The masks that a round trained on."""
-    return f"{RUN}/pseudo_masks.json" if number == 0 else f"{RUN}/detector/round{number}/annotations.json"
+    return (
+        f"{RUN}/pseudo_masks.json"
+        if number == 0
+        else f"{RUN}/detector/round{number}/annotations.json"
+    )
+
+
+def localcut_inputs(wildcards):
+    stages = ["features"]
+    if LOCAL_CUT:
+        stages.append("depth")
+    if CONFIG.localcut.sharpen:
+        stages.append("spatial-importance")
+    return [f"{wildcards.base}/{stage}/{wildcards.shard}.zarr" for stage in stages]
+
+
+def crf_inputs(wildcards):
+    stages = ["localcut", "confidence"] if LOCAL_CUT else ["localcut"]
+    return [f"{wildcards.base}/{stage}/{wildcards.shard}.zarr" for stage in stages]
+
+
+def evaluations():
+    """Names of the evaluations and the masks they score: <method>_<split>."""
+    bases = [(RUN, "train"), (VAL, "val")] if HAS_VAL else [(RUN, "train")]
+    scored = {}
+    for base, split in bases:
+        if data_of(base, "annotations") is None:
+            continue
+        if HAS_BASELINE:
+            scored[f"{BASELINE}_{split}"] = f"{base}/{BASELINE}/pseudo_masks.json"
+        scored[f"cuts3d_{split}"] = f"{base}/pseudo_masks.json"
+    if HAS_VAL and CONFIG.data.val_annotations is not None:
+        for number in range(ROUNDS + 1):
+            scored[f"round{number}_val"] = (
+                f"{RUN}/detector/round{number}/predictions_val.json"
+            )
+    return scored

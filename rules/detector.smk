@@ -1,7 +1,9 @@
 # Training, rounds of self-training and predictions. A killed training resumes from <round>/work.
 
 DETECTOR_OUTPUTS = ["checkpoint.pth", "metrics.jsonl", "config.json"]
-CONFIDENCE_STORES = expand(f"{RUN}/confidence/{{shard}}.zarr", shard=shards(RUN)) if LOCAL_CUT else []
+CONFIDENCE_STORES = (
+    expand(f"{RUN}/confidence/{{shard}}.zarr", shard=shards(RUN)) if LOCAL_CUT else []
+)
 
 
 rule train:
@@ -10,21 +12,21 @@ rule train:
         confidence=CONFIDENCE_STORES,
     output:
         expand(f"{RUN}/detector/round0/{{name}}", name=DETECTOR_OUTPUTS),
-    params:
-        out=f"{RUN}/detector/round0",
-        flags=flags(CONFIG.train),
-        common=f"--seed {CONFIG.seed} --device {CONFIG.device}",
-        version=VERSION,
     log:
         f"{RUN}/logs/detector/round0.log",
     benchmark:
         f"{RUN}/benchmarks/detector/round0.tsv"
+    conda:
+        "../envs/detector.yaml"
     threads: 8
     resources:
         mem_mb=8000,
         runtime=2880,
-    conda:
-        "../envs/detector.yaml"
+    params:
+        out=lambda wc, output: Path(output[0]).parent,
+        flags=flags(CONFIG.train),
+        common=f"--seed {CONFIG.seed} --device {CONFIG.device}",
+        version=VERSION,
     message:
         "training the detector"
     shell:
@@ -36,23 +38,26 @@ rule selftrain:
         masks=lambda wc: labels_of(previous_round(wc)),
         checkpoint=lambda wc: f"{RUN}/detector/round{previous_round(wc)}/checkpoint.pth",
     output:
-        expand(f"{RUN}/detector/round{{{{round}}}}/{{name}}", name=[*DETECTOR_OUTPUTS, "annotations.json"]),
-    params:
-        out=lambda wc: f"{RUN}/detector/round{wc.round}",
-        flags=flags(CONFIG.selftrain, leave_out=["rounds"]),
-        train=settings("train", CONFIG.train),
-        common=f"--seed {CONFIG.seed} --device {CONFIG.device}",
-        version=VERSION,
+        expand(
+            f"{RUN}/detector/round{{{{round}}}}/{{name}}",
+            name=[*DETECTOR_OUTPUTS, "annotations.json"],
+        ),
     log:
         f"{RUN}/logs/detector/round{{round}}.log",
     benchmark:
         f"{RUN}/benchmarks/detector/round{{round}}.tsv"
+    conda:
+        "../envs/detector.yaml"
     threads: 8
     resources:
         mem_mb=8000,
         runtime=2880,
-    conda:
-        "../envs/detector.yaml"
+    params:
+        out=lambda wc, output: Path(output[0]).parent,
+        flags=flags(CONFIG.selftrain, leave_out=["rounds"]),
+        train=settings("train", CONFIG.train),
+        common=f"--seed {CONFIG.seed} --device {CONFIG.device}",
+        version=VERSION,
     message:
         "self-training, round {wildcards.round}"
     shell:
@@ -66,21 +71,21 @@ rule predict:
         manifest=f"{VAL}/manifest.jsonl",
     output:
         f"{RUN}/detector/round{{anyround}}/predictions_val.json",
-    params:
-        run=VAL,
-        flags=flags(CONFIG.predict),
-        common=f"--seed {CONFIG.seed} --device {CONFIG.device} --max-failed {CONFIG.max_failed}",
-        version=VERSION,
     log:
         f"{RUN}/logs/detector/predict{{anyround}}.log",
     benchmark:
         f"{RUN}/benchmarks/detector/predict{{anyround}}.tsv"
+    conda:
+        "../envs/detector.yaml"
     threads: 8
     resources:
         mem_mb=4000,
         runtime=240,
-    conda:
-        "../envs/detector.yaml"
+    params:
+        run=lambda wc, input: Path(input.manifest).parent,
+        flags=flags(CONFIG.predict),
+        common=f"--seed {CONFIG.seed} --device {CONFIG.device} --max-failed {CONFIG.max_failed}",
+        version=VERSION,
     message:
         "detections of round {wildcards.anyround}"
     shell:

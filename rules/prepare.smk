@@ -1,20 +1,20 @@
 rule prepare:
     output:
         "{base}/manifest.jsonl",
-    params:
-        images=lambda wc: data_of(wc.base, "images"),
-        n_shards=lambda wc: len(shards(wc.base)),
-        version=VERSION,
     log:
         "{base}/logs/prepare.log",
     benchmark:
         "{base}/benchmarks/prepare.tsv"
+    conda:
+        "../envs/core.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=60,
-    conda:
-        "../envs/core.yaml"
+    params:
+        images=lambda wc: data_of(wc.base, "images"),
+        n_shards=lambda wc: len(shards(wc.base)),
+        version=VERSION,
     message:
         "listing the images of {params.images}"
     shell:

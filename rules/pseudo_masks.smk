@@ -1,42 +1,27 @@
 # One rule per command; each works on one shard. The baseline's rules differ in inputs and settings only.
 
-BASELINE_CONFIG = checked_config({"preset": "maskcut", "crf": CONFIG.crf.model_dump(mode="json")}, "preset maskcut")
-BASELINE_LOCALCUT = BASELINE_CONFIG.localcut.model_copy(
-    update={"tau_ncut": CONFIG.baseline.tau_ncut, "n_instances": CONFIG.localcut.n_instances}
-)
-COMMON = f"--seed {CONFIG.seed} --device {CONFIG.device} --max-failed {CONFIG.max_failed}"
-
-
-def localcut_inputs(wildcards):
-    stages = ["features"]
-    if LOCAL_CUT:
-        stages.append("depth")
-    if CONFIG.localcut.sharpen:
-        stages.append("spatial-importance")
-    return [f"{wildcards.base}/{stage}/{wildcards.shard}.zarr" for stage in stages]
-
 
 rule depth:
     input:
         "{base}/manifest.jsonl",
     output:
         directory("{base}/depth/{shard}.zarr"),
+    log:
+        "{base}/logs/depth/{shard}.log",
+    benchmark:
+        "{base}/benchmarks/depth/{shard}.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=120,
     params:
         shard=shard_number,
         maps=depth_map_flag,
         flags=flags(CONFIG.depth),
         common=COMMON,
         version=VERSION,
-    log:
-        "{base}/logs/depth/{shard}.log",
-    benchmark:
-        "{base}/benchmarks/depth/{shard}.tsv"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=120,
-    conda:
-        "../envs/models.yaml"
     message:
         "depth of shard {wildcards.shard} of {wildcards.base}"
     shell:
@@ -49,21 +34,21 @@ rule features:
         "{base}/manifest.jsonl",
     output:
         directory("{base}/features/{shard}.zarr"),
+    log:
+        "{base}/logs/features/{shard}.log",
+    benchmark:
+        "{base}/benchmarks/features/{shard}.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=120,
     params:
         shard=shard_number,
         flags=flags(CONFIG.features),
         common=COMMON,
         version=VERSION,
-    log:
-        "{base}/logs/features/{shard}.log",
-    benchmark:
-        "{base}/benchmarks/features/{shard}.tsv"
-    threads: 1
-    resources:
-        mem_mb=3000,
-        runtime=120,
-    conda:
-        "../envs/models.yaml"
     message:
         "features of shard {wildcards.shard} of {wildcards.base}"
     shell:
@@ -76,22 +61,22 @@ rule spatial_importance:
         "{base}/manifest.jsonl",
     output:
         directory("{base}/spatial-importance/{shard}.zarr"),
+    log:
+        "{base}/logs/spatial-importance/{shard}.log",
+    benchmark:
+        "{base}/benchmarks/spatial-importance/{shard}.tsv"
+    conda:
+        "../envs/core.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
     params:
         shard=shard_number,
         flags=flags(CONFIG.spatial_importance),
         grid=f"--set features.image_size={CONFIG.features.image_size} --set features.patch_size={CONFIG.features.patch_size}",
         common=COMMON,
         version=VERSION,
-    log:
-        "{base}/logs/spatial-importance/{shard}.log",
-    benchmark:
-        "{base}/benchmarks/spatial-importance/{shard}.tsv"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=30,
-    conda:
-        "../envs/core.yaml"
     message:
         "Spatial Importance of shard {wildcards.shard} of {wildcards.base}"
     shell:
@@ -105,22 +90,22 @@ rule localcut:
         "{base}/manifest.jsonl",
     output:
         directory("{base}/localcut/{shard}.zarr"),
+    log:
+        "{base}/logs/localcut/{shard}.log",
+    benchmark:
+        "{base}/benchmarks/localcut/{shard}.tsv"
+    conda:
+        "../envs/core.yaml"
+    threads: 1
+    resources:
+        mem_mb=1200,
+        runtime=120,
     params:
         shard=shard_number,
         branch="",
         flags=flags(CONFIG.localcut),
         common=COMMON,
         version=VERSION,
-    log:
-        "{base}/logs/localcut/{shard}.log",
-    benchmark:
-        "{base}/benchmarks/localcut/{shard}.tsv"
-    threads: 1
-    resources:
-        mem_mb=1200,
-        runtime=120,
-    conda:
-        "../envs/core.yaml"
     message:
         "instances of shard {wildcards.shard} of {wildcards.base}"
     shell:
@@ -135,21 +120,21 @@ rule confidence:
         "{base}/manifest.jsonl",
     output:
         directory("{base}/confidence/{shard}.zarr"),
+    log:
+        "{base}/logs/confidence/{shard}.log",
+    benchmark:
+        "{base}/benchmarks/confidence/{shard}.tsv"
+    conda:
+        "../envs/core.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=60,
     params:
         shard=shard_number,
         flags=flags(CONFIG.confidence),
         common=COMMON,
         version=VERSION,
-    log:
-        "{base}/logs/confidence/{shard}.log",
-    benchmark:
-        "{base}/benchmarks/confidence/{shard}.tsv"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=60,
-    conda:
-        "../envs/core.yaml"
     message:
         "Spatial Confidence of shard {wildcards.shard} of {wildcards.base}"
     shell:
@@ -158,10 +143,20 @@ rule confidence:
 
 rule crf:
     input:
-        lambda wc: [f"{wc.base}/{stage}/{wc.shard}.zarr" for stage in (["localcut", "confidence"] if LOCAL_CUT else ["localcut"])],
+        crf_inputs,
         "{base}/manifest.jsonl",
     output:
         "{base}/crf/{shard}.json",
+    log:
+        "{base}/logs/crf/{shard}.log",
+    benchmark:
+        "{base}/benchmarks/crf/{shard}.tsv"
+    conda:
+        "../envs/core.yaml"
+    threads: 1
+    resources:
+        mem_mb=1200,
+        runtime=240,
     params:
         shard=shard_number,
         branch="",
@@ -169,16 +164,6 @@ rule crf:
         flags=flags(CONFIG.crf),
         common=COMMON,
         version=VERSION,
-    log:
-        "{base}/logs/crf/{shard}.log",
-    benchmark:
-        "{base}/benchmarks/crf/{shard}.tsv"
-    threads: 1
-    resources:
-        mem_mb=1200,
-        runtime=240,
-    conda:
-        "../envs/core.yaml"
     message:
         "masks of shard {wildcards.shard} of {wildcards.base}"
     shell:
@@ -188,23 +173,25 @@ rule crf:
 
 rule merge:
     input:
-        lambda wc: expand("{base}/crf/{shard}.json", base=wc.base, shard=shards(wc.base)),
+        lambda wc: expand(
+            "{base}/crf/{shard}.json", base=wc.base, shard=shards(wc.base)
+        ),
         "{base}/manifest.jsonl",
     output:
         "{base}/pseudo_masks.json",
-    params:
-        branch="",
-        version=VERSION,
     log:
         "{base}/logs/merge.log",
     benchmark:
         "{base}/benchmarks/merge.tsv"
+    conda:
+        "../envs/core.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=60,
-    conda:
-        "../envs/core.yaml"
+    params:
+        branch="",
+        version=VERSION,
     message:
         "joining the masks of {wildcards.base}"
     shell:
@@ -217,16 +204,16 @@ use rule localcut as localcut_baseline with:
         "{base}/manifest.jsonl",
     output:
         directory(f"{{base}}/{BASELINE}/localcut/{{shard}}.zarr"),
+    log:
+        f"{{base}}/logs/{BASELINE}/localcut/{{shard}}.log",
+    benchmark:
+        f"{{base}}/benchmarks/{BASELINE}/localcut/{{shard}}.tsv"
     params:
         shard=shard_number,
         branch=f"--branch {BASELINE}",
         flags=flags(BASELINE_LOCALCUT),
         common=COMMON,
         version=VERSION,
-    log:
-        f"{{base}}/logs/{BASELINE}/localcut/{{shard}}.log",
-    benchmark:
-        f"{{base}}/benchmarks/{BASELINE}/localcut/{{shard}}.tsv"
     message:
         "MaskCut of shard {wildcards.shard} of {wildcards.base}"
 
@@ -237,6 +224,10 @@ use rule crf as crf_baseline with:
         "{base}/manifest.jsonl",
     output:
         f"{{base}}/{BASELINE}/crf/{{shard}}.json",
+    log:
+        f"{{base}}/logs/{BASELINE}/crf/{{shard}}.log",
+    benchmark:
+        f"{{base}}/benchmarks/{BASELINE}/crf/{{shard}}.tsv"
     params:
         shard=shard_number,
         branch=f"--branch {BASELINE}",
@@ -244,26 +235,27 @@ use rule crf as crf_baseline with:
         flags=flags(CONFIG.crf),
         common=COMMON,
         version=VERSION,
-    log:
-        f"{{base}}/logs/{BASELINE}/crf/{{shard}}.log",
-    benchmark:
-        f"{{base}}/benchmarks/{BASELINE}/crf/{{shard}}.tsv"
     message:
         "MaskCut masks of shard {wildcards.shard} of {wildcards.base}"
 
 
 use rule merge as merge_baseline with:
     input:
-        lambda wc: expand("{base}/{branch}/crf/{shard}.json", base=wc.base, branch=BASELINE, shard=shards(wc.base)),
+        lambda wc: expand(
+            "{base}/{branch}/crf/{shard}.json",
+            base=wc.base,
+            branch=BASELINE,
+            shard=shards(wc.base),
+        ),
         "{base}/manifest.jsonl",
     output:
         f"{{base}}/{BASELINE}/pseudo_masks.json",
-    params:
-        branch=f"--branch {BASELINE}",
-        version=VERSION,
     log:
         f"{{base}}/logs/{BASELINE}/merge.log",
     benchmark:
         f"{{base}}/benchmarks/{BASELINE}/merge.tsv"
+    params:
+        branch=f"--branch {BASELINE}",
+        version=VERSION,
     message:
         "joining the MaskCut masks of {wildcards.base}"

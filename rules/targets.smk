@@ -1,21 +1,19 @@
 # What can be asked for by name.
 
 
-rule all:
-    default_target: True
-    input:
-        rules.report.output,
-
-
 rule pseudo_masks:
     input:
         expand("{base}/pseudo_masks.json", base=BASES),
-        expand("{base}/{branch}/pseudo_masks.json", base=BASES, branch=BASELINE) if HAS_BASELINE else [],
+        expand("{base}/{branch}/pseudo_masks.json", base=BASES, branch=BASELINE)
+        if HAS_BASELINE
+        else [],
 
 
 rule trained:
     input:
-        expand(f"{RUN}/detector/round{{number}}/checkpoint.pth", number=range(ROUNDS + 1)),
+        expand(
+            f"{RUN}/detector/round{{number}}/checkpoint.pth", number=range(ROUNDS + 1)
+        ),
 
 
 rule evaluated:

@@ -39,7 +39,12 @@ def cosine_affinity(features: np.ndarray) -> np.ndarray:
 
 
 def sharpen(
-    weights: np.ndarray, importance: np.ndarray, *, exponent: str = "mean", floor: float = FLOOR, out: np.ndarray | None = None
+    weights: np.ndarray,
+    importance: np.ndarray,
+    *,
+    exponent: str = "mean",
+    floor: float = FLOOR,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Raise affinities where depth changes: W_ij <- W_ij^(1 - e_ij) (Eq. 3).
 

@@ -84,7 +84,8 @@ class DenseCrf:
 def unary_probability(mask: np.ndarray, *, unary: str = "softmax", confidence: np.ndarray | None = None) -> np.ndarray:
     """Foreground probability of each pixel by itself.
 
-    ``softmax``: that of the mask taken as two scores, so 0.731 inside and 0.269 outside (CutLER); ``hard``: 0.99 and 0.01;
+    ``softmax``: that of the mask taken as two scores, so 0.731 inside and 0.269 outside (CutLER);
+    ``hard``: 0.99 and 0.01;
     ``confidence``: the Spatial Confidence inside the mask and 0.01 outside, kept within 0.01 and 0.99.
 
     Args:

@@ -20,7 +20,8 @@ def depth_to_grid(depth: np.ndarray, grid_hw: tuple[int, int]) -> np.ndarray:
     the median takes the surface that holds more of the patch.
 
     Args:
-        depth: (H, W) float. Where H is no multiple of h, rows are repeated evenly (nearest) to reach one; so for columns.
+        depth: (H, W) float. Where H is no multiple of h, rows are repeated evenly (nearest) to reach one;
+            so for columns.
         grid_hw: rows h and columns w of the patch grid.
 
     Returns:

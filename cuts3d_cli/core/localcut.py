@@ -9,6 +9,7 @@ from scipy.spatial import cKDTree
 
 from cuts3d_cli.core.geometry import to_background
 from cuts3d_cli.core.mincut import min_cut
+from cuts3d_cli.core.ncut import TIE
 
 SHORTEST = 1e-3
 """Length that shorter edges count as; patches of a 60 x 60 grid are 0.017 apart."""
@@ -16,7 +17,7 @@ SHORTEST = 1e-3
 
 @dataclass(frozen=True)
 class KnnGraph:
-    """Undirected graph over ``n`` points: ``edges`` (E, 2) int64, each pair once, and their ``lengths`` (E,) float64."""
+    """Undirected graph over ``n`` points: ``edges`` (E, 2) int64, each pair once, and ``lengths`` (E,) float64."""
 
     n: int
     edges: np.ndarray
@@ -64,7 +65,7 @@ def edge_capacities(lengths: np.ndarray, *, capacity: str = "inverse") -> np.nda
     """Capacity of edges from their length: its inverse, the length itself, or 1.
 
     The paper words the weight as the distance, which makes near points cheap to part; ``inverse`` makes them dear,
-    as the literature on minimum cuts does. Lengths below 0.001 count as 0.001, so that no capacity is 0 or without bound.
+    as the literature on minimum cuts does. Lengths below 0.001 count as 0.001, so that no capacity is 0 or boundless.
 
     Args:
         lengths: (E,) float.
@@ -98,7 +99,7 @@ def choose_sink(
         nodes: (h, w) bool, patches of the graph x comes from; None takes all.
 
     Returns:
-        Flat index, the first of several alike; -1 where there is no such patch.
+        Flat index, the first of several alike (within 1e-5 of the largest |x|: rounding); -1 where there is none.
 
     Raises:
         ValueError: an unknown sink.
@@ -111,7 +112,8 @@ def choose_sink(
     open_to.flat[source] = False
     if not open_to.any():
         return -1
-    return int(np.argmin(np.where(open_to, np.abs(x), np.inf)))
+    size = np.where(open_to, np.abs(x), np.inf)
+    return int(np.argmax(size <= size.min() + TIE * np.abs(x).max()))
 
 
 def local_cut(
@@ -147,7 +149,9 @@ def local_cut(
     return side[: graph.n].reshape(semantic.shape) & semantic
 
 
-def semantic_graph(points: np.ndarray, semantic: np.ndarray, *, k: int, background_z: float, longest: float) -> KnnGraph:
+def semantic_graph(
+    points: np.ndarray, semantic: np.ndarray, *, k: int, background_z: float, longest: float
+) -> KnnGraph:
     """k-NN graph with the points outside the semantic mask moved to the background plane (Sec. 3.2).
 
     Args:

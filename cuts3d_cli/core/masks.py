@@ -43,8 +43,9 @@ def mask_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if a.ndim != 3 or b.ndim != 3 or a.shape[1:] != b.shape[1:]:
         raise ValueError(f"masks: expected (A, h, w) and (B, h, w), got {a.shape} and {b.shape}")
     # float32 sums of 0 and 1 are exact up to 2^24; larger images need float64
-    dtype = np.float32 if a[0:1].size < 2**24 and b[0:1].size < 2**24 else np.float64
-    flat_a, flat_b = a.reshape(len(a), -1).astype(dtype), b.reshape(len(b), -1).astype(dtype)
+    pixels = a.shape[1] * a.shape[2]
+    dtype = np.float32 if pixels < 2**24 else np.float64
+    flat_a, flat_b = a.reshape(len(a), pixels).astype(dtype), b.reshape(len(b), pixels).astype(dtype)
     both = (flat_a @ flat_b.T).astype(np.float64)
     either = flat_a.sum(axis=1, dtype=np.float64)[:, None] + flat_b.sum(axis=1, dtype=np.float64)[None, :] - both
     return np.divide(both, either, out=np.zeros_like(both), where=either > 0)
@@ -63,21 +64,6 @@ def resize_map(values: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     shrinks = size_hw[0] < values.shape[0] or size_hw[1] < values.shape[1]
     how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return cv2.resize(np.ascontiguousarray(values, dtype=np.float32), (size_hw[1], size_hw[0]), interpolation=how)
-
-
-def resize_mask(mask: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """Resize a mask: as a map, then true from one half on.
-
-    Args:
-        mask: (h, w) bool.
-        size_hw: rows and columns of the result.
-
-    Returns:
-        size_hw bool.
-    """
-    if mask.shape == tuple(size_hw):
-        return mask.astype(bool)
-    return resize_map(mask, size_hw) >= 0.5
 
 
 def enlarge(mask: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:

@@ -16,9 +16,9 @@ def min_cut(
 ) -> tuple[np.ndarray, float]:
     """The cheapest set of edges that parts source from sink, by maximum flow.
 
-    ``scipy`` is Dinic's algorithm on int32, some 10 ms for 3600 nodes; ``networkx`` is Dinitz's in Python, a slow oracle.
-    Both get the same capacities, scaled to integers (at least 1), so the cut values are equal; where several cuts
-    are cheapest, both give the one with the smallest source side (what is reached from the source in the residual graph).
+    ``scipy`` is Dinic's algorithm on int32, some 10 ms for 3600 nodes; ``networkx`` is the same in Python, a slow
+    oracle. Both get the same capacities, scaled to integers (at least 1), so the cut values are equal; where several
+    cuts are cheapest, both give the one with the smallest source side: what the source reaches in the residual graph.
 
     Args:
         n: number of nodes.
@@ -41,7 +41,9 @@ def min_cut(
         raise ValueError(f"terminals: expected two different nodes of 0 to {n - 1}, got {source} and {sink}")
     if len(capacities) and not (np.isfinite(capacities).all() and np.min(capacities) > 0):
         raise ValueError("capacities: expected positive finite numbers")
-    graph, scale = _scaled_graph(n, np.asarray(edges, dtype=np.int64).reshape(-1, 2), np.asarray(capacities, dtype=np.float64))
+    graph, scale = _scaled_graph(
+        n, np.asarray(edges, dtype=np.int64).reshape(-1, 2), np.asarray(capacities, dtype=np.float64)
+    )
     connected = _reached(graph, source)
     if not connected[sink]:
         return connected, 0.0
@@ -85,6 +87,8 @@ def _networkx_cut(graph: csr_array, source: int, sink: int) -> tuple[np.ndarray,
     )
     residual = nx.algorithms.flow.dinitz(directed, source, sink)
     side = np.zeros(graph.shape[0], dtype=bool)
-    open_edges = nx.subgraph_view(residual, filter_edge=lambda u, v: residual[u][v]["flow"] < residual[u][v]["capacity"])
+    open_edges = nx.subgraph_view(
+        residual, filter_edge=lambda u, v: residual[u][v]["flow"] < residual[u][v]["capacity"]
+    )
     side[list(nx.descendants(open_edges, source) | {source})] = True
     return side, int(residual.graph["flow_value"])

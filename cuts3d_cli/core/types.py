@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 
 Outcome = Literal["kept", "overlap", "small", "covered", "rest", "uniform", "few", "stopped"]
-"""What came of a try: ``kept``; rejected for its ``overlap`` with the mask before, as too ``small``, or as ``covered`` by
-earlier ones; the end of the search because only the ``rest`` of the image was left, the graph was ``uniform`` or too
-``few`` patches were left; ``stopped``: not tried after such an end."""
+"""What came of a try: ``kept``; rejected for its ``overlap`` with the mask before, as too ``small``, or as ``covered``
+by earlier ones; the end of the search because only the ``rest`` of the image was left, the graph was ``uniform`` or
+too ``few`` patches were left; ``stopped``: not tried after such an end."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cuts3d_cli.config import Config
 from cuts3d_cli.errors import ImageError
-from cuts3d_cli.log import logger
+from cuts3d_cli.log import logger, quiet
 from cuts3d_cli.stages.common import Counts, Source
 from cuts3d_cli.stages.pipeline import execute, expected_fingerprints, upstream_of
 from cuts3d_cli.stages.prepare import find_images, make_record
@@ -70,7 +70,8 @@ def run_image(stage: str, path: Path, config: Config, *, depth_map: Path | None 
     keys = expected_fingerprints(config, source, stage)
     paths = {name: cache / name / f"{key}{'.json' if name == 'crf' else '.zarr'}" for name, key in keys.items()}
     for name in [*upstream_of(stage, config), stage]:
-        counts, kept = execute(name, source, config, paths.__getitem__, force=force and name == stage)
+        with quiet():  # the caller reports
+            counts, kept = execute(name, source, config, paths.__getitem__, force=force and name == stage)
         logger.debug("%s %s: %s", path.name, name, "cached" if kept else "computed")
         if counts.failures:
             raise ImageError(next(iter(counts.failures.values())))

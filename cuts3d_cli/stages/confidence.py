@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cuts3d_cli.config import check_thresholds
-from cuts3d_cli.core.confidence import average_cuts, clamp_confidence, mean_confidence
-from cuts3d_cli.core.geometry import grid_points
-from cuts3d_cli.core.localcut import semantic_graph
+from cuts3d_cli.core.confidence import mean_confidence, spatial_confidence
 from cuts3d_cli.errors import StoreError
 from cuts3d_cli.stages.common import Counts, Job, Result, run_stage
 
@@ -26,25 +24,12 @@ def run(job: Job) -> Counts:
     check_thresholds(config.tau_knn_min, cut["tau_knn"])
     arrays = {name: localcut.array(name) for name in ("semantic", "instance", "terminals")}
 
+    settings = {name: cut[name] for name in ("tau_knn", "k", "xy_extent", "background_z", "capacity", "maxflow")}
+    settings |= config.model_dump()
+
     def compute(row, record):
         semantic, instance, terminals = (arrays[name][row] for name in ("semantic", "instance", "terminals"))
-        points = grid_points(depth[row], instance.shape[1:], xy_extent=cut["xy_extent"])
-        confidence = np.zeros(instance.shape, np.float32)
-        for slot in np.flatnonzero(instance.any(axis=(1, 2))):
-            graph = semantic_graph(
-                points, semantic[slot], k=cut["k"], background_z=cut["background_z"], longest=cut["tau_knn"]
-            )
-            share = average_cuts(
-                graph,
-                semantic[slot],
-                *terminals[slot].tolist(),
-                tau_knn=cut["tau_knn"],
-                tau_knn_min=config.tau_knn_min,
-                n_thresholds=config.n_thresholds,
-                capacity=cut["capacity"],
-                maxflow=cut["maxflow"],
-            )
-            confidence[slot] = clamp_confidence(share, instance[slot], sc_min=config.sc_min)
+        confidence = spatial_confidence(semantic, instance, terminals, depth[row].astype(np.float32), **settings)
         score = mean_confidence(confidence, instance)
         return Result({"confidence": confidence, "score": score}, no_object=not instance.any())
 

@@ -117,14 +117,21 @@ def make_labels(
         logger.info("selftrain: labels of round %d are there", round_number)
         return Counts(done=len(document["images"]))
     limit_threads(threads)
-    detector = load_model(checkpoint, PredictConfig(score_threshold=0, max_detections=config.max_detections), pick_device(device))
+    detector = load_model(
+        checkpoint, PredictConfig(score_threshold=0, max_detections=config.max_detections), pick_device(device)
+    )
     records = [
-        ImageRecord(entry["id"], entry["file_name"], entry["height"], entry["width"], digest="") for entry in document["images"]
+        ImageRecord(entry["id"], entry["file_name"], entry["height"], entry["width"], digest="")
+        for entry in document["images"]
     ]
     predictions, counts = predict_images(detector, records, root)
     merged, n_new = merge_labels(document, predictions, threshold, config.merge_iou)
     logger.info(
-        "selftrain round %d: %d predictions above %.2f, %d earlier masks stay", round_number, n_new, threshold, len(merged) - n_new
+        "selftrain round %d: %d predictions above %.2f, %d earlier masks stay",
+        round_number,
+        n_new,
+        threshold,
+        len(merged) - n_new,
     )
     write_masks(
         labels,
@@ -187,7 +194,16 @@ def _existing(checkpoint: Path) -> Path:
 def _copy_labels(source: Path, target: Path) -> None:
     document = read_masks(source)
     root = Path(os.path.relpath(image_root(document, source), target.parent)).as_posix()
-    info = {key: value for key, value in document["info"].items() if key not in ("kind", "image_root", "description", "version")}
+    info = {
+        key: value
+        for key, value in document["info"].items()
+        if key not in ("kind", "image_root", "description", "version")
+    }
     write_masks(
-        target, kind="pseudo-masks", image_root=root, images=document["images"], annotations=document["annotations"], info=info
+        target,
+        kind="pseudo-masks",
+        image_root=root,
+        images=document["images"],
+        annotations=document["annotations"],
+        info=info,
     )

@@ -61,6 +61,9 @@ def run(
     work = out / "work"
     if not resume:
         remove(work)
+    elif _finished(out, record["fingerprint"]):
+        logger.info("train: %s is of this training already", out / "checkpoint.pth")
+        return
     work.mkdir(parents=True, exist_ok=True)
     state = read_state(work / "state.pth", record["fingerprint"])
     logger.info("train: %s on %s, %d iterations", config.detector, annotations, config.iterations)
@@ -70,7 +73,8 @@ def run(
     )  # fmt: skip
     with atomic_path(out / "metrics.jsonl") as temporary:
         shutil.copyfile(work / "metrics.jsonl", temporary)
-    write_json(out / "config.json", {key: value for key, value in record.items() if key != "detector"}, indent=2)
+    write_json(out / "config.json", record, indent=2)
+    remove(work / "state.pth")
 
 
 def provenance(
@@ -91,9 +95,24 @@ def provenance(
     return json.loads(json.dumps(record))
 
 
+def _finished(out: Path, made_from: str) -> bool:
+    """Whether ``out`` holds all results of this very training; config.json is written last."""
+    config, results = out / "config.json", ("checkpoint.pth", "metrics.jsonl")
+    if not config.is_file() or not all((out / name).is_file() for name in results):
+        return False
+    try:
+        return json.loads(config.read_text()).get("fingerprint") == made_from
+    except (json.JSONDecodeError, AttributeError):
+        return False
+
+
 def _check_schedule(config: TrainConfig) -> None:
     if any(step >= config.iterations for step in config.lr_steps):
-        raise ConfigError("config key train.lr_steps", expected=f"steps below train.iterations {config.iterations}", found=config.lr_steps)
+        raise ConfigError(
+            "config key train.lr_steps",
+            expected=f"steps below train.iterations {config.iterations}",
+            found=config.lr_steps,
+        )
 
 
 def _check_init(detector: dict[str, Any], config: TrainConfig, init: Path | None) -> None:

@@ -1,0 +1,1 @@
+"""Depth and feature models behind two small protocols (``base``) and a name table."""

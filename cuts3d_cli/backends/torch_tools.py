@@ -1,0 +1,87 @@
+"""What the torch backends share: the device, weight files that load without unpickling, failed downloads."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from cuts3d_cli.errors import ConfigError, ModelError
+
+
+def resolve_device(name: str) -> torch.device:
+    """Device for ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        ConfigError: no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError("config key device", expected="auto, cpu, cuda or cuda:N", found=repr(name)) from None
+    n_gpus = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= n_gpus:
+        found = f"{name} with {n_gpus} visible" if n_gpus else f"{name} where torch sees no GPU"
+        raise ConfigError("config key device", expected="a GPU of this machine", found=found, hint="use auto or cpu")
+    return device
+
+
+def read_weights(path: str | Path) -> dict:
+    """Content of a weights file (``.safetensors``, else torch's format), tensors on the CPU.
+
+    Torch files load with ``weights_only``, so that a file from anywhere cannot run code.
+
+    Raises:
+        ModelError: missing, damaged, or holding more than tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"weights file {path}", expected="a file", found="a folder" if path.is_dir() else "nothing")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise ModelError(
+            f"weights file {path} holds more than tensors and is not loaded",
+            expected="a state dict saved with torch.save",
+            hint="export model.state_dict() from it where you trust it",
+        ) from None
+    except Exception as error:  # safetensors and torch raise many types on damage, none in common
+        raise ModelError(f"weights file {path} cannot be read", found=_first_line(error)) from None
+    if not isinstance(content, dict):
+        raise ModelError(f"weights file {path}", expected="a state dict", found=type(content).__name__)
+    return content
+
+
+@contextlib.contextmanager
+def download(model: str, source: str, key: str) -> Iterator[None]:
+    """Turn whatever a hub client raises while it fetches ``source`` into one ModelError line.
+
+    Args:
+        model: name of the backend.
+        source: what is fetched, for people who fetch it elsewhere.
+        key: config key that takes a local copy.
+    """
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:  # hub clients raise errors of requests, httpx, urllib and their own
+        raise ModelError(
+            f"weights of {model} cannot be loaded from {source}",
+            found=_first_line(error),
+            hint=f"fetch them where there is a network and name the local copy in {key}",
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0][:200] if text else type(error).__name__

@@ -1,0 +1,17 @@
+"""The class-agnostic cascade detector; the only part of the package that imports MMDetection.
+
+Importing this package registers our classes with MMDetection, after giving mmcv-lite the compiled
+operators it lacks.
+"""
+
+import os
+
+# Threads that wait must sleep, not spin: on cores shared with other work, and with the processes that
+# load data, spinning makes a training several times slower. Read once, when torch is first imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from cuts3d_cli.detector import mmcv_ops
+
+mmcv_ops.install()
+
+from cuts3d_cli.detector import dataset, heads, losses, transforms  # noqa: E402, F401  (registers them)

@@ -1,0 +1,202 @@
+"""Pseudo-masks as training data: the COCO JSON with scores and confidence, and an endless, exact stream of samples."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmdet.datasets import BaseDetDataset
+from mmdet.registry import DATASETS
+from mmengine.dataset import Compose
+from mmengine.registry import DefaultScope
+from torch.utils.data import Dataset, Sampler
+
+from cuts3d_cli.errors import Cuts3dError, ImageError
+from cuts3d_cli.log import logger
+from cuts3d_cli.store.coco import image_root, read_masks
+from cuts3d_cli.store.zarr_store import Store, open_store
+
+
+@DATASETS.register_module()
+class PseudoMaskDataset(BaseDetDataset):
+    """COCO JSON of pseudo-masks with their score and the place of their confidence map.
+
+    Every annotation is an instance of the one class ``object``. Images without an instance are left
+    out. Beside MMDetection's keys an instance has ``score`` and ``confidence``: None, or a dict of
+    ``store`` (absolute path), ``row`` and ``instance``.
+
+    Args:
+        ann_file: the COCO JSON; its ``info.image_root`` says where the images lie.
+
+    Raises:
+        StoreError: the JSON is missing or damaged.
+        Cuts3dError: it has no annotation.
+    """
+
+    METAINFO = {"classes": ("object",), "palette": [(220, 20, 60)]}  # noqa: RUF012 (MMDetection's convention)
+
+    def __init__(self, ann_file: str | Path, **kwargs):
+        super().__init__(ann_file=str(ann_file), **kwargs)
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """One entry per image that has annotations."""
+        path = Path(self.ann_file)
+        document = read_masks(path)
+        root = image_root(document, path)
+        instances = defaultdict(list)
+        for entry in document["annotations"]:
+            instances[entry["image_id"]].append(_instance(entry, path.parent))
+        entries = [
+            {
+                "img_id": image["id"],
+                "img_path": str(root / image["file_name"]),
+                "height": image["height"],
+                "width": image["width"],
+                "instances": instances[image["id"]],
+            }
+            for image in document["images"]
+            if image["id"] in instances
+        ]
+        if not entries:
+            raise Cuts3dError(
+                f"file {path} has no annotation to train on",
+                expected="at least one mask",
+                found=f"{len(document['images'])} images without masks",
+                hint="look at the pseudo-masks first: lower localcut.tau_ncut or crf.min_iou, or use other images",
+            )
+        return entries
+
+
+def _instance(entry: dict[str, Any], folder: Path) -> dict[str, Any]:
+    x, y, width, height = entry["bbox"]
+    confidence = entry.get("confidence")
+    if confidence is not None:
+        confidence = {**confidence, "store": str((folder / confidence["store"]).resolve())}
+    return {
+        "bbox": [x, y, x + width, y + height],
+        "bbox_label": 0,
+        "mask": entry["segmentation"],
+        "ignore_flag": 0,
+        "score": float(entry.get("score", 1.0)),
+        "confidence": confidence,
+    }
+
+
+@lru_cache(maxsize=64)
+def confidence_store(path: str) -> Store:
+    """The confidence store at ``path``, opened once per process."""
+    return open_store(path, "confidence")
+
+
+def confidence_grid(pointer: dict[str, Any]) -> tuple[np.ndarray, float]:
+    """Spatial Confidence (G, G) float32 an annotation points to, and the least value inside an instance."""
+    store = confidence_store(pointer["store"])
+    grid = store.array("confidence")[pointer["row"], pointer["instance"]]
+    return np.asarray(grid, np.float32), float(store.config["sc_min"])
+
+
+class TrainingStream(Dataset):
+    """Samples by position in an endless training, the same for any number of workers and after a resume.
+
+    Position p is sample p of the training: epoch p // n of a shuffled data set. All random choices of
+    a sample come from (seed, position) alone.
+
+    Args:
+        dataset: data set config; its entries are images with instances.
+        load: transforms of each image, up to its own augmentation.
+        mix: transforms that may use a second image, given under ``partner``.
+        pack: transforms that make the model's input.
+        seed: seed of order and augmentation.
+    """
+
+    def __init__(self, dataset: dict, load: list[dict], mix: list[dict], pack: list[dict], seed: int):
+        self.entries = DATASETS.build(dataset)
+        self.load, self.mix, self.pack = compose(load), compose(mix).transforms, compose(pack)
+        self.seed = seed
+        self.metainfo = self.entries.metainfo
+        self._epoch: tuple[int, np.ndarray] | None = None
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        """Packed sample ``{"inputs", "data_samples"}`` of a position in the training.
+
+        Raises:
+            ImageError: neither this image nor its successors can be read.
+        """
+        with seeded(self.seed, position):
+            results = self._loaded(self.image_at(position))
+            for transform in self.mix:
+                results["partner"] = self._loaded(int(np.random.randint(len(self))))
+                results = transform(results)
+                del results["partner"]
+            return self.pack(results)
+
+    def image_at(self, position: int) -> int:
+        """Number of the image at a position: each epoch is a new permutation of all."""
+        epoch, place = divmod(position, len(self))
+        if self._epoch is None or self._epoch[0] != epoch:
+            self._epoch = epoch, np.random.default_rng((self.seed, epoch)).permutation(len(self))
+        return int(self._epoch[1][place])
+
+    def _loaded(self, index: int, attempts: int = 20) -> dict[str, Any]:
+        """The augmented image; one that cannot be read is replaced by the next."""
+        for attempt in range(attempts):
+            try:
+                return self.load(self.entries.get_data_info((index + attempt) % len(self)))
+            except ImageError as error:
+                logger.warning("training goes on without it: %s", error)
+                reason = error
+        raise ImageError(f"{attempts} images in a row cannot be read, last: {reason}")
+
+
+class PositionSampler(Sampler[int]):
+    """Positions ``start`` to ``stop`` of a :class:`TrainingStream`, in order."""
+
+    def __init__(self, start: int, stop: int):
+        self.start, self.stop = start, stop
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.start, self.stop))
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+def compose(transforms: list[dict]) -> Compose:
+    """Transforms in a row, found in MMDetection's registry wherever this is called from."""
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        return Compose([_tuples(transform) for transform in transforms])
+
+
+def _tuples(value: Any) -> Any:
+    """Lists, as JSON gives them, as the tuples that MMDetection's transforms insist on."""
+    if isinstance(value, dict):
+        return {key: _tuples(entry) for key, entry in value.items()}
+    return tuple(_tuples(entry) for entry in value) if isinstance(value, list) else value
+
+
+def derived_seed(*key: int) -> int:
+    """A 32-bit seed that depends on all numbers of ``key``."""
+    return int(np.random.SeedSequence(key).generate_state(1)[0])
+
+
+@contextmanager
+def seeded(*key: int) -> Iterator[None]:
+    """Seed NumPy's and Python's global generators, which MMDetection's transforms use, and restore them after."""
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    seed = derived_seed(*key)
+    np.random.seed(seed)
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)

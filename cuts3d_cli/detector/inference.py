@@ -1,0 +1,114 @@
+"""Run a trained detector on images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import ConfigDict
+from mmengine.dataset import Compose
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import DefaultScope
+from torch import nn
+
+import cuts3d_cli.detector  # noqa: F401  (registers our classes)
+from cuts3d_cli.config import PredictConfig
+from cuts3d_cli.detector import checkpoints
+from cuts3d_cli.detector.dataset import compose
+from cuts3d_cli.errors import Cuts3dError, ImageError
+from cuts3d_cli.log import logger, progress
+from cuts3d_cli.stages.common import Counts
+from cuts3d_cli.store.coco import annotation
+from cuts3d_cli.store.manifest import ImageRecord
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A trained detector ready to predict.
+
+    Attributes:
+        model: MMDetection model in evaluation mode.
+        pipeline: transforms of an image.
+        meta: how it was made.
+        score_threshold: detections below are left out.
+    """
+
+    model: nn.Module
+    pipeline: Compose
+    meta: dict[str, Any]
+    score_threshold: float
+
+
+def load_model(checkpoint: str | Path, config: PredictConfig, device: torch.device) -> Detector:
+    """Build the detector a checkpoint describes, with its weights.
+
+    Raises:
+        ModelError: the checkpoint is missing, damaged or not a detector of ours.
+    """
+    content = checkpoints.load_detector(checkpoint)
+    described = content["meta"]["detector"]
+    model_config = ConfigDict(described["model"])
+    model_config.test_cfg.rcnn.max_per_img = config.max_detections
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        model = revert_sync_batchnorm(MODELS.build(model_config))
+    pack = {"type": "PackConfidenceInputs", "meta_keys": ("img_id", "ori_shape", "img_shape", "scale_factor")}
+    pipeline = compose([{"type": "LoadRgb"}, *described["test"], pack])
+    checkpoints.fill(model, content["state_dict"], checkpoint)
+    cv2.setNumThreads(0)
+    return Detector(model.to(device).eval(), pipeline, content["meta"], config.score_threshold)
+
+
+def predict_images(
+    detector: Detector, records: Sequence[ImageRecord], image_root: str | Path
+) -> tuple[list[dict[str, Any]], Counts]:
+    """Detections of images as COCO annotations with ``score``, best first within an image.
+
+    Args:
+        detector: from :func:`load_model`.
+        records: the images.
+        image_root: folder their file names are relative to.
+
+    Returns:
+        Annotations of all images in order, and how the images ended.
+    """
+    counts, annotations = Counts(), []
+    for record in progress(records, "predict", len(records)):
+        try:
+            found = predict_image(detector, record, Path(image_root) / record.file_name)
+        except Cuts3dError as error:
+            counts.failures[record.file_name] = str(error)
+            logger.warning("predict: %s failed: %s", record.file_name, error)
+            continue
+        annotations.extend(found)
+        counts.done += bool(found)
+        counts.no_object += not found
+    return annotations, counts
+
+
+@torch.inference_mode()
+def predict_image(detector: Detector, record: ImageRecord, path: Path) -> list[dict[str, Any]]:
+    """COCO annotations of one image, best first.
+
+    Raises:
+        ImageError: it cannot be read, or is not of the recorded size.
+    """
+    if record.error:
+        raise ImageError(record.error)
+    sample = detector.pipeline({"img_path": str(path), "img_id": record.id})
+    height, width = sample["data_samples"].ori_shape
+    if (height, width) != (record.height, record.width):
+        raise ImageError(
+            f"image {path} changed", expected=f"{record.width} x {record.height} px", found=f"{width} x {height}",
+            hint="rerun `cuts3d prepare`",
+        )  # fmt: skip
+    batch = {"inputs": [sample["inputs"]], "data_samples": [sample["data_samples"]]}
+    found = detector.model.test_step(batch)[0].pred_instances
+    order = found.scores.argsort(descending=True, stable=True)
+    found = found[order[found.scores[order] >= detector.score_threshold]]
+    masks, scores = found.masks.cpu().numpy(), found.scores.tolist()
+    return [annotation(record.id, mask, score) for mask, score in zip(masks, scores, strict=True) if mask.any()]

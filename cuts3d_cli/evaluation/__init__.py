@@ -1,0 +1,1 @@
+"""Class-agnostic COCO evaluation, overlay pictures and the report."""

@@ -1,0 +1,339 @@
+"""Predictions and ground truth as COCO JSON: reading, checking, and pairing their images by file name.
+
+Nothing here computes a score; :mod:`cuts3d_cli.evaluation.coco_eval` does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pycocotools import mask as rle
+
+from cuts3d_cli.errors import Cuts3dError
+
+Record = dict[str, Any]
+
+
+class CocoError(Cuts3dError):
+    """A prediction or ground-truth file that cannot be evaluated."""
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Predictions and ground truth of the same images, all of one category, ready for the judge.
+
+    Attributes:
+        images: the ground truth's images, in its order and with its ids.
+        truth: annotations with ``image_id``, ``bbox``, ``area``, ``iscrowd`` and, where given, ``segmentation``.
+        predictions: the same with ``score``; ``image_id`` is the ground truth's.
+        n_missing: images of the ground truth that the predictions do not list.
+        n_left_out: images of the predictions that the ground truth lacks.
+        notes: what a reader of the numbers has to know, one line each.
+    """
+
+    images: list[Record]
+    truth: list[Record]
+    predictions: list[Record]
+    n_missing: int
+    n_left_out: int
+    notes: list[str] = field(default_factory=list)
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        CocoError: there is none, or it is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError):
+        raise CocoError(f"file {path}", expected="COCO JSON", found="no such file") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CocoError(f"file {path}", expected="COCO JSON", found=f"something else ({error})") from None
+
+
+def match(
+    predictions: Any, truth: Any, *, predictions_name: str = "predictions", truth_name: str = "ground truth"
+) -> Matched:
+    """Check both files' content, pair their images and bring everything to one category.
+
+    Images are paired by file name, never by id or order; a plain results list holds no file names and is
+    paired by id. Annotations are copied, the inputs stay as they are.
+
+    Args:
+        predictions: COCO JSON with images and annotations, or a COCO results list.
+        truth: COCO JSON.
+        predictions_name: what errors call the predictions.
+        truth_name: what errors call the ground truth.
+
+    Raises:
+        CocoError: a wrong structure, an empty ground truth, no common image, or sizes that differ.
+    """
+    notes: list[str] = []
+    images = _truth_images(truth, truth_name)
+    truth_annotations = _truth_annotations(truth, images, truth_name, notes)
+    if isinstance(predictions, list):
+        pairs = {image_id: image_id for image_id in images}
+        found = predictions
+        listed = {_field(record, "image_id", predictions_name) for record in found}
+        n_left_out = len(listed - set(images))
+        notes.append("the predictions are a plain results list without file names: images were paired by id")
+    elif isinstance(predictions, dict) and isinstance(predictions.get("annotations"), list):
+        predicted_images = _images_by_id(predictions, predictions_name)
+        pairs = _pair_by_name(predicted_images, images, predictions_name, truth_name, notes)
+        found = predictions["annotations"]
+        _check_references(found, predicted_images, predictions_name)
+        listed = set(pairs.values())
+        n_left_out = len(predicted_images) - len(pairs)
+        _check_records(predicted_images, images, pairs, found, predictions_name, truth_name, notes)
+    else:
+        raise CocoError(
+            predictions_name,
+            expected="COCO JSON with images and annotations, or a results list",
+            found=_kind(predictions),
+        )
+    if found and not listed & set(images):
+        raise CocoError(
+            f"{predictions_name} and {truth_name} share no image", hint="check that both belong to the same images"
+        )
+    kept = _predicted_annotations(found, pairs, images, predictions_name, truth_name, notes)
+    n_missing = len(set(images) - listed)
+    if n_missing:
+        notes.append(f"{n_missing} of {len(images)} images have no prediction and count as misses")
+    if n_left_out:
+        notes.append(f"predictions on {n_left_out} images that the ground truth lacks were left out")
+    return Matched(list(images.values()), truth_annotations, kept, n_missing, n_left_out, notes)
+
+
+def masks_by_name(truth: Any, names: Collection[str], *, name: str = "ground truth") -> dict[str, list[Record]]:
+    """Run-length masks of the objects of some images, by normal file name; crowd regions are left out.
+
+    Args:
+        truth: COCO JSON.
+        names: normal file names (:func:`normal_name`) of the images wanted.
+        name: what errors call the file.
+
+    Raises:
+        CocoError: a wrong structure.
+    """
+    images = {key: record for key, record in _truth_images(truth, name).items()
+              if normal_name(record["file_name"]) in names}  # fmt: skip
+    masks: dict[str, list[Record]] = {normal_name(record["file_name"]): [] for record in images.values()}
+    for record in truth["annotations"]:
+        image = images.get(_field(record, "image_id", name))
+        if image is not None and not record.get("iscrowd", 0) and record.get("segmentation"):
+            masks[normal_name(image["file_name"])].append(_segmentation(record, image, name, name))
+    return masks
+
+
+def normal_name(file_name: str) -> str:
+    """A file name as POSIX path without ``./``; names that differ in spelling only become equal."""
+    return str(PurePosixPath(str(file_name).replace("\\", "/")))
+
+
+def _kind(value: Any) -> str:
+    if not isinstance(value, dict):
+        return type(value).__name__
+    return f"an object with keys {', '.join(map(str, value)) or 'none'}"
+
+
+def _field(record: Any, key: str, name: str) -> Any:
+    if not isinstance(record, dict) or key not in record:
+        raise CocoError(f"{name}: a record without {key}", found=str(record)[:120])
+    return record[key]
+
+
+def _images_by_id(coco: Record, name: str) -> dict[Any, Record]:
+    records = coco.get("images")
+    if not isinstance(records, list):
+        raise CocoError(name, expected="COCO JSON with a list of images", found=_kind(coco))
+    images = {_field(record, "id", name): record for record in records}
+    if len(images) != len(records):
+        twice = Counter(record["id"] for record in records).most_common(1)[0][0]
+        raise CocoError(f"{name}: image id {twice} occurs twice")
+    names = Counter(normal_name(_field(record, "file_name", name)) for record in records)
+    if names and max(names.values()) > 1:
+        raise CocoError(f"{name}: file name {names.most_common(1)[0][0]} occurs twice")
+    return images
+
+
+def _check_references(annotations: list[Record], images: dict[Any, Record], name: str) -> None:
+    for record in annotations:
+        if _field(record, "image_id", name) not in images:
+            raise CocoError(f"{name}: an annotation refers to image id {record['image_id']}, which it does not list")
+
+
+def _truth_images(truth: Any, name: str) -> dict[Any, Record]:
+    if not isinstance(truth, dict) or not isinstance(truth.get("annotations"), list):
+        raise CocoError(name, expected="COCO JSON with images and annotations", found=_kind(truth))
+    images = _images_by_id(truth, name)
+    for record in images.values():
+        _field(record, "width", name)
+        _field(record, "height", name)
+    return images
+
+
+def _truth_annotations(truth: Record, images: dict[Any, Record], name: str, notes: list[str]) -> list[Record]:
+    _check_references(truth["annotations"], images, name)
+    result = []
+    for record in truth["annotations"]:
+        image = images[record["image_id"]]
+        segmentation = _segmentation(record, image, name, name)
+        result.append(
+            {
+                "image_id": record["image_id"],
+                "bbox": _box(record, segmentation, name),
+                "area": record.get("area", _area(record, segmentation)),
+                "iscrowd": int(record.get("iscrowd", 0)),
+                **({"segmentation": segmentation} if segmentation else {}),
+            }
+        )
+    n_crowd = sum(record["iscrowd"] for record in result)
+    if len(result) == n_crowd:
+        raise CocoError(f"{name}: no object to find", expected="annotations that are not crowd", found=len(result))
+    if n_crowd:
+        notes.append(f"{n_crowd} crowd regions of the ground truth are ignored: detections on them count neither way")
+    categories = {record.get("category_id") for record in truth["annotations"]}
+    if len(categories) > 1:
+        notes.append(
+            f"the {len(categories)} categories of the ground truth were merged to one: this evaluation knows no classes"
+        )
+    return result
+
+
+def _predicted_annotations(
+    found: list[Record], pairs: dict[Any, Any], images: dict[Any, Record], name: str, truth_name: str, notes: list[str]
+) -> list[Record]:
+    result, n_without_score = [], 0
+    for record in found:
+        image_id = pairs.get(record["image_id"])
+        if image_id is None:
+            continue
+        segmentation = _segmentation(record, images[image_id], name, truth_name)
+        n_without_score += "score" not in record
+        result.append(
+            {
+                "image_id": image_id,
+                "bbox": _box(record, segmentation, name),
+                "score": float(record.get("score", 1.0)),
+                **({"segmentation": segmentation} if segmentation else {}),
+            }
+        )
+    if n_without_score:
+        notes.append(f"{n_without_score} of {len(result)} predictions have no score; it was taken as 1.0")
+    return result
+
+
+def _pair_by_name(
+    predicted: dict[Any, Record], truth: dict[Any, Record], name: str, truth_name: str, notes: list[str]
+) -> dict[Any, Any]:
+    """Ground-truth id of each predicted image's id; by base name only where not one whole name agrees."""
+    by_name = {normal_name(record["file_name"]): image_id for image_id, record in truth.items()}
+    names = {image_id: normal_name(record["file_name"]) for image_id, record in predicted.items()}
+    pairs = {image_id: by_name[file_name] for image_id, file_name in names.items() if file_name in by_name}
+    if pairs:
+        return pairs
+    if not predicted:
+        raise CocoError(f"{name}: no images", expected=f"images of {truth_name}")
+    truth_bases, bases = defaultdict(list), defaultdict(list)
+    for file_name, image_id in by_name.items():
+        truth_bases[PurePosixPath(file_name).name].append(image_id)
+    for image_id, file_name in names.items():
+        bases[PurePosixPath(file_name).name].append(image_id)
+    common = [base for base in bases if base in truth_bases]
+    here, there = next(iter(names.values())), next(iter(by_name))
+    if not common:
+        raise CocoError(
+            f"{name} and {truth_name} share no image (compared by file_name)",
+            expected=f"names like {there}",
+            found=here,
+            hint="check that both belong to the same images",
+        )
+    unclear = [base for base in common if len(bases[base]) + len(truth_bases[base]) > 2]
+    if unclear:
+        raise CocoError(
+            f"{name} and {truth_name} share no file_name, and {unclear[0]} alone is ambiguous",
+            expected=f"names like {there}",
+            found=here,
+            hint="give both files names relative to the same folder",
+        )
+    notes.append(f"file names agree only without their folders: {len(common)} images were paired by base name")
+    return {bases[base][0]: truth_bases[base][0] for base in common}
+
+
+def _check_records(
+    predicted: dict[Any, Record],
+    truth: dict[Any, Record],
+    pairs: dict[Any, Any],
+    annotations: list[Record],
+    name: str,
+    truth_name: str,
+    notes: list[str],
+) -> None:
+    """Compare image records; exchanged width and height pass where the masks themselves have the right size."""
+    with_mask = {record["image_id"] for record in annotations if isinstance(record.get("segmentation"), dict)}
+    n_exchanged = 0
+    for image_id, truth_id in pairs.items():
+        record, right = predicted[image_id], truth[truth_id]
+        if not record.get("height") or not record.get("width"):
+            continue  # optional here; 0 = an image that could not be read
+        size_hw, right_hw = (record["height"], record["width"]), (right["height"], right["width"])
+        if size_hw == right_hw:
+            continue
+        if size_hw != right_hw[::-1] or image_id not in with_mask:
+            raise _size_error(f"{name}: image {record['file_name']}", size_hw, right_hw, truth_name)
+        n_exchanged += 1
+    if n_exchanged:
+        notes.append(
+            f"{n_exchanged} image records of the predictions have width and height exchanged; their masks are right"
+        )
+
+
+def _size_error(what: str, found_hw: tuple, right_hw: tuple, truth_name: str) -> CocoError:
+    return CocoError(
+        what,
+        expected=f"height x width {right_hw[0]} x {right_hw[1]} as in {truth_name}",
+        found=f"{found_hw[0]} x {found_hw[1]}",
+        hint="predict on the very images that were annotated",
+    )
+
+
+def _segmentation(record: Record, image: Record, name: str, truth_name: str) -> Record | None:
+    """Compressed RLE of an annotation at its image's size, or None where it has no mask."""
+    segmentation = record.get("segmentation")
+    if not segmentation:
+        return None
+    size_hw = (int(image["height"]), int(image["width"]))
+    try:
+        if isinstance(segmentation, list):
+            return rle.merge(rle.frPyObjects(segmentation, *size_hw))
+        if tuple(segmentation["size"]) != size_hw:
+            raise _size_error(
+                f"{name}: a mask of image {image['file_name']}", segmentation["size"], size_hw, truth_name
+            )
+        if isinstance(segmentation["counts"], list):
+            return rle.frPyObjects(segmentation, *size_hw)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        what = f"{name}: a segmentation of image {image['file_name']}"
+        raise CocoError(what, expected="polygons or RLE", found=repr(error)) from None
+    return segmentation
+
+
+def _box(record: Record, segmentation: Record | None, name: str) -> list[float]:
+    box = record.get("bbox")
+    if not box and segmentation is None:
+        raise CocoError(f"{name}: an annotation with neither bbox nor segmentation", found=str(record)[:120])
+    box = [float(v) for v in (box or rle.toBbox(segmentation))]
+    if len(box) != 4:
+        raise CocoError(f"{name}: a bbox", expected="x, y, width, height", found=box)
+    return box
+
+
+def _area(record: Record, segmentation: Record | None) -> float:
+    return float(rle.area(segmentation)) if segmentation else float(record["bbox"][2] * record["bbox"][3])

@@ -1,0 +1,396 @@
+"""The pictures of one image of a run: photograph, every intermediate, final masks, detections, ground truth.
+
+Everything is drawn at thumbnail size in the photograph's own shape; the square working grid is stretched back to it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cuts3d_cli.errors import Cuts3dError
+from cuts3d_cli.evaluation.coco_files import masks_by_name, normal_name, read_json
+from cuts3d_cli.evaluation.overlay import colourise, heat_over, mark, overlay, panels, resized, resized_masks
+from cuts3d_cli.store.coco import decode_mask, read_masks
+from cuts3d_cli.store.images import read_image
+from cuts3d_cli.store.layout import BASELINE, FAILED, manifest_path, shard_name, stage_path
+from cuts3d_cli.store.manifest import ImageRecord, Manifest, read_manifest, shard_range
+from cuts3d_cli.store.zarr_store import Store, open_store
+
+STRIP_HEIGHT = 150
+"""Height in px of the pictures in the strip of a cut."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A picture with its title and caption, or why there is none.
+
+    Attributes:
+        title: what is shown.
+        caption: the settings and numbers behind it.
+        picture: (H, W, 3) uint8 RGB, or None.
+        missing: why there is no picture.
+    """
+
+    title: str
+    caption: str = ""
+    picture: np.ndarray | None = None
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One image with all its panels; ``cuts`` holds a strip for each cut tried."""
+
+    file_name: str
+    panels: list[Panel]
+    cuts: list[Panel]
+
+
+@dataclass(frozen=True)
+class Detections:
+    """A file of predictions to show, what it is called, and the least score that is drawn."""
+
+    path: Path
+    title: str
+    min_score: float
+
+
+def spread(n_total: int, n: int) -> list[int]:
+    """At most ``n`` positions, evenly spread: the middles of equal parts of ``n_total``."""
+    n = min(n, n_total)
+    return [(2 * i + 1) * n_total // (2 * n) for i in range(n)]
+
+
+def make_examples(
+    base: Path, n: int, *, side: int, detections: Detections | None = None, annotations: Path | None = None
+) -> Iterator[Example]:
+    """Draw ``n`` images, evenly spread over the image list below ``base``.
+
+    Args:
+        base: folder with ``manifest.jsonl`` and the results of the stages; what an image lacks is named in its
+            panel, and a stage that the run lacks has none.
+        n: number of images.
+        side: longer side of the pictures in px.
+        detections: predictions to show, or None.
+        annotations: COCO ground truth to show, or None.
+
+    Raises:
+        StoreError: there is no image list.
+    """
+    manifest = read_manifest(manifest_path(base))
+    places = [_place(manifest, index) for index in spread(manifest.n_images, n)]
+    names = {record.file_name for _, _, record in places}
+    reader = _Reader(base, detections, annotations, names)
+    for shard, row, record in places:
+        image = _Image.load(reader, manifest.image_root, shard, row, record, side)
+        yield Example(record.file_name, _panels(image), _cuts(image))
+
+
+def _place(manifest: Manifest, index: int) -> tuple[int, int, ImageRecord]:
+    """Shard, row in it and record of the image at a position of the list."""
+    for shard in range(manifest.n_shards):
+        start, stop = shard_range(manifest.n_images, manifest.n_shards, shard)
+        if index < stop:
+            return shard, index - start, manifest.records(shard)[index - start]
+    raise IndexError(index)
+
+
+class _Missing(Exception):
+    """Why a panel has no picture."""
+
+
+class _Reader:
+    """Opens what the examples need, each file once for images that follow each other."""
+
+    def __init__(self, base: Path, detections: Detections | None, annotations: Path | None, names: set[str]):
+        self.base, self.detections = base, detections
+        self.annotations, self.names = annotations, {normal_name(name) for name in names}
+        self.store = lru_cache(maxsize=8)(self._store)
+        self.masks = lru_cache(maxsize=2)(self._masks)
+        self.predicted = cache(self._predicted)
+        self.truth = cache(self._truth)
+
+    def _store(self, stage: str, shard: int) -> Store:
+        path = stage_path(self.base, stage, shard_name(shard))
+        if not path.exists():
+            raise _Missing(f"no {stage} of this shard")
+        return open_store(path, stage)
+
+    def _masks(self, shard: int, branch: str | None) -> tuple[dict[str, Any], dict[str, list]]:
+        path = stage_path(self.base, "crf", shard_name(shard), branch)
+        if not path.exists():
+            raise _Missing("no masks of this shard")
+        document = read_masks(path)
+        return document.get("info", {}), _by_name(document)
+
+    def _predicted(self) -> tuple[dict[str, Any], dict[str, list]]:
+        document = read_masks(self.detections.path)
+        return document.get("info", {}), _by_name(document)
+
+    def _truth(self) -> dict[str, list]:
+        return masks_by_name(read_json(self.annotations), self.names, name=f"ground truth {self.annotations}")
+
+    def has(self, stage: str, branch: str | None = None) -> bool:
+        """Whether the run has any result of a stage."""
+        return stage_path(self.base, stage, "", branch).parent.is_dir()
+
+
+@dataclass(frozen=True)
+class _Image:
+    """An image of the run: where its results lie and its photograph at thumbnail size."""
+
+    reader: _Reader
+    shard: int
+    row: int
+    record: ImageRecord
+    photo: np.ndarray
+    error: str | None
+
+    @classmethod
+    def load(cls, reader: _Reader, root: Path, shard: int, row: int, record: ImageRecord, side: int) -> _Image:
+        height, width = record.height or 1, record.width or 1
+        scale = side / max(height, width)
+        size_hw = max(1, round(scale * height)), max(1, round(scale * width))
+        try:
+            photo, error = resized(read_image(root / record.file_name), *size_hw), None
+        except Cuts3dError as problem:
+            photo, error = np.full((*size_hw, 3), 200, np.uint8), str(problem)
+        return cls(reader, shard, row, record, photo, error)
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Of the thumbnails."""
+        return self.photo.shape[:2]
+
+    def store(self, stage: str) -> Store:
+        """The shard's store of a stage, if this image did not fail there."""
+        store = self.reader.store(stage, self.shard)
+        if store.status[self.row] == FAILED:
+            raise _Missing(f"failed: {store.failures.get(self.row, 'no reason recorded')}")
+        return store
+
+    def array(self, stage: str, name: str) -> np.ndarray:
+        """This image's part of an array."""
+        return self.store(stage).array(name)[self.row]
+
+    def enlarged(self, values: np.ndarray) -> np.ndarray:
+        """A map on the grid at thumbnail size, its patches visible."""
+        return resized(np.asarray(values, np.float32), *self.size_hw, smooth=False)
+
+    def drawn(self, masks: np.ndarray, scores: Sequence[float] | None = None) -> np.ndarray:
+        """Masks (N, h, w) of any size over the photograph."""
+        return overlay(self.photo, resized_masks(masks, *self.size_hw), scores)
+
+
+def _panels(image: _Image) -> list[Panel]:
+    """Every panel that the run can have, in the order of the method; of an unreadable image the reason alone."""
+    reader = image.reader
+    if image.error:
+        return [_panel("Photograph", _photograph, image)]
+    made: list[tuple[str, bool, Callable[[_Image], tuple[str, np.ndarray]]]] = [
+        ("Photograph", True, _photograph),
+        ("Depth", reader.has("depth"), _depth),
+        ("Spatial Importance", reader.has("spatial-importance"), _importance),
+        ("Eigenvector of the first cut", reader.has("localcut"), lambda i: _eigenvector(i, 0)),
+        ("Semantic cut", reader.has("localcut"), lambda i: _semantic(i, 0)),
+        ("Instances", reader.has("localcut"), _instances),
+        ("Spatial Confidence", reader.has("confidence"), _confidence),
+        ("Final pseudo-masks", reader.has("crf"), lambda i: _pseudo_masks(i, None)),
+        ("MaskCut, for comparison", reader.has("crf", BASELINE), lambda i: _pseudo_masks(i, BASELINE)),
+        (reader.detections.title if reader.detections else "", reader.detections is not None, _detections),
+        ("Ground truth, never used above", reader.annotations is not None, _truth),
+    ]
+    return [_panel(title, draw, image) for title, there, draw in made if there]
+
+
+def _panel(title: str, draw: Callable[[_Image], tuple[str, np.ndarray]], image: _Image) -> Panel:
+    try:
+        caption, picture = draw(image)
+    except (_Missing, Cuts3dError) as reason:
+        return Panel(title, missing=str(reason))
+    return Panel(title, caption, picture)
+
+
+def _photograph(image: _Image) -> tuple[str, np.ndarray]:
+    if image.error:
+        raise _Missing(image.error)
+    return f"{image.record.width} x {image.record.height} px", image.photo
+
+
+def _depth(image: _Image) -> tuple[str, np.ndarray]:
+    store = image.store("depth")
+    nearness = 1 - store.array("depth")[image.row].astype(np.float32)
+    settings = _settings(store.config, "depth", ("backend", "kind"))
+    return f"near is bright; {settings}", colourise(resized(nearness, *image.size_hw), 0, 1)
+
+
+def _importance(image: _Image) -> tuple[str, np.ndarray]:
+    store = image.store("spatial-importance")
+    settings = _settings(store.config, "spatial_importance", ("beta", "sigma", "resolution"))
+    low = store.config.get("beta", 0.0)
+    return f"{low:g} dark to 1 bright; {settings}", colourise(
+        image.enlarged(store.array("importance")[image.row]), low, 1
+    )
+
+
+def _eigenvector(image: _Image, cut: int) -> tuple[str, np.ndarray]:
+    store = image.store("localcut")
+    values = _slot(store.array("fiedler")[image.row], cut)
+    picture = colourise(image.enlarged(values), scheme="diverging")
+    points = _terminals(store.array("terminals")[image.row, cut], values.shape, image.size_hw)
+    if points:
+        picture = mark(picture, list(points.values()), list(points))
+    return _settings(store.config, "localcut", ("tau_ncut", "sharpen", "exponent")), picture
+
+
+def _semantic(image: _Image, cut: int) -> tuple[str, np.ndarray]:
+    store = image.store("localcut")
+    mask = _slot(store.array("semantic")[image.row], cut)
+    return f"{mask.mean():.0%} of the patches", overlay(image.photo, _sparse(image, mask, cut), labels=False)
+
+
+def _instances(image: _Image) -> tuple[str, np.ndarray]:
+    store = image.store("localcut")
+    masks = store.array("instance")[image.row]
+    keys = ("tau_knn", "k", "background_z", "capacity") if store.config.get("local_cut", True) else ("local_cut",)
+    caption = f"{masks.any((1, 2)).sum()} of {len(masks)} tried; {_settings(store.config, 'localcut', keys)}"
+    return caption, image.drawn(masks)
+
+
+def _confidence(image: _Image) -> tuple[str, np.ndarray]:
+    store = image.store("confidence")
+    values = store.array("confidence")[image.row].astype(np.float32).max(0)
+    low = store.config.get("sc_min", 0.0)
+    settings = _settings(store.config, "confidence", ("n_thresholds", "tau_knn_min", "sc_min"))
+    return f"{low:g} dark to 1 bright; {settings}", heat_over(image.photo, image.enlarged(values), low, 1)
+
+
+def _pseudo_masks(image: _Image, branch: str | None) -> tuple[str, np.ndarray]:
+    info, by_name = image.reader.masks(image.shard, branch)
+    _stop_if_failed(info.get("counts", {}).get("failures", {}), image)
+    found = by_name.get(normal_name(image.record.file_name), [])
+    config = info.get("config", {})
+    if branch is None:
+        settings = _settings(config.get("crf", {}), "crf", ("enabled", "unary", "min_iou"))
+    else:
+        settings = _settings(config.get("localcut", {}), f"{branch}: localcut", ("tau_ncut", "local_cut"))
+    return f"{_count(found, 'mask')}; {settings}", _drawn_annotations(image, found)
+
+
+def _detections(image: _Image) -> tuple[str, np.ndarray]:
+    info, by_name = image.reader.predicted()
+    _stop_if_failed(info.get("failures", {}), image)
+    name = normal_name(image.record.file_name)
+    if name not in by_name:
+        raise _Missing("the detector was not run on this image")
+    least = image.reader.detections.min_score
+    drawn = sorted((a for a in by_name[name] if a.get("score", 1.0) >= least), key=lambda a: -a.get("score", 1.0))
+    caption = f"{len(drawn)} of {_count(by_name[name], 'detection')} shown; report.min_score {least:g}"
+    return caption, _drawn_annotations(image, drawn)
+
+
+def _truth(image: _Image) -> tuple[str, np.ndarray]:
+    masks = image.reader.truth().get(normal_name(image.record.file_name))
+    if masks is None:
+        raise _Missing("the ground truth lacks this image")
+    return _count(masks, "object"), image.drawn(_decoded(masks, image))
+
+
+def _cuts(image: _Image) -> list[Panel]:
+    """A strip for each cut that was tried: eigenvector, semantic cut, instance, confidence."""
+    try:
+        store = image.store("localcut")
+    except (_Missing, Cuts3dError):
+        return []
+    tried = np.flatnonzero(store.array("fiedler")[image.row].any((1, 2)))
+    return [_panel(f"Cut {cut + 1}", lambda i, cut=int(cut): _cut_strip(i, cut), image) for cut in tried]
+
+
+def _cut_strip(image: _Image, cut: int) -> tuple[str, np.ndarray]:
+    semantic = image.array("localcut", "semantic")[cut]
+    instance = image.array("localcut", "instance")[cut]
+    items = [
+        ("eigenvector", _eigenvector(image, cut)[1]),
+        ("semantic cut", _semantic(image, cut)[1]),
+        ("instance", overlay(image.photo, _sparse(image, instance, cut), labels=False)),
+    ]
+    caption = f"{int(instance.sum())} of the semantic cut's {int(semantic.sum())} patches kept"
+    if not instance.any():
+        caption = f"nothing kept of the semantic cut's {int(semantic.sum())} patches"
+    if image.reader.has("confidence"):
+        values = image.array("confidence", "confidence")[cut].astype(np.float32)
+        low = image.store("confidence").config.get("sc_min", 0.0)
+        items.append(("confidence", heat_over(image.photo, image.enlarged(values), low, 1)))
+        if instance.any():
+            caption += f", mean confidence {image.array('confidence', 'score')[cut]:.2f}"
+    return caption, panels(items, height=min(STRIP_HEIGHT, image.size_hw[0]))
+
+
+def _slot(values: np.ndarray, cut: int) -> np.ndarray:
+    if cut >= len(values):
+        raise _Missing("no such cut")
+    return values[cut]
+
+
+def _sparse(image: _Image, grid_mask: np.ndarray, cut: int) -> np.ndarray:
+    """A single mask at its place among the cuts, so that it keeps its colour; (cut + 1, h, w)."""
+    masks = np.zeros((cut + 1, *image.size_hw), bool)
+    masks[cut] = resized_masks(grid_mask[None], *image.size_hw)[0]
+    return masks
+
+
+def _terminals(terminals: np.ndarray, grid_hw: Sequence[int], size_hw: Sequence[int]) -> dict[str, tuple[float, float]]:
+    """Source and sink (x, y) in px of the thumbnail; what there is none of (-1) is left out."""
+    points = {}
+    for name, flat in zip(("source", "sink"), terminals.tolist(), strict=True):
+        if flat >= 0:
+            y, x = divmod(flat, grid_hw[1])
+            points[name] = ((x + 0.5) * size_hw[1] / grid_hw[1], (y + 0.5) * size_hw[0] / grid_hw[0])
+    return points
+
+
+def _drawn_annotations(image: _Image, found: list[Mapping[str, Any]]) -> np.ndarray:
+    """COCO annotations over the photograph, in the colours of the cuts they come from where that is known."""
+    slots = [entry.get("confidence", {}).get("instance", i) for i, entry in enumerate(found)]
+    if len(set(slots)) < len(slots):
+        slots = list(range(len(found)))
+    n = max(slots, default=-1) + 1
+    masks, scores = np.zeros((n, *image.size_hw), bool), np.zeros(n)
+    decoded = _decoded([entry["segmentation"] for entry in found], image)
+    for slot, mask, entry in zip(slots, decoded, found, strict=True):
+        masks[slot], scores[slot] = mask, entry.get("score", 1.0)
+    return overlay(image.photo, masks, scores)
+
+
+def _decoded(codes: Sequence[Mapping[str, Any]], image: _Image) -> np.ndarray:
+    masks = [resized_masks(decode_mask(code)[None], *image.size_hw)[0] for code in codes]
+    return np.array(masks, bool).reshape(-1, *image.size_hw)
+
+
+def _stop_if_failed(failures: Mapping[str, str], image: _Image) -> None:
+    if image.record.file_name in failures:
+        raise _Missing(f"failed: {failures[image.record.file_name]}")
+
+
+def _by_name(document: Mapping[str, Any]) -> dict[str, list]:
+    by_id = defaultdict(list)
+    for entry in document["annotations"]:
+        by_id[entry["image_id"]].append(entry)
+    return {normal_name(image["file_name"]): by_id[image["id"]] for image in document["images"]}
+
+
+def _settings(config: Mapping[str, Any], section: str, keys: Sequence[str]) -> str:
+    """``localcut.tau_knn 0.115, k 20`` of the keys that the section has."""
+    shown = ", ".join(f"{key} {config[key]}" for key in keys if key in config)
+    return f"{section}.{shown}" if shown else ""
+
+
+def _count(things: Sequence, name: str) -> str:
+    return f"{len(things)} {name}" + ("" if len(things) == 1 else "s")

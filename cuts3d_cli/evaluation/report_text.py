@@ -1,0 +1,69 @@
+"""What the report says in words: its introduction and how to read the pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from cuts3d_cli.config import Config
+from cuts3d_cli.evaluation.run_summary import SetSummary
+
+LEGEND = {
+    "Depth": "distance from the camera, scaled to [0, 1] in each image.",
+    "Spatial Importance": "where depth changes fast, objects begin and end; there similarity counts less.",
+    "Eigenvector of the first cut": (
+        "the normalised cut's answer before it is split in two at its mean: orange and blue are the two sides, strong "
+        "colours the sure ones. The source is where the cut in space starts, the sink what it must not reach."
+    ),
+    "Semantic cut": "the foreground side of that split: all that looks alike, be it one object or several.",
+    "Instances": (
+        "what the cut in space kept of each semantic cut, on the patch grid; numbers and colours are those of the cuts."
+    ),
+    "Spatial Confidence": "in how many cuts at different thresholds a patch stayed; grey is outside all instances.",
+    "Final pseudo-masks": "the instances with outlines refined to pixels, each with its cut's number and its score.",
+    "MaskCut, for comparison": "pseudo-masks of the older method from the same features, without depth.",
+    "Ground truth, never used above": "what people (or the renderer) marked; for scores and this picture alone.",
+}
+DETECTIONS = "what the detector finds on its own, surest first, with its scores."
+
+
+def legend(titles: Collection[str], detections: str | None = None) -> list[tuple[str, str]]:
+    """Explanation of each kind of picture that is shown; ``detections`` is the title of the detector's."""
+    known = [*LEGEND.items()]
+    if detections:
+        known.insert(-1, (detections, DETECTIONS))  # the ground truth comes last
+    return [(title, text) for title, text in known if title in titles]
+
+
+def introduction(config: Config, sets: Sequence[SetSummary]) -> list[str]:
+    """Paragraphs that tell someone who knows neither paper nor code what was done."""
+    n_train, n_val = _n_images(sets, "Training"), _n_images(sets, "Held-out")
+    tried = f"This is tried {config.localcut.n_instances} times an image"
+    if config.localcut.local_cut:
+        cut = (
+            "the group is then cut apart in space with the help of a depth map, so that two things of a kind at "
+            f"different distance become two objects (LocalCut). {tried}; each gets a confidence and a clean outline."
+        )
+    else:
+        cut = f"the group is taken as an object, without looking at depth (MaskCut). {tried}."
+    found = (
+        f"This run looked for objects in {n_train} images without any human annotation. In each image, patches that "
+        f"look alike are grouped first (a normalised cut of patch features); {cut} The outcome is called pseudo-masks."
+    )
+    learned = "A detector that knows no classes is trained on the pseudo-masks as if they were annotations."
+    if rounds := config.selftrain.rounds:
+        learned += (
+            f" It is then trained on in {rounds} round{'s' if rounds > 1 else ''} of self-training, "
+            "on what it finds with confidence itself."
+        )
+    if n_val:
+        learned += f" It is tried on {n_val} held-out images that it has not seen."
+    scored = "Annotation, where there is any, is used to score: never to find objects, never to learn."
+    if any(summary.branch for summary in sets):
+        scored += (
+            " Rows called MaskCut show the older method, which groups patches by looks alone, on the same features."
+        )
+    return [found, learned, scored]
+
+
+def _n_images(sets: Sequence[SetSummary], name: str) -> int:
+    return next((s.n_images for s in sets if s.branch is None and s.title.startswith(name)), 0)

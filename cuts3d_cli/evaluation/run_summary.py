@@ -1,0 +1,157 @@
+"""What a run holds, in numbers: how the images of each stage ended, why some failed, instances per image.
+
+Reads one shard at a time, so that a run of a million images is summed up in little memory.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cuts3d_cli.errors import StoreError
+from cuts3d_cli.store.coco import read_masks
+from cuts3d_cli.store.layout import BASELINE, BRANCHED, DONE, NO_OBJECT, ORDER, manifest_path, shard_name, stage_path
+from cuts3d_cli.store.manifest import Manifest, read_manifest
+from cuts3d_cli.store.zarr_store import open_store
+
+
+@dataclass
+class StageSummary:
+    """How the images of a stage ended.
+
+    Attributes:
+        stage: name of the stage.
+        n_shards: shards of the image list.
+        n_present: shards whose result is there.
+        done, no_object: images.
+        failures: why each failed image failed, by file name.
+        configs: the settings the shards were made with, each once.
+        problems: shards whose result cannot be read, and why.
+    """
+
+    stage: str
+    n_shards: int
+    n_present: int = 0
+    done: int = 0
+    no_object: int = 0
+    failures: dict[str, str] = field(default_factory=dict)
+    configs: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass
+class SetSummary:
+    """A set of images (training or held-out) under one method.
+
+    Attributes:
+        title: what it is, in words.
+        branch: name of the branch, None for CutS3D itself.
+        n_images: images of the list.
+        stages: summaries in the order they run.
+        instances: how many images have how many final masks; None where no shard has any.
+    """
+
+    title: str
+    branch: str | None
+    n_images: int
+    stages: list[StageSummary]
+    instances: Counter | None
+
+    @property
+    def n_instances(self) -> int:
+        """Final masks of all images."""
+        return sum(number * images for number, images in (self.instances or {}).items())
+
+
+def summarise(base: Path, title: str, branch: str | None = None) -> SetSummary | None:
+    """Sum up the images below ``base`` under the method of a branch; None where there is no image list."""
+    try:
+        manifest = read_manifest(manifest_path(base))
+    except StoreError:
+        return None
+    stages = [stage for stage in ORDER if branch is None or stage in BRANCHED]
+    summaries = {stage: StageSummary(stage, manifest.n_shards) for stage in stages}
+    instances: Counter = Counter()
+    for shard in range(manifest.n_shards):
+        for stage, summary in summaries.items():
+            path = stage_path(base, stage, shard_name(shard), branch)
+            if not path.exists():
+                continue
+            try:
+                if stage == "crf":
+                    instances += _add_masks(summary, path)
+                else:
+                    _add_store(summary, path, manifest, shard)
+            except StoreError as error:
+                summary.problems.append(str(error))
+    kept = [s for s in summaries.values() if branch is None or s.n_present or s.problems]  # MaskCut has no confidence
+    return SetSummary(title, branch, manifest.n_images, kept, instances or None)
+
+
+def failed_images(steps: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str, str]]:
+    """Image, reason and the steps it stopped, each image and reason once.
+
+    Args:
+        steps: per step the reason of each failed image.
+    """
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for step, failures in steps.items():
+        for name, text in failures.items():
+            grouped.setdefault((name, text), []).append(step)
+    return [(name, text, ", ".join(names)) for (name, text), names in grouped.items()]
+
+
+def summarise_run(run_dir: Path) -> list[SetSummary]:
+    """Training and held-out images under CutS3D, and under the MaskCut baseline where it was made."""
+    found = []
+    for base, name in ((run_dir, "Training images"), (run_dir / "val", "Held-out images")):
+        for branch, method in ((None, "CutS3D"), (BASELINE, "MaskCut")):
+            if branch is None or (base / branch).is_dir():
+                found.append(summarise(base, f"{name}, {method}", branch))
+    return [summary for summary in found if summary is not None]
+
+
+def differences(summary: StageSummary, wanted: Mapping[str, Any]) -> list[str]:
+    """Settings that a stage was made with and that are not those wanted, as ``key: made with / wanted``."""
+    return sorted(
+        {
+            f"{key}: {made[key]} instead of {wanted[key]}"
+            for made in summary.configs
+            for key in made
+            if key in wanted and made[key] != wanted[key]
+        }
+    )
+
+
+def _add_store(summary: StageSummary, path: Path, manifest: Manifest, shard: int) -> None:
+    store = open_store(path, summary.stage)
+    summary.n_present += 1
+    summary.done += int((store.status == DONE).sum())
+    summary.no_object += int((store.status == NO_OBJECT).sum())
+    if store.failures:
+        records = manifest.records(shard)
+        summary.failures |= {records[row].file_name: text for row, text in store.failures.items()}
+    _add_config(summary, store.config)
+
+
+def _add_masks(summary: StageSummary, path: Path) -> Counter:
+    """Add a shard's COCO JSON; gives how many of its images have how many masks."""
+    document = read_masks(path)
+    info = document.get("info", {})
+    counts = info.get("counts", {})
+    summary.n_present += 1
+    summary.done += counts.get("done", 0)
+    summary.no_object += counts.get("no_object", 0)
+    summary.failures |= counts.get("failures", {})
+    if "crf" in info.get("config", {}):
+        _add_config(summary, info["config"]["crf"])
+    per_image = Counter(entry["image_id"] for entry in document["annotations"])
+    return Counter(per_image[image["id"]] for image in document["images"])
+
+
+def _add_config(summary: StageSummary, config: dict[str, Any]) -> None:
+    if config not in summary.configs:
+        summary.configs.append(config)

@@ -1,0 +1,129 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cuts3d_cli.core.affinity import (
+    FLOOR,
+    WEAK_EDGE,
+    binarise,
+    cosine_affinity,
+    sharpen,
+    without_features,
+    without_nodes,
+)
+
+
+def some_features(seed=0, shape=(8, 5, 7)):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def test_affinity_is_the_cosine():
+    features = some_features()
+    weights = cosine_affinity(features)
+    a, b = features[:, 1, 2].astype(float), features[:, 4, 6].astype(float)
+    assert weights.dtype == np.float32 and weights.shape == (35, 35)
+    assert weights[1 * 7 + 2, 4 * 7 + 6] == pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b), abs=1e-6)
+    assert np.array_equal(weights, weights.T)
+
+
+def test_affinity_ignores_the_length_of_features_and_keeps_its_input():
+    features = some_features()
+    before = features.copy()
+    scaled = features * np.linspace(0.1, 9, 35).reshape(5, 7)
+    assert np.allclose(cosine_affinity(scaled), cosine_affinity(features), atol=1e-6)
+    assert np.array_equal(features, before)
+
+
+def test_half_precision_features_give_nearly_the_same():
+    features = some_features()
+    assert np.allclose(cosine_affinity(features.astype(np.float16)), cosine_affinity(features), atol=2e-3)
+
+
+def test_a_patch_without_features_has_a_zero_row_and_no_nan():
+    features = some_features()
+    features[:, 2, 3] = 0
+    weights = cosine_affinity(features)
+    assert not weights[2 * 7 + 3].any() and np.isfinite(weights).all()
+
+
+@pytest.mark.parametrize("bad", [np.zeros((3, 4)), np.full((3, 4, 4), np.nan)])
+def test_wrong_features_are_refused(bad):
+    with pytest.raises(ValueError, match="features: expected"):
+        cosine_affinity(bad)
+
+
+@pytest.mark.parametrize("exponent", ["mean", "row", "max"])
+def test_sharpening_follows_the_formula(exponent):
+    weights = cosine_affinity(some_features())
+    share = np.random.default_rng(1).uniform(0.45, 1, (5, 7)).astype(np.float32)
+    e = share.ravel().astype(float)
+    base = np.maximum(weights.astype(float), FLOOR)
+    expected = {
+        "mean": base ** (1 - (e[:, None] + e[None, :]) / 2),
+        "max": base ** (1 - np.maximum(e[:, None], e[None, :])),
+        "row": (base ** (1 - e[:, None]) + base ** (1 - e[None, :])) / 2,
+    }[exponent]
+    result = sharpen(weights, share, exponent=exponent)
+    assert np.allclose(result, expected, rtol=1e-5)
+    assert np.array_equal(result, result.T)
+
+
+def test_sharpening_in_place_equals_sharpening_a_copy():
+    weights, share = cosine_affinity(some_features(shape=(8, 20, 20))), np.full((20, 20), 0.7)
+    copy = sharpen(weights, share)
+    assert sharpen(weights, share, out=weights) is weights and np.array_equal(weights, copy)
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(-1, 1))
+def test_sharpening_raises_affinities_up_to_one(own, other, cosine):
+    weights = np.array([[1, cosine], [cosine, 1]], dtype=np.float32)
+    for exponent in ("mean", "row", "max"):
+        result = sharpen(weights, np.array([own, other]), exponent=exponent)
+        assert np.isfinite(result).all()
+        assert result[0, 1] >= max(cosine, 0) - 1e-6 and result.max() <= 1 + 1e-6
+
+
+def test_no_importance_leaves_positive_affinities():
+    weights = np.maximum(cosine_affinity(some_features()), 0.01)
+    assert np.allclose(sharpen(weights, np.zeros((5, 7))), weights, rtol=1e-5)
+
+
+def test_the_least_importance_lowers_the_threshold_as_written():
+    """With importance 0.45 everywhere the exponent is 0.55, so 0.13 acts like 0.13^(1/0.55) = 0.0245."""
+    weights = np.linspace(0.02, 0.03, 16, dtype=np.float32).reshape(4, 4)
+    sharp = binarise(sharpen((weights + weights.T) / 2, np.full(4, 0.45)), 0.13)
+    assert np.array_equal(sharp, binarise((weights + weights.T) / 2, 0.13 ** (1 / 0.55)))
+
+
+@pytest.mark.parametrize(
+    ("importance", "exponent", "message"),
+    [
+        (np.zeros(3), "mean", "expected \\(3, 3\\)"),
+        (np.full(4, 1.5), "mean", "in \\[0, 1\\]"),
+        (np.zeros(4), "both", "exponent"),
+    ],
+)
+def test_wrong_sharpening_is_refused(importance, exponent, message):
+    with pytest.raises(ValueError, match=message):
+        sharpen(np.ones((4, 4), dtype=np.float32), importance, exponent=exponent)
+
+
+def test_binarise_is_strictly_above_the_threshold():
+    weights = np.array([[1, 0.5], [0.25, -1]], dtype=np.float32)
+    assert np.array_equal(binarise(weights, 0.5), np.array([[1, WEAK_EDGE], [WEAK_EDGE, WEAK_EDGE]], dtype=np.float32))
+    assert binarise(weights, 0.5, out=weights) is weights
+
+
+def test_zeroed_features_equal_the_affinity_of_zeroed_features():
+    features, taken = some_features(), np.zeros((5, 7), dtype=bool)
+    taken[1:3, 2:5] = True
+    weights = cosine_affinity(features)
+    assert np.array_equal(without_features(weights, taken), cosine_affinity(np.where(taken, 0, features)))
+    assert np.array_equal(weights, cosine_affinity(features))
+
+
+def test_removed_nodes_leave_the_others_in_order():
+    weights, taken = np.arange(16.0).reshape(4, 4), np.array([[False, True], [False, False]])
+    assert np.array_equal(without_nodes(weights, taken), [[0, 2, 3], [8, 10, 11], [12, 14, 15]])
+    assert without_nodes(weights, np.ones((2, 2), dtype=bool)).shape == (0, 0)

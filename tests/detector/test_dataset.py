@@ -1,0 +1,122 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cuts3d_cli.config import TrainConfig
+from cuts3d_cli.detector.configs import build_detector
+from cuts3d_cli.detector.dataset import PositionSampler, PseudoMaskDataset, confidence_grid, seeded
+from cuts3d_cli.detector.training import data_loader, training_stream
+from cuts3d_cli.errors import Cuts3dError, ImageError, StoreError
+
+
+def stream_of(path, **values):
+    config = TrainConfig(image_size=64, **values)
+    return training_stream(build_detector(config), path, config, 0), config
+
+
+def test_entries_carry_score_and_confidence(labelled):
+    data = PseudoMaskDataset(labelled)
+    assert len(data) == 5
+    entry = data.get_data_info(2)
+    assert (entry["height"], entry["width"]) == (60, 96)
+    first, second = entry["instances"]
+    assert (first["score"], second["score"]) == (0.8, 0.55)
+    assert first["bbox"][2] - first["bbox"][0] == 28
+    grid, sc_min = confidence_grid(second["confidence"])
+    assert grid.shape == (12, 12) and sc_min == 0.5
+    assert grid[0, 11] == pytest.approx(0.55, abs=1e-3) and grid[0, 0] == 0
+
+
+def test_images_without_masks_are_left_out(labelled):
+    document = json.loads(labelled.read_text())
+    document["annotations"] = [entry for entry in document["annotations"] if entry["image_id"] != 3]
+    labelled.write_text(json.dumps(document))
+    assert [PseudoMaskDataset(labelled).get_data_info(i)["img_id"] for i in range(4)] == [1, 2, 4, 5]
+
+
+def test_nothing_to_train_on(labelled):
+    document = json.loads(labelled.read_text())
+    document["annotations"] = []
+    labelled.write_text(json.dumps(document))
+    with pytest.raises(Cuts3dError, match=r"no annotation to train on.*5 images"):
+        PseudoMaskDataset(labelled)
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(StoreError, match="no file"):
+        PseudoMaskDataset(tmp_path / "none.json")
+
+
+def test_every_epoch_shows_every_image_once(labelled):
+    stream, _ = stream_of(labelled)
+    epochs = [[stream.image_at(position) for position in range(start, start + 5)] for start in (0, 5, 10)]
+    assert all(sorted(epoch) == list(range(5)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+def test_a_sample_depends_on_its_position_alone(labelled):
+    stream, _ = stream_of(labelled)
+    ahead = [stream[position] for position in range(4)]
+    again = stream_of(labelled)[0][3]
+    np.testing.assert_array_equal(ahead[3]["inputs"], again["inputs"])
+    np.testing.assert_array_equal(
+        ahead[3]["data_samples"].gt_instances.masks.masks, again["data_samples"].gt_instances.masks.masks
+    )
+    assert any(not np.array_equal(ahead[3]["inputs"], other["inputs"]) for other in ahead[:3])
+
+
+def test_workers_and_start_do_not_change_batches(labelled):
+    batches = {}
+    for workers, start in ((0, 0), (2, 0), (1, 2)):
+        stream, config = stream_of(labelled, iterations=4, batch_size=2, workers=workers)
+        batches[workers] = list(data_loader(stream, config, start))
+    assert [len(found) for found in batches.values()] == [4, 4, 2]
+    for position in range(4):
+        for expected, got in zip(batches[0][position]["inputs"], batches[2][position]["inputs"], strict=True):
+            np.testing.assert_array_equal(expected, got)
+    for expected, got in zip(batches[0][2]["inputs"], batches[1][0]["inputs"], strict=True):
+        np.testing.assert_array_equal(expected, got)
+
+
+def test_seeding_leaves_the_global_generators_as_they_were():
+    np.random.seed(7)
+    expected = np.random.rand(3)
+    np.random.seed(7)
+    with seeded(1, 2):
+        np.random.rand(5)
+    np.testing.assert_array_equal(np.random.rand(3), expected)
+
+
+def test_an_image_that_broke_is_replaced_by_the_next(labelled, caplog):
+    stream, _ = stream_of(labelled)
+    broken = stream.entries.get_data_info(stream.image_at(0))["img_path"]
+    with open(broken, "wb") as file:
+        file.write(b"no image")
+    assert stream[0]["inputs"].shape == (3, 40, 64)
+
+
+def test_no_readable_image_at_all(labelled):
+    stream, _ = stream_of(labelled)
+    for path in (labelled.parent / "images").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(ImageError, match="in a row cannot be read"):
+        stream[0]
+
+
+def test_masks_are_upright_with_the_image(labelled):
+    # An EXIF-rotated file: stored 96 x 60, upright 60 x 96 as the JSON says.
+    path = labelled.parent / "images/1.png"
+    upright = Image.open(path)
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    upright.transpose(Image.Transpose.ROTATE_270).save(path, exif=exif)
+    stream, _ = stream_of(labelled, copy_paste=False)
+    packed = next(stream[p] for p in range(5) if stream.image_at(p) == 0)
+    bright = packed["data_samples"].gt_instances.masks.masks[0].astype(bool)
+    assert packed["inputs"].numpy()[:, bright].mean() > 200
+
+
+def test_sampler_counts_positions():
+    assert list(PositionSampler(4, 8)) == [4, 5, 6, 7] and len(PositionSampler(4, 8)) == 4

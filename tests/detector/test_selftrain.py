@@ -1,0 +1,124 @@
+import json
+
+import numpy as np
+import pytest
+
+from cuts3d_cli.config import SelfTrainConfig, TrainConfig
+from cuts3d_cli.detector.hooks import read_curve
+from cuts3d_cli.errors import Cuts3dError
+from cuts3d_cli.stages import selftrain, train
+from cuts3d_cli.store.coco import annotation, image_root, read_masks
+
+H, W = 20, 30
+
+
+def mask(left, right):
+    out = np.zeros((H, W), bool)
+    out[5:15, left:right] = True
+    return out
+
+
+def document(*entries):
+    return {
+        "images": [{"id": i, "file_name": f"{i}.png", "width": W, "height": H} for i in (1, 2, 3)],
+        "annotations": list(entries),
+    }
+
+
+def test_merge_of_a_round():
+    pointer = {"store": "x", "row": 0, "instance": 0}
+    earlier = document(
+        annotation(1, mask(0, 10), 0.9, pointer),  # IoU 1 with a kept prediction: goes
+        annotation(1, mask(15, 25), 0.4, pointer),  # apart: stays
+        annotation(2, mask(0, 10), 0.5, pointer),  # its image has no confident prediction: stays
+    )
+    predictions = [
+        annotation(1, mask(0, 10), 0.8),
+        annotation(1, mask(16, 26), 0.7),  # at the threshold, not above: out
+        annotation(2, mask(0, 10), 0.2),
+        annotation(3, mask(3, 9), 0.95),  # an image without masks so far
+    ]
+    merged, n_new = selftrain.merge_labels(earlier, predictions, 0.7, 0.5)
+    assert n_new == 2
+    assert [(entry["image_id"], entry["score"]) for entry in merged] == [(1, 0.8), (1, 0.4), (2, 0.5), (3, 0.95)]
+    assert all("confidence" not in entry for entry in merged)
+
+
+@pytest.mark.parametrize(("shift", "stays"), [(4, False), (5, True)])
+def test_overlap_with_earlier_masks(shift, stays):
+    # 12 wide, shifted: IoU 8/16 = 0.5 stays at most merge_iou = 0.5 ... 7/17 below
+    earlier = document(annotation(1, mask(0, 12), 0.9))
+    merged, _ = selftrain.merge_labels(earlier, [annotation(1, mask(shift, shift + 12), 0.9)], 0.7, 0.45)
+    assert (len(merged) == 2) is stays
+
+
+def test_round_settings_use_no_confidence():
+    config = selftrain.round_config(
+        SelfTrainConfig(iterations=7, lr=0.5, batch_size=3), TrainConfig(image_size=96, iterations=900, init="x.pth")
+    )
+    assert (config.loss, config.alpha_blend, config.copy_paste_select) == ("none", "none", "random")
+    assert (config.iterations, config.lr, config.batch_size, config.image_size) == (7, 0.5, 3, 96)
+    assert config.init is None and config.droploss is False and config.copy_paste_scale == (0.5, 1.0)
+
+
+@pytest.fixture
+def round0(labelled, micro, tmp_path):
+    train.run(labelled, tmp_path / "round0", config=micro, device="cpu", threads=1)
+    return tmp_path / "round0/checkpoint.pth"
+
+
+def run(checkpoint, annotations, out, micro, number=1, **values):
+    config = SelfTrainConfig(iterations=2, batch_size=2, warmup_iterations=1, **values)
+    train_config = micro.model_copy(update={"lr_steps": []})
+    return selftrain.run(
+        checkpoint, annotations, out, round_number=number, config=config, train=train_config, device="cpu", threads=1
+    )
+
+
+def test_two_rounds(round0, labelled, micro, tmp_path):
+    # A threshold every prediction passes in round 1: its labels are the predictions and what they miss.
+    counts = run(round0, labelled, tmp_path / "round1", micro, score_threshold=0.0, max_detections=3)
+    assert counts.total == 5
+    first = read_masks(tmp_path / "round1/annotations.json")
+    assert [image["id"] for image in first["images"]] == [1, 2, 3, 4, 5]
+    assert image_root(first, tmp_path / "round1/annotations.json").resolve() == (tmp_path / "images").resolve()
+    assert len(first["annotations"]) >= 5 and len(read_curve(tmp_path / "round1/metrics.jsonl")) == 2
+    run(tmp_path / "round1/checkpoint.pth", tmp_path / "round1/annotations.json", tmp_path / "round2", micro, number=2)
+    assert (tmp_path / "round2/checkpoint.pth").is_file() and (tmp_path / "round2/config.json").is_file()
+
+
+def test_without_confident_predictions_the_masks_stay(round0, labelled, micro, tmp_path):
+    run(round0, labelled, tmp_path / "round1", micro, score_threshold=1.0, score_step=0.0)
+    before, after = read_masks(labelled)["annotations"], read_masks(tmp_path / "round1/annotations.json")["annotations"]
+    assert [entry["segmentation"] for entry in before] == [entry["segmentation"] for entry in after]
+
+
+def test_labels_of_a_stopped_round_are_reused(round0, labelled, micro, tmp_path, monkeypatch):
+    run(round0, labelled, tmp_path / "round1", micro)
+    expected = (tmp_path / "round1/annotations.json").read_bytes()
+    (tmp_path / "round1/annotations.json").unlink()
+
+    def fail(*_args, **_kwargs):
+        raise AssertionError("predicted again")
+
+    monkeypatch.setattr("cuts3d_cli.detector.inference.predict_images", fail)
+    run(round0, labelled, tmp_path / "round1", micro)
+    assert (tmp_path / "round1/annotations.json").read_bytes() == expected
+    with pytest.raises(AssertionError, match="predicted again"):
+        run(round0, labelled, tmp_path / "round1", micro, merge_iou=0.1)
+
+
+def test_a_missing_checkpoint(labelled, micro, tmp_path):
+    with pytest.raises(Cuts3dError, match="no checkpoint"):
+        run(tmp_path / "gone.pth", labelled, tmp_path / "round1", micro)
+
+
+def test_rounds_count_from_one(round0, labelled, micro, tmp_path):
+    with pytest.raises(Cuts3dError, match="1 or more"):
+        run(round0, labelled, tmp_path / "round1", micro, number=0)
+
+
+def test_labels_are_plain_json(round0, labelled, micro, tmp_path):
+    run(round0, labelled, tmp_path / "round1", micro, score_threshold=0.0)
+    info = json.loads((tmp_path / "round1/annotations.json").read_text())["info"]
+    assert info["round"] == 1 and info["config"]["score_threshold"] == pytest.approx(-0.05)

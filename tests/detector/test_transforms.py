@@ -1,0 +1,221 @@
+import numpy as np
+import pytest
+import torch
+from mmdet.structures.bbox import HorizontalBoxes
+from mmdet.structures.mask import BitmapMasks
+
+from cuts3d_cli.config import TrainConfig
+from cuts3d_cli.detector.configs import build_detector
+from cuts3d_cli.detector.dataset import compose, seeded
+from cuts3d_cli.detector.training import training_stream
+from cuts3d_cli.detector.transforms import (
+    ConfidentCopyPaste,
+    TightBoxes,
+    blend_alpha,
+    choose_instances,
+    cut_by_earlier,
+    largest_cover,
+    mask_boxes,
+)
+
+H, W = 40, 60
+
+
+def box_mask(top, bottom, left, right):
+    mask = np.zeros((H, W), bool)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+def sample(masks, scores, grey, confidence=None):
+    masks = np.array(masks, bool).reshape(-1, H, W)
+    n = len(masks)
+    return {
+        "img": np.full((H, W, 3), grey, np.uint8),
+        "gt_masks": BitmapMasks(masks.astype(np.uint8), H, W),
+        "gt_bboxes": HorizontalBoxes(mask_boxes(masks)),
+        "gt_bboxes_labels": np.zeros(n, np.int64),
+        "gt_ignore_flags": np.zeros(n, bool),
+        "gt_scores": np.array(scores, np.float32),
+        "gt_confidences": np.ones((n, H, W), np.float32) if confidence is None else confidence,
+    }
+
+
+def paste(target, source, **options):
+    with seeded(0):
+        return ConfidentCopyPaste(scale=(1.0, 1.0), **options)({**target, "partner": source})
+
+
+class TestWholePipeline:
+    def results(self, labelled, flip):
+        detector = build_detector(TrainConfig(image_size=48))
+        load = [
+            {"type": "LoadRgb"},
+            {"type": "LoadPseudoMasks"},
+            *detector["load"],
+            {"type": "ConfidenceFlip", "prob": flip},
+        ]
+        stream = training_stream(detector, labelled, TrainConfig(), 0)
+        pack = compose([*load, {"type": "TightBoxes"}, {"type": "PackConfidenceInputs"}])
+        return pack(stream.entries.get_data_info(0))
+
+    @pytest.mark.parametrize("flip", [0.0, 1.0])
+    def test_masks_and_confidences_match_in_number_size_and_content(self, labelled, flip):
+        packed = self.results(labelled, flip)
+        gt = packed["data_samples"].gt_instances
+        assert packed["inputs"].shape == (3, 30, 48)
+        masks = gt.masks.masks.astype(bool)
+        assert masks.shape == tuple(gt.confidences.shape) == (2, 30, 48)
+        torch.testing.assert_close(gt.scores, torch.tensor([0.8, 0.55]))
+        # the first instance lies left and has a vertical ramp, the second is flat at 0.55
+        columns = np.arange(48)
+        centres = [(mask * columns).sum() / mask.sum() for mask in masks]
+        assert (centres[0] < centres[1]) == (flip == 0.0)
+        first, second = gt.confidences[0].numpy()[masks[0]], gt.confidences[1].numpy()[masks[1]]
+        assert first.min() >= 0.6 - 1e-3 and first.max() <= 1 and np.ptp(first) > 0.1
+        np.testing.assert_allclose(second, 0.55, atol=2e-3)
+        rows = [gt.confidences[0].numpy()[row][masks[0][row]] for row in np.flatnonzero(masks[0].any(axis=1))]
+        assert np.all(np.diff([row.mean() for row in rows]) > 0)
+
+    def test_the_image_under_a_mask_is_its_object(self, labelled):
+        packed = self.results(labelled, 1.0)
+        bright, dark = packed["data_samples"].gt_instances.masks.masks.astype(bool)
+        image = packed["inputs"].numpy()
+        assert image[:, bright].mean() > 200 and image[:, dark].mean() < 60
+
+    def test_boxes_are_those_of_the_masks(self, labelled):
+        gt = self.results(labelled, 0.0)["data_samples"].gt_instances
+        np.testing.assert_array_equal(gt.bboxes.tensor.numpy(), mask_boxes(gt.masks.masks.astype(bool)))
+
+    def test_samples_of_a_training_stay_consistent(self, labelled):
+        config = TrainConfig(image_size=64)
+        stream = training_stream(build_detector(config), labelled, config, 0)
+        pasted = 0
+        for position in range(12):
+            packed = stream[position]
+            gt = packed["data_samples"].gt_instances
+            n = len(gt.bboxes)
+            assert n == len(gt.masks) == len(gt.confidences) == len(gt.scores) == len(gt.labels)
+            assert gt.confidences.shape[1:] == packed["inputs"].shape[1:] == gt.masks.masks.shape[1:]
+            assert gt.confidences.min() >= 0.5
+            assert gt.masks.masks.sum(axis=0).max() <= 1
+            pasted += n > 2
+        assert pasted > 0
+
+    def test_without_confidence_the_field_is_one(self, labelled):
+        config = TrainConfig(loss="none", alpha_blend="none", image_size=64)
+        stream = training_stream(build_detector(config), labelled, config, 0)
+        assert (stream[0]["data_samples"].gt_instances.confidences == 1).all()
+
+
+class TestChoice:
+    def test_one_of_one(self):
+        assert choose_instances(np.array([0.3]), "confident").tolist() == [0]
+
+    def test_none_of_none(self):
+        assert len(choose_instances(np.zeros(0), "random")) == 0
+
+    def test_the_best_and_never_all(self):
+        scores = np.array([0.2, 0.9, 0.5, 0.7])
+        counts = set()
+        for seed in range(40):
+            with seeded(seed):
+                chosen = choose_instances(scores, "confident")
+            assert chosen.tolist() == [1, 3, 2, 0][: len(chosen)]
+            counts.add(len(chosen))
+        assert counts == {1, 2, 3}
+
+    def test_random_takes_others_too(self):
+        first = set()
+        for seed in range(40):
+            with seeded(seed):
+                first.add(int(choose_instances(np.array([0.2, 0.9, 0.5]), "random")[0]))
+        assert first == {0, 1, 2}
+
+
+class TestCopyPaste:
+    def test_blends_by_the_confidence_of_each_pixel(self):
+        confidence = np.full((1, H, W), 0.5, np.float32)
+        confidence[:, :, 30:] = 0.8
+        mask = box_mask(10, 20, 20, 40)
+        result = paste(sample([], [], 100, np.ones((0, H, W), np.float32)), sample([mask], [0.65], 200, confidence))
+        expected = np.full((H, W), 100.0)
+        expected[10:20, 20:30] = 0.5 * 200 + 0.5 * 100
+        expected[10:20, 30:40] = 0.8 * 200 + 0.2 * 100
+        np.testing.assert_array_equal(result["img"][..., 0], expected)
+        np.testing.assert_array_equal(result["gt_masks"].masks[0], mask)
+        np.testing.assert_array_equal(result["gt_confidences"], confidence)
+
+    @pytest.mark.parametrize(("blend", "value"), [("scalar", 0.65 * 200 + 0.35 * 100), ("none", 200)])
+    def test_other_blends(self, blend, value):
+        mask = box_mask(10, 20, 20, 40)
+        source = sample([mask], [0.65], 200, np.full((1, H, W), 0.5, np.float32))
+        result = paste(sample([], [], 100, np.ones((0, H, W), np.float32)), source, blend=blend)
+        assert (result["img"][mask] == round(value)).all() and (result["img"][~mask] == 100).all()
+
+    def test_what_is_pasted_cuts_the_masks_below(self):
+        below, above = box_mask(0, 20, 0, 30), box_mask(10, 30, 20, 40)
+        result = paste(sample([below], [0.9], 50), sample([above], [0.9], 200))
+        np.testing.assert_array_equal(result["gt_masks"].masks.astype(bool), [below & ~above, above])
+        np.testing.assert_array_equal(result["gt_bboxes"].tensor.numpy(), [[0, 0, 30, 20], [20, 10, 40, 30]])
+
+    def test_boxes_shrink_with_the_cut(self):
+        below, above = box_mask(0, 20, 0, 30), box_mask(0, 20, 16, 40)
+        result = paste(sample([below], [0.9], 50), sample([above], [0.9], 200))
+        np.testing.assert_array_equal(result["gt_bboxes"].tensor.numpy(), [[0, 0, 16, 20], [16, 0, 40, 20]])
+
+    @pytest.mark.parametrize(("right", "n"), [(19, 2), (20, 1)])
+    def test_covering_half_of_an_object_is_refused(self, right, n):
+        below, above = box_mask(0, 20, 0, 20), box_mask(0, 20, 10, right)
+        result = paste(sample([below], [0.9], 50), sample([above], [0.9], 200))
+        assert len(result["gt_masks"]) == len(result["gt_bboxes"]) == len(result["gt_scores"]) == n
+
+    def test_an_emptied_mask_goes_with_all_it_has(self):
+        # Two pastes, each below half of the object, that cover it together.
+        left, right = box_mask(0, 4, 0, 4), box_mask(0, 4, 4, 8)
+        target = sample([box_mask(0, 4, 1, 7)], [0.3], 50)
+        source = sample([left, right, box_mask(30, 31, 0, 1)], [0.9, 0.8, 0.1], 200)
+        for seed in range(20):
+            with seeded(seed):
+                result = ConfidentCopyPaste(scale=(1, 1), max_covered=0.6)({**target, "partner": source})
+            if np.isclose(result["gt_scores"], 0.8).any():  # both were drawn
+                break
+        np.testing.assert_allclose(result["gt_scores"], [0.9, 0.8])
+        np.testing.assert_array_equal(result["gt_masks"].masks.astype(bool), [left, right])
+        assert len(result["gt_confidences"]) == len(result["gt_bboxes"]) == 2
+
+    def test_the_whole_source_is_scaled_by_one_ratio(self):
+        source = sample([box_mask(0, 20, 0, 30)], [0.9], 200)
+        with seeded(3):
+            result = ConfidentCopyPaste(scale=(0.5, 0.5))(
+                {**sample([], [], 0, np.ones((0, H, W), np.float32)), "partner": source}
+            )
+        assert result["gt_masks"].masks[0].sum() == 10 * 15
+
+    def test_a_source_without_objects_changes_nothing(self):
+        target = sample([box_mask(0, 20, 0, 30)], [0.9], 50)
+        result = paste(target, sample([], [], 200, np.ones((0, H, W), np.float32)))
+        assert (result["img"] == 50).all() and len(result["gt_masks"]) == 1
+
+
+def test_cover_is_a_share_of_the_existing():
+    existing = np.stack([box_mask(0, 10, 0, 10), box_mask(0, 40, 0, 60)])
+    masks = np.stack([box_mask(0, 5, 0, 10), box_mask(0, 40, 0, 60)])
+    np.testing.assert_allclose(largest_cover(masks, existing), [0.5, 1.0])
+
+
+def test_the_more_confident_keeps_shared_pixels():
+    a, b = box_mask(0, 10, 0, 20), box_mask(0, 10, 10, 30)
+    np.testing.assert_array_equal(cut_by_earlier(np.stack([a, b])), [a, b & ~a])
+
+
+def test_alpha_is_zero_outside_masks():
+    alpha = blend_alpha(box_mask(0, 10, 0, 10)[None], np.full((1, H, W), 0.7, np.float32), np.array([0.7]), "spatial")
+    assert alpha.max() == pytest.approx(0.7) and alpha[20, 20] == 0
+
+
+def test_tiny_instances_are_dropped():
+    results = sample([box_mask(0, 1, 0, 3), box_mask(10, 20, 10, 20)], [0.9, 0.4], 50)
+    TightBoxes(min_area=4)(results)
+    assert results["gt_scores"].tolist() == [pytest.approx(0.4)]
+    np.testing.assert_array_equal(results["gt_bboxes"].tensor.numpy(), [[10, 10, 20, 20]])

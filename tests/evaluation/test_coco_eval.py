@@ -1,0 +1,246 @@
+import copy
+import json
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from cuts3d_cli.evaluation.coco_eval import evaluate, evaluate_files, metric_names
+from cuts3d_cli.evaluation.coco_files import CocoError
+
+STANDARD = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100"]
+
+
+def direct(truth, results, iou_type):
+    """The first nine numbers that pycocotools prints, from its own loading of a results list."""
+    ground = COCO()
+    ground.dataset = copy.deepcopy(truth)
+    ground.createIndex()
+    results = copy.deepcopy(results)
+    if iou_type == "segm":
+        for result in results:
+            result.pop("bbox")
+    evaluator = COCOeval(ground, ground.loadRes(results), iou_type)
+    evaluator.evaluate()
+    evaluator.accumulate()
+    evaluator.summarize()
+    return evaluator.stats[:9]
+
+
+@pytest.fixture
+def random_results(truth, make_record):
+    """Boxes drawn around true ones, some far off, with random scores and ties among them."""
+    sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
+
+    def draw(seed, n):
+        rng = np.random.default_rng(seed)
+        results = []
+        for _ in range(n):
+            true = truth["annotations"][rng.integers(len(truth["annotations"]))]
+            h, w = sizes[true["image_id"]]
+            x, y, bw, bh = np.array(true["bbox"], int) + rng.integers(-4, 5, 4)
+            x, y = np.clip([x, y], 0, [w - 5, h - 5])
+            box = (int(x), int(y), int(np.clip(bw, 3, w - x)), int(np.clip(bh, 3, h - y)))
+            results.append(make_record(true["image_id"], (h, w), box, score=round(float(rng.random()), 1)))
+        return results
+
+    return draw
+
+
+def test_perfect_predictions_score_one_whatever_their_ids_and_order(predictions, truth):
+    result = evaluate(predictions, truth)
+    for iou_type in ("bbox", "segm"):
+        metrics = result.metrics[iou_type]
+        assert list(metrics) == metric_names()
+        whole = ("AP", "AP50", "AP75", "APs", "APm", "AR10", "AR100", "R50")
+        assert [metrics[m] for m in whole] == pytest.approx([1.0] * 8)
+        assert metrics["AR1"] == pytest.approx(0.5)  # one detection an image finds 3 of 6 objects
+        assert metrics["APl"] is None
+    assert (result.n_images, result.n_objects, result.n_predictions) == (3, 6, 6)
+    assert result.predictions_per_image == result.objects_per_image == 2
+    assert result.notes == []
+    json.dumps(result.as_dict())
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("iou_type", ["bbox", "segm"])
+def test_equals_a_direct_run_of_pycocotools(truth, random_results, iou_type, seed):
+    results = random_results(seed, 40)
+    expected = direct(truth, results, iou_type)
+    assert 0.05 < expected[0] < 0.95
+    for predictions in (results, {"images": truth["images"], "annotations": results}):
+        metrics = evaluate(predictions, truth).metrics[iou_type]
+        found = [-1 if metrics[m] is None else metrics[m] for m in STANDARD]
+        assert found == pytest.approx(list(expected))
+
+
+def test_a_shift_costs_the_thresholds_above_its_iou(predictions, truth, make_record):
+    image = next(i for i in predictions["images"] if i["file_name"] == "sub/im3.jpg")
+    truth["annotations"] = [a for a in truth["annotations"] if a["image_id"] == 3]
+    # 50 x 150 moved by 10 px: IoU 40 / 60 = 0.667 passes 0.5, 0.55, 0.6, 0.65 of ten thresholds
+    predictions["annotations"] = [make_record(image["id"], (200, 120), (30, 20, 50, 150), score=0.5)]
+    metrics = evaluate(predictions, truth).metrics["segm"]
+    assert metrics["AP"] == pytest.approx(0.4)
+    assert (metrics["AP50"], metrics["AP75"], metrics["R50"]) == pytest.approx((1, 0, 1))
+
+
+def test_duplicates_are_false_positives(predictions, truth):
+    alone = evaluate(predictions, truth).metrics["segm"]["AP"]
+    high = [{**a, "score": a["score"] + 0.001} for a in copy.deepcopy(predictions["annotations"])]
+    twice = {**predictions, "annotations": predictions["annotations"] + high}
+    result = evaluate(twice, truth).metrics["segm"]
+    assert result["AP"] < alone
+    assert result["AR100"] == pytest.approx(1.0)
+    # 6 objects, each found first and then again: precision 1/1, 2/3, 3/5, ... at recalls 1/6, 2/6, ...
+    steps = [k / (2 * k - 1) for k in range(1, 7)]
+    recalls = np.linspace(0, 1, 101)
+    expected = np.mean([max(p for k, p in enumerate(steps, 1) if k / 6 >= r - 1e-9) for r in recalls])
+    assert result["AP"] == pytest.approx(expected)
+
+
+def test_missing_score_is_one_and_said(predictions, truth):
+    for annotation in predictions["annotations"][:2]:
+        del annotation["score"]
+    result = evaluate(predictions, truth)
+    assert result.metrics["segm"]["AP"] == pytest.approx(1)
+    assert any("2 of 6 predictions have no score" in note for note in result.notes)
+
+
+def test_several_categories_count_as_one_and_are_said(predictions, truth):
+    for n, annotation in enumerate(truth["annotations"]):
+        annotation["category_id"] = 1 + n % 3
+    predictions["annotations"][0]["category_id"] = 44
+    result = evaluate(predictions, truth)
+    assert result.metrics["segm"]["AP"] == pytest.approx(1)
+    assert any("3 categories" in note for note in result.notes)
+
+
+def test_crowd_regions_count_neither_way(predictions, truth, make_record):
+    size_hw, box = (90, 90), (0, 65, 35, 25)
+    truth["annotations"].append(make_record(5, size_hw, box, iscrowd=1, id=99))
+    image_id = next(i["id"] for i in predictions["images"] if i["file_name"] == "sub/im5.jpg")
+    on_crowd = [make_record(image_id, size_hw, (x, 65, 10, 25), score=0.99) for x in (0, 12, 24)]
+    result = evaluate({**predictions, "annotations": predictions["annotations"] + on_crowd}, truth)
+    assert result.metrics["segm"]["AP"] == pytest.approx(1)
+    assert (result.n_objects, result.n_crowd) == (6, 1)
+    truth["annotations"].pop()
+    worse = evaluate({**predictions, "annotations": predictions["annotations"] + on_crowd}, truth)
+    assert worse.metrics["segm"]["AP"] < 0.9
+
+
+def test_images_without_prediction_are_misses(predictions, truth):
+    gone = next(i["id"] for i in predictions["images"] if i["file_name"] == "sub/im7.jpg")
+    predictions["images"] = [i for i in predictions["images"] if i["id"] != gone]
+    predictions["annotations"] = [a for a in predictions["annotations"] if a["image_id"] != gone]
+    result = evaluate(predictions, truth)
+    assert result.metrics["segm"]["AR100"] == pytest.approx(0.5)  # 3 of 6 objects
+    assert (result.n_images, result.n_images_missing, result.n_images_empty) == (3, 1, 1)
+    assert any("1 of 3 images have no prediction" in note for note in result.notes)
+
+
+def test_images_listed_without_instances_are_misses_too(predictions, truth):
+    predictions["annotations"] = []
+    result = evaluate(predictions, truth)
+    assert result.metrics["segm"]["AP"] == 0
+    assert (result.n_images_missing, result.n_images_empty) == (0, 3)
+
+
+def test_images_beyond_the_ground_truth_are_left_out(predictions, truth, make_record):
+    predictions["images"].append({"id": 50, "file_name": "other.jpg", "width": 10, "height": 10})
+    predictions["annotations"].append(make_record(50, (10, 10), (0, 0, 5, 5), score=1.0))
+    result = evaluate(predictions, truth)
+    assert result.metrics["segm"]["AP"] == pytest.approx(1)
+    assert (result.n_images_left_out, result.n_predictions) == (1, 6)
+    assert any("on 1 images that the ground truth lacks" in note for note in result.notes)
+
+
+def test_every_ap_is_read_at_the_last_of_max_dets(truth, random_results):
+    results = random_results(0, 60)
+    image_id = truth["images"][0]["id"]
+    far = [{**r, "score": r["score"] + 1} for r in results if r["image_id"] == image_id][:5]
+    few = evaluate(results + far, truth, max_dets=(1, 2, 3))
+    same = evaluate(results + far, truth, max_dets=(3, 1, 2))
+    assert few.metrics == same.metrics
+    metrics = few.metrics["segm"]
+    assert list(metrics)[6:9] == ["AR1", "AR2", "AR3"]
+    kept = []
+    for image in truth["images"]:
+        mine = [r for r in results + far if r["image_id"] == image["id"]]
+        kept += sorted(mine, key=lambda r: -r["score"])[:3]
+    expected = evaluate(kept, truth).metrics["segm"]
+    assert [metrics[m] for m in STANDARD[:6]] == pytest.approx([expected[m] for m in STANDARD[:6]], nan_ok=False)
+
+
+def test_large_objects_by_mask_area_small_by_box(make_record):
+    """A thin diagonal line is large as a box and small as a mask; pycocotools takes the prediction's own area."""
+    size_hw = (150, 300)
+    line = np.zeros(size_hw, bool)
+    line[np.arange(140), 2 * np.arange(140)] = True
+    from cuts3d_cli.store.coco import encode_mask
+
+    box = [0.0, 0.0, 279.0, 140.0]
+    extra = {"image_id": 1, "category_id": 1, "segmentation": encode_mask(line), "bbox": box, "score": 0.9}
+    truth = {
+        "images": [{"id": 1, "file_name": "a.jpg", "height": 150, "width": 300}],
+        "annotations": [{"id": 1, **make_record(1, size_hw, (200, 20, 30, 30))}],
+    }
+    found = make_record(1, size_hw, (200, 20, 30, 30), score=0.5)
+    metrics = evaluate([extra, found], truth).metrics
+    # the object is small: as a mask the line is a small false positive, as a large box it is out of range
+    assert metrics["segm"]["APs"] == pytest.approx(0.5)
+    assert metrics["bbox"]["APs"] == pytest.approx(1.0)
+
+
+def test_polygons_and_uncompressed_masks_equal_compressed_ones(predictions, truth):
+    from pycocotools import mask as rle
+
+    polygon, counts = copy.deepcopy(truth), copy.deepcopy(truth)
+    for annotation in polygon["annotations"]:
+        x, y, w, h = annotation["bbox"]
+        annotation["segmentation"] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+    for annotation in counts["annotations"]:
+        flat = rle.decode(annotation["segmentation"]).ravel(order="F")
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], flat, [1 - flat[-1]]])))
+        runs = np.diff(np.concatenate([[0], edges])).tolist()
+        annotation["segmentation"] = {"size": annotation["segmentation"]["size"], "counts": runs}
+    expected = evaluate(predictions, truth).metrics
+    assert evaluate(predictions, counts).metrics == expected
+    assert evaluate(predictions, polygon).metrics["segm"]["AP"] == pytest.approx(1)
+
+
+def test_boxes_alone_can_be_compared_and_masks_are_asked_for(predictions, truth):
+    for annotation in predictions["annotations"]:
+        del annotation["segmentation"]
+    metrics = evaluate(predictions, truth, iou_types=["bbox"]).metrics
+    assert list(metrics) == ["bbox"]
+    assert metrics["bbox"]["AP"] == pytest.approx(1)
+    with pytest.raises(CocoError, match=r"without segmentation.*iou_types"):
+        evaluate(predictions, truth)
+
+
+def test_absent_boxes_and_areas_come_from_masks(predictions, truth):
+    expected = evaluate(predictions, truth).metrics
+    for annotation in predictions["annotations"] + truth["annotations"]:
+        annotation.pop("bbox")
+        annotation.pop("area")
+    assert evaluate(predictions, truth).metrics == expected
+
+
+def test_the_judge_prints_nothing_and_inputs_stay_as_they_are(predictions, truth, capsys):
+    before = copy.deepcopy((predictions, truth))
+    evaluate(predictions, truth)
+    assert capsys.readouterr() == ("", "")
+    assert (predictions, truth) == before
+
+
+def test_files_are_read_and_named_in_errors(predictions, truth, tmp_path):
+    there, gone, broken = tmp_path / "gt.json", tmp_path / "gone.json", tmp_path / "broken.json"
+    there.write_text(json.dumps(truth))
+    (tmp_path / "p.json").write_text(json.dumps(predictions))
+    broken.write_text("{not json")
+    assert evaluate_files(tmp_path / "p.json", there).metrics["segm"]["AP"] == pytest.approx(1)
+    with pytest.raises(CocoError, match=r"gone\.json.*no such file"):
+        evaluate_files(gone, there)
+    with pytest.raises(CocoError, match=r"broken\.json.*COCO JSON"):
+        evaluate_files(there, broken)

@@ -1,0 +1,261 @@
+import base64
+import io
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cuts3d_cli import __version__
+from cuts3d_cli.config import resolve
+from cuts3d_cli.errors import Cuts3dError
+from cuts3d_cli.evaluation.examples import Detections, make_examples, spread
+from cuts3d_cli.evaluation.figures import ap_over_rounds, read_curve, running_mean
+from cuts3d_cli.evaluation.run_summary import differences, failed_images, summarise_run
+from cuts3d_cli.evaluation.table import format_table
+from cuts3d_cli.stages import report
+from cuts3d_cli.store.layout import stage_path
+
+VOID = {"meta", "img", "br", "link"}
+
+
+class Page(HTMLParser):
+    """Checks that tags are nested properly, and collects what the tests ask for."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.open, self.images, self.references, self.ids, self.text, self.tags = [], [], [], [], [], []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.tags.append(tag)
+        self.references += [attrs[key] for key in ("src", "href", "srcset") if key in attrs]
+        self.ids += [attrs["id"]] if "id" in attrs else []
+        if tag == "img":
+            self.images.append(attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    @property
+    def words(self):
+        return " ".join(" ".join(self.text).split())
+
+
+def written(run, config, **more):
+    text = report.run(run, run / "report.html", config=config, **more)
+    html = (run / "report.html").read_text()
+    return text, html, Page(html)
+
+
+def test_one_file_without_network_or_script(tiny_run):
+    run, config = tiny_run
+    _, html, page = written(run, config)
+    assert page.images and all(image["src"].startswith("data:image/") for image in page.images)
+    for reference in page.references:
+        assert reference.startswith(("data:", "#"))
+        assert not reference.startswith("#") or reference[1:] in page.ids
+    assert "script" not in page.tags and "link" not in page.tags
+    assert "http" not in html and "url(" not in html and "@import" not in html
+    assert all(image["alt"] for image in page.images)
+    assert len(html) < 1_000_000
+
+
+def test_embedded_pictures_open_at_their_size(tiny_run):
+    _, _, page = written(*tiny_run)
+    jpegs = [image for image in page.images if image["src"].startswith("data:image/jpeg")]
+    # 2 good images of the held-out set with 11 panels and 2 strips each
+    assert len(jpegs) == 2 * (11 + 2)
+    for image in jpegs:
+        opened = Image.open(io.BytesIO(base64.b64decode(image["src"].split(",")[1])))
+        assert opened.size == (int(image["width"]), int(image["height"]))
+    assert {image["src"].split(";")[0] for image in page.images} == {"data:image/jpeg", "data:image/svg+xml"}
+
+
+def test_every_row_image_and_setting_is_there(tiny_run):
+    run, config = tiny_run
+    text, html, page = written(run, config)
+    for title in ("MaskCut pseudo-masks", "CutS3D pseudo-masks", "Detector trained on", "self-training round 1"):
+        assert title in page.words
+    for name in ("maskcut_train", "cuts3d_val", "round0_val", "round1_val"):
+        assert name in text
+    for name in ("a/one.png", "a/two <b>.png", "broken.png"):
+        assert name in page.words
+    assert "<b>.png" not in html  # escaped
+    for value in (
+        "localcut.tau_knn 0.115",
+        "spatial_importance.beta 0.45",
+        "confidence.n_thresholds 6",
+        "tau_ncut 0.13",
+    ):
+        assert value in page.words
+    assert "background_z: 1.5" in page.words and f"cuts3d {__version__}" in page.words
+    assert "no known image format" in page.words
+    assert 'class="best"' in html or "best" in html
+
+
+def test_results_are_written_beside(tiny_run):
+    run, config = tiny_run
+    text, _, page = written(run, config)
+    document = json.loads((run / "results.json").read_text())
+    assert list(document["rows"]) == ["maskcut_train", "cuts3d_val", "round0_val", "round1_val"]
+    assert document["rows"]["cuts3d_val"]["metrics"]["segm"]["AP"] == pytest.approx(1)
+    assert document["version"] == __version__
+    assert (run / "results.txt").read_text() == text + "\n" == format_table(document["rows"]) + "\n"
+    assert "100.0" in page.words
+    assert any("2 of 4 images have no prediction" in note for note in document["notes"])
+
+
+def test_the_same_run_gives_the_same_file(tiny_run):
+    _, first, _ = written(*tiny_run)
+    _, second, _ = written(*tiny_run)
+    assert first == second
+
+
+def test_given_evaluations_replace_those_of_the_run(tiny_run):
+    run, config = tiny_run
+    text, _, page = written(run, config, evaluations={"mine & yours": run / "evaluation/cuts3d_val.json"})
+    assert "mine & yours" in text and "mine & yours" in page.words
+    assert "maskcut_train" not in text
+
+
+def test_rounds_beyond_the_configuration_are_left_out(tiny_run):
+    run, config = tiny_run
+    shutil.copy(run / "evaluation/round1_val.json", run / "evaluation/round2_val.json")
+    assert "round2_val" not in written(run, config)[0]
+
+
+def test_missing_rounds_are_named(tiny_run):
+    run, config = tiny_run
+    config = config.model_copy(update={"selftrain": config.selftrain.model_copy(update={"rounds": 3})})
+    (run / "evaluation/round1_val.json").unlink()
+    _, _, page = written(run, config)
+    assert "Detector, round 1: not evaluated" in page.words
+    assert "Detector, round 2: not trained" in page.words and "Detector, round 3: not trained" in page.words
+
+
+@pytest.mark.parametrize(
+    "gone", ["detector", "evaluation", "maskcut", "val", "val/confidence", "val/localcut", "val/crf", "val/depth"]
+)
+def test_missing_pieces_do_not_stop_it(tiny_run, gone):
+    run, config = tiny_run
+    whole = len(written(run, config)[2].images)
+    shutil.rmtree(run / gone)
+    _, _, page = written(run, config)
+    assert len(page.images) != whole or gone == "evaluation"
+    assert {"detector": "No detector", "evaluation": "No evaluation", "val": "t1.png"}.get(
+        gone, "a/one.png"
+    ) in page.words
+
+
+def test_a_bare_image_list_is_enough(tiny_run, tmp_path):
+    run, config = tiny_run
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    shutil.copy(run / "manifest.jsonl", bare)
+    text, _, page = written(bare, config)
+    assert text == "no results"
+    assert "not there" in page.words and "No evaluation" in page.words and len(page.images) == 3 * 2
+
+
+def test_without_a_run_it_says_so(tmp_path):
+    with pytest.raises(Cuts3dError, match="no run at"):
+        report.run(tmp_path, tmp_path / "report.html", config=resolve({}))
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_file_that_is_no_evaluation_is_named(tiny_run):
+    run, config = tiny_run
+    (run / "evaluation/cuts3d_train.json").write_text("[]")
+    with pytest.raises(Cuts3dError, match=r"cuts3d_train\.json"):
+        written(run, config)
+
+
+def test_settings_that_differ_from_the_shown_ones_are_named(tiny_run):
+    run, config = tiny_run
+    other = config.model_copy(update={"localcut": config.localcut.model_copy(update={"tau_knn": 0.2})})
+    assert "other settings" not in written(run, config)[2].words
+    words = written(run, other)[2].words
+    assert "Training images, CutS3D: localcut was made with other settings" in words
+    assert "tau_knn: 0.115 instead of 0.2" in words
+
+
+def test_a_store_of_another_version_is_named(tiny_run):
+    run, config = tiny_run
+    path = stage_path(run / "val", "localcut", "00000") / "zarr.json"
+    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 99'))
+    words = written(run, config)[2].words
+    assert "format version 1" in words and "rerun `cuts3d localcut`" in words
+
+
+def test_sums_of_the_run(tiny_run):
+    run, config = tiny_run
+    sets = {summary.title: summary for summary in summarise_run(run)}
+    assert list(sets) == [f"{s} images, {m}" for s in ("Training", "Held-out") for m in ("CutS3D", "MaskCut")]
+    train, val = sets["Training images, CutS3D"], sets["Held-out images, CutS3D"]
+    assert (train.n_images, train.n_instances, dict(train.instances)) == (4, 4, {1: 4})
+    assert (val.n_images, val.n_instances, dict(val.instances)) == (3, 2, {0: 1, 1: 2})
+    for stage in val.stages:
+        assert (stage.done, stage.no_object, list(stage.failures)) == (2, 0, ["broken.png"])
+    assert [stage.stage for stage in sets["Training images, MaskCut"].stages] == ["crf"]
+    localcut = next(stage for stage in train.stages if stage.stage == "localcut")
+    assert (localcut.n_present, localcut.n_shards, len(localcut.configs)) == (2, 2, 1)
+    assert differences(localcut, config.localcut.model_dump(mode="json")) == []
+
+
+def test_an_image_and_its_reason_are_listed_once():
+    steps = {"depth": {"a": "x"}, "features": {"a": "x", "b": "y"}, "crf": {"a": "z"}}
+    assert failed_images(steps) == [("a", "x", "depth, features"), ("b", "y", "features"), ("a", "z", "crf")]
+
+
+def test_examples_have_the_shape_of_their_photographs(tiny_run):
+    run, config = tiny_run
+    predictions = run / "detector/round1/predictions_val.json"
+    examples = list(make_examples(run / "val", 5, side=90, detections=Detections(predictions, "D", 0.9)))
+    assert [example.file_name for example in examples] == ["a/one.png", "a/two <b>.png", "broken.png"]
+    wide, tall, broken = examples
+    assert {panel.picture.shape for panel in wide.panels} == {(60, 90, 3)}
+    assert {panel.picture.shape for panel in tall.panels} == {(90, 60, 3)}
+    assert [panel.picture for panel in broken.panels] == [None] and "no known image format" in broken.panels[0].missing
+    found = {panel.title: panel for panel in wide.panels}
+    assert found["D"].caption.startswith("0 of 1 detection shown")
+    np.testing.assert_array_equal(found["D"].picture, found["Photograph"].picture)
+    assert (found["Final pseudo-masks"].picture != found["Photograph"].picture).any()
+    assert "36 of the semantic cut's 36 patches kept, mean confidence 0.75" in wide.cuts[0].caption
+    assert "nothing kept" in wide.cuts[1].caption
+
+
+@pytest.mark.parametrize(
+    ("total", "n", "expected"), [(10, 2, [2, 7]), (3, 12, [0, 1, 2]), (1, 1, [0]), (12, 3, [2, 6, 10])]
+)
+def test_examples_are_spread(total, n, expected):
+    assert spread(total, n) == expected
+
+
+def test_running_mean_keeps_constants_and_length():
+    np.testing.assert_allclose(running_mean(np.full(7, 3.0), 3), 3)
+    np.testing.assert_allclose(running_mean(np.array([0.0, 3, 6]), 3), [1.5, 3, 4.5])
+    np.testing.assert_allclose(running_mean(np.array([1.0, 5]), 1), [1, 5])
+
+
+def test_a_curve_ends_at_a_damaged_line(tmp_path):
+    (tmp_path / "m.jsonl").write_text('{"iteration": 1, "loss": 2}\n{"iteration": 2, "lo')
+    assert read_curve(tmp_path / "m.jsonl") == [{"iteration": 1, "loss": 2}]
+
+
+def test_ap_curve_needs_a_round():
+    row = {"metrics": {"segm": {"AP": 0.1, "AP50": None}}}
+    assert ap_over_rounds({"cuts3d_val": row}) is None
+    svg = ap_over_rounds({"cuts3d_val": row, "round0_val": row, "round1_val": row})
+    assert re.search(rb"<svg", svg)

@@ -1,0 +1,201 @@
+"""The stages on a run: what they write, what they refuse, and what survives a kill."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from cuts3d_cli.config import resolve
+from cuts3d_cli.errors import ConfigError, Cuts3dError, StoreError
+from cuts3d_cli.stages import merge, prepare
+from cuts3d_cli.stages.common import Source
+from cuts3d_cli.stages.pipeline import execute, inputs_of, upstream_of
+from cuts3d_cli.store.coco import decode_mask, read_masks
+from cuts3d_cli.store.layout import manifest_path, stage_path
+from cuts3d_cli.store.manifest import read_manifest
+from cuts3d_cli.store.zarr_store import open_store
+
+SMALL = {"features": {"image_size": 96}, "crf": {"iterations": 2}, "localcut": {"tau_ncut": 0.3}}
+STAGES = ["depth", "features", "spatial-importance", "localcut", "confidence", "crf"]
+
+
+def run_all(run_dir, dataset, values=SMALL, stages=STAGES, shard=0, force=False):
+    config = resolve(values)
+    if not manifest_path(run_dir).exists():
+        prepare.run(dataset / "images", manifest_path(run_dir), n_shards=2)
+    manifest = read_manifest(manifest_path(run_dir))
+    source = Source(manifest.records(shard), manifest.image_root, dataset / "depth")
+    return [execute(s, source, config, lambda s: stage_path(run_dir, s, f"{shard:05d}"), force=force) for s in stages]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, dataset):
+    run_dir = tmp_path_factory.mktemp("run")
+    for shard in (0, 1):
+        run_all(run_dir, dataset, shard=shard)
+    merge.run(run_dir)
+    return run_dir
+
+
+def test_stores_hold_what_the_layout_says(done):
+    depth = open_store(stage_path(done, "depth", "00000"))
+    assert depth.array("depth").shape == (2, 480, 480) and depth.array("depth").dtype == np.float16
+    assert depth.attrs["raw_convention"] == "metric"
+    importance = open_store(stage_path(done, "spatial-importance", "00000")).array("importance")[:]
+    assert importance.shape == (2, 12, 12) and importance.min() >= 0.45 - 1e-6 and importance.max() <= 1
+    localcut = open_store(stage_path(done, "localcut", "00000"))
+    instance, semantic = localcut.array("instance")[:], localcut.array("semantic")[:]
+    assert instance.shape == (2, 3, 12, 12) and not (instance & ~semantic).any()
+    confidence = open_store(stage_path(done, "confidence", "00000"))
+    values = confidence.array("confidence")[:]
+    assert ((values == 0) | ((values >= 0.5) & (values <= 1))).all()
+    np.testing.assert_array_equal(values > 0, instance)
+
+
+def test_instances_are_cut_apart_in_depth(done, dataset):
+    """The two red boxes touch and look alike: no mask may hold much of both."""
+    from pycocotools.coco import COCO
+
+    truth, masks = COCO(str(dataset / "annotations.json")), read_masks(done / "pseudo_masks.json")
+    names = {image["id"]: image["file_name"] for image in masks["images"]}
+    assert masks["annotations"]
+    for entry in masks["annotations"]:
+        image = next(i for i in truth.imgs.values() if i["file_name"] == names[entry["image_id"]])
+        left, right, _ = (truth.annToMask(a).astype(bool) for a in truth.loadAnns(truth.getAnnIds(imgIds=image["id"])))
+        mask = decode_mask(entry["segmentation"])
+        assert mask.shape == (image["height"], image["width"])
+        assert min((mask & left).sum() / left.sum(), (mask & right).sum() / right.sum()) < 0.5
+
+
+def test_confidence_pointers_lead_to_their_maps(done):
+    masks = read_masks(done / "pseudo_masks.json")
+    for entry in masks["annotations"]:
+        pointer = entry["confidence"]
+        store = open_store(done / pointer["store"], "confidence")
+        assert store.image_ids[pointer["row"]] == entry["image_id"]
+        assert store.array("confidence")[pointer["row"], pointer["instance"]].any()
+        assert entry["score"] == pytest.approx(store.array("score")[pointer["row"]][pointer["instance"]], abs=1e-6)
+
+
+def test_a_second_run_keeps_everything(done, dataset):
+    assert all(kept for _, kept in run_all(done, dataset))
+
+
+def test_one_and_two_shards_give_the_same(done, dataset, tmp_path):
+    prepare.run(dataset / "images", manifest_path(tmp_path), n_shards=1)
+    run_all(tmp_path, dataset)
+    whole = open_store(stage_path(tmp_path, "localcut", "00000")).array("instance")[:]
+    parts = [open_store(stage_path(done, "localcut", f"0000{i}")).array("instance")[:] for i in (0, 1)]
+    np.testing.assert_array_equal(whole, np.concatenate(parts))
+
+
+def test_a_changed_threshold_recomputes_the_cut_alone(dataset, tmp_path):
+    run_all(tmp_path, dataset)
+    changed = {**SMALL, "localcut": {"tau_ncut": 0.3, "tau_knn": 0.2}}
+    assert [kept for _, kept in run_all(tmp_path, dataset, changed)] == [True, True, True, False, False, False]
+
+
+def test_stale_inputs_are_refused(dataset, tmp_path):
+    run_all(tmp_path, dataset)
+    run_all(tmp_path, dataset, {**SMALL, "depth": {"size": 240}}, stages=["depth"])
+    with pytest.raises(StoreError, match="made from another depth store.*rerun `cuts3d spatial-importance`"):
+        run_all(tmp_path, dataset, {**SMALL, "localcut": {"k": 10}}, stages=["localcut"])
+
+
+def test_missing_inputs_are_named(dataset, tmp_path):
+    with pytest.raises(StoreError, match="run `cuts3d features` first"):
+        run_all(tmp_path, dataset, stages=["localcut"])
+
+
+def test_thresholds_must_rise(dataset, tmp_path):
+    values = {**SMALL, "localcut": {"tau_knn": 0.04}}
+    with pytest.raises(ConfigError, match="tau_knn_min; expected at most localcut.tau_knn, 0.04"):
+        run_all(tmp_path, dataset, values)
+
+
+def test_maskcut_needs_no_depth():
+    config = resolve({"preset": "maskcut"})
+    assert inputs_of("localcut", config) == ("features",) and upstream_of("crf", config) == ["features", "localcut"]
+
+
+def test_a_broken_image_keeps_its_place(dataset, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for path in (dataset / "images").iterdir():
+        (images / path.name).write_bytes(path.read_bytes())
+    (images / "s2.png").write_bytes((images / "s2.png").read_bytes()[:500])
+    config, run_dir = resolve(SMALL), tmp_path / "run"
+    prepare.run(images, manifest_path(run_dir), n_shards=1)
+    manifest = read_manifest(manifest_path(run_dir))
+    source = Source(manifest.records(), manifest.image_root, dataset / "depth")
+    for stage in STAGES:
+        counts, _ = execute(stage, source, config, lambda s: stage_path(run_dir, s, "00000"))
+    assert list(counts.failures) == ["s2.png"]
+    localcut = open_store(stage_path(run_dir, "localcut", "00000"))
+    assert localcut.status.tolist()[1] == 2 and "s2.png" in localcut.failures[1]
+    merge.run(run_dir)
+    masks = read_masks(run_dir / "pseudo_masks.json")
+    assert len(masks["images"]) == 4 and {a["image_id"] for a in masks["annotations"]} == {1, 3, 4}
+    assert "s2.png" in masks["info"]["failures"]
+
+
+def test_merge_refuses_missing_and_mixed_shards(dataset, tmp_path):
+    run_all(tmp_path, dataset, shard=0)
+    with pytest.raises(StoreError, match="00001.json"):
+        merge.run(tmp_path)
+    run_all(tmp_path, dataset, {**SMALL, "crf": {"iterations": 3}}, shard=1)
+    with pytest.raises(StoreError, match="other settings than the first shard"):
+        merge.run(tmp_path)
+
+
+def test_a_killed_localcut_leaves_no_store_and_reruns_to_the_same(done, dataset, tmp_path):
+    run_all(tmp_path, dataset, stages=STAGES[:3])
+    code = f"""
+import os, signal, pathlib
+import cuts3d_cli.stages.localcut as stage
+from cuts3d_cli.cli.main import main
+real, calls = stage.discover, []
+def discover(*args, **options):
+    calls.append(1)
+    if len(calls) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*args, **options)
+stage.discover = discover
+main(["localcut", "--run", {str(tmp_path)!r}, "--shard", "0", "--tau-ncut", "0.3"])
+"""
+    ended = subprocess.run([sys.executable, "-c", code], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert not stage_path(tmp_path, "localcut", "00000").exists()
+    run_all(tmp_path, dataset, stages=["localcut"])
+    left = [name for name in os.listdir(tmp_path / "localcut") if name != "00000.zarr"]
+    assert left == []
+    again, whole = (open_store(stage_path(d, "localcut", "00000")) for d in (tmp_path, done))
+    for name in ("instance", "terminals", "fiedler"):
+        np.testing.assert_array_equal(again.array(name)[:], whole.array(name)[:])
+
+
+def test_too_many_failures_end_the_command(dataset, tmp_path, cuts3d):
+    prepare.run(dataset / "images", manifest_path(tmp_path), n_shards=1)
+    (tmp_path / "none").mkdir()
+    args = ("depth", "--run", tmp_path, "--depth-map", tmp_path / "none")
+    code, _, err = cuts3d(*args)
+    assert code == 1 and "depth: 4 of 4 images failed, first s1.png" in err
+    assert cuts3d(*args, "--force", "--max-failed", "1")[0] == 0
+
+
+def test_prepare_leaves_own_pictures_and_other_files_out(dataset, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in ("a.png", "b.cuts3d-localcut.png", ".hidden.png"):
+        (images / name).write_bytes((dataset / "images/s1.png").read_bytes())
+    (images / "notes.txt").write_text("x")
+    assert [path.name for path in prepare.find_images(images)] == ["a.png"]
+
+
+def test_a_folder_of_broken_images_is_an_error(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"x")
+    with pytest.raises(Cuts3dError, match="expected readable images; found none of 1"):
+        prepare.run(tmp_path, tmp_path / "m.jsonl", n_shards=1)

@@ -1,0 +1,173 @@
+"""The Snakefile on drawn scenes: a whole run, nothing to do after it, and what a changed value reruns."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+MASK_RULES = {"depth", "features", "spatial_importance", "localcut", "confidence", "crf", "merge"}
+BASELINE_RULES = {"localcut_baseline", "crf_baseline", "merge_baseline"}
+LATER_RULES = {"train", "selftrain", "predict", "evaluate", "report", "all"}
+
+
+def small_config(dataset: Path) -> dict:
+    """Settings under which the whole workflow takes about a minute."""
+    data = {"images": "images", "depth_maps": "depth", "annotations": "annotations.json", "n_shards": 2}
+    data = {key: value if key == "n_shards" else str(dataset / value) for key, value in data.items()}
+    data |= {f"val_{key}": value for key, value in data.items() if key != "n_shards"}
+    return {
+        "run": "out",
+        "data": data,
+        "features": {"image_size": 96},
+        "crf": {"iterations": 2},
+        "train": {"iterations": 2, "batch_size": 2, "image_size": 64, "lr_steps": [], "warmup_iterations": 0, "workers": 0},
+        "selftrain": {"rounds": 1, "iterations": 2, "batch_size": 2},
+        "report": {"n_images": 1},
+    }
+
+
+def jobs(text: str) -> dict[str, int]:
+    """Jobs by rule, from the table that snakemake prints."""
+    table = text.split("Job stats:")[1].split("total")[0]
+    return {name: int(count) for name, count in re.findall(r"^(\w+)\s+(\d+)$", table, re.MULTILINE) if name != "job"}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, dataset, request):
+    """Run snakemake in a working directory of its own; returns the finished process."""
+    import subprocess
+    import sys
+
+    folder = tmp_path_factory.mktemp("workflow")
+    (folder / "config.yaml").write_text(yaml.safe_dump(small_config(dataset)))
+
+    def snakemake(*args):
+        words = [sys.executable, "-m", "snakemake", "-s", ROOT / "Snakefile", "-d", folder, "--cores", "2", *args]
+        words += [] if "--configfile" in args else ["--configfile", folder / "config.yaml"]
+        return subprocess.run(list(map(str, words)), cwd=folder, capture_output=True, text=True, timeout=600, check=False)
+
+    snakemake.folder = folder
+    return snakemake
+
+
+def test_only_scores_need_ground_truth(run, dataset):
+    """Everything up to the last detector can be made where no annotations are; only evaluate asks for them."""
+    values = small_config(dataset)
+    values["data"] |= {"annotations": "nowhere.json", "val_annotations": "nowhere.json"}
+    (run.folder / "blind.yaml").write_text(yaml.safe_dump(values))
+    ended = run("-n", "trained", "--configfile", run.folder / "blind.yaml")
+    assert ended.returncode == 0 and "selftrain" in jobs(ended.stdout + ended.stderr), ended.stderr
+    ended = run("-n", "evaluated", "--configfile", run.folder / "blind.yaml")
+    assert ended.returncode == 1 and "nowhere.json" in ended.stderr
+
+
+def test_no_module_but_the_report_knows_the_annotations():
+    package = ROOT / "cuts3d_cli"
+    readers = [p.relative_to(package).as_posix() for p in package.rglob("*.py") if re.search(r"data\.(val_)?annotations", p.read_text())]
+    assert set(readers) <= {"stages/report.py", "evaluation/figures.py"}
+
+
+@pytest.fixture(scope="module")
+def finished(run):
+    ended = run()
+    logs = "".join(f"== {path}\n{path.read_text()}" for path in (run.folder / "out").rglob("*.log")) if ended.returncode else ""
+    assert ended.returncode == 0, ended.stderr + logs
+    return run, ended
+
+
+def test_plan_of_a_fresh_run(run):
+    plan = jobs(run("-n").stdout) if not (run.folder / "out").exists() else None
+    assert plan is not None, "this test comes first"
+    assert set(plan) == MASK_RULES | BASELINE_RULES | LATER_RULES | {"prepare"}
+    # two shards of the training images and one of the held-out ones
+    assert plan["localcut"] == plan["crf_baseline"] == 3 and plan["merge"] == 2 and plan["evaluate"] == 6
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("localcut={tau_kn: 0.1}", "unknown key localcut.tau_kn"),
+        ("localcut={tau_knn: 0.01}", "confidence.tau_knn_min; expected at most localcut.tau_knn, 0.01; found 0.05"),
+        ("crf=3", "crf"),
+    ],
+)
+def test_a_wrong_value_ends_with_one_line(run, override, message):
+    ended = run("-n", "--config", override)
+    assert ended.returncode == 1
+    errors = [line for line in ended.stderr.splitlines() if "error" in line.lower()]
+    assert len(errors) == 1 and message in errors[0], ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_whole_run(finished):
+    run, ended = finished
+    out = run.folder / "out"
+    assert "report:" in ended.stdout + ended.stderr
+    results = json.loads((out / "results.json").read_text())
+    assert "maskcut" in json.dumps(results) and "round1" in json.dumps(results)
+    assert (out / "report.html").stat().st_size > 10_000
+    masks = json.loads((out / "pseudo_masks.json").read_text())
+    assert len(masks["images"]) == 4 and masks["annotations"]
+    assert all((out / "detector" / f"round{t}" / "checkpoint.pth").exists() for t in (0, 1))
+
+
+def test_every_log_and_benchmark_is_written(finished):
+    run, _ = finished
+    assert all(path.stat().st_size for path in (run.folder / "out/logs").rglob("*.log"))
+    assert len(list((run.folder / "out/benchmarks").rglob("*.tsv"))) >= 20
+
+
+def test_nothing_to_do_afterwards(finished):
+    run, _ = finished
+    ended = run("-n")
+    assert ended.returncode == 0 and "Nothing to be done" in ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("override", "rerun"),
+    [
+        ("localcut={tau_knn: 0.1}", {"localcut", "confidence", "crf", "merge"} | LATER_RULES),
+        ("confidence={sc_min: 0.6}", {"confidence", "crf", "merge"} | LATER_RULES),
+        ("crf={iterations: 3}", {"crf", "merge", "crf_baseline", "merge_baseline"} | LATER_RULES),
+        ("train={lr: 0.02}", LATER_RULES),
+        ("selftrain={score_step: 0.1}", LATER_RULES - {"train"}),
+        ("baseline={tau_ncut: 0.2}", BASELINE_RULES | {"evaluate", "report", "all"}),
+        ("spatial_importance={beta: 0.5}", {"spatial_importance", "localcut", "confidence", "crf", "merge"} | LATER_RULES),
+        ("depth={holes: none}", (MASK_RULES - {"features"}) | LATER_RULES),
+    ],
+)
+def test_a_changed_value_reruns_what_uses_it_and_what_follows(finished, override, rerun):
+    run, _ = finished
+    ended = run("-n", "--config", override)
+    assert set(jobs(ended.stdout + ended.stderr)) == rerun
+
+
+def test_status_sees_the_change_too(finished, cuts3d, monkeypatch):
+    run, _ = finished
+    monkeypatch.chdir(run.folder)
+    args = ("status", "--json", "--run", "out", "--config", "config.yaml")
+    rows = {row["stage"]: row for row in json.loads(cuts3d(*args)[1])}
+    assert all(row["current"] == row["total"] for row in rows.values()), rows
+    rows = {row["stage"]: row for row in json.loads(cuts3d(*args, "--set", "localcut.tau_knn=0.1")[1])}
+    stale = {stage for stage, row in rows.items() if row["current"] < row["total"]}
+    assert stale == {"localcut"} and "tau_knn 0.115 -> 0.1" in rows["localcut"]["why"]
+
+
+def test_a_lost_shard_is_made_again_and_gives_the_same_masks(finished):
+    run, _ = finished
+    out = run.folder / "out"
+    before = (out / "pseudo_masks.json").read_text()
+    shutil.rmtree(out / "localcut/00001.zarr")
+    ended = run("--until", "merge")
+    assert ended.returncode == 0, ended.stderr
+    assert (out / "pseudo_masks.json").read_text() == before
+
+
+def test_lint(run):
+    ended = run("--lint")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
