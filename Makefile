@@ -14,7 +14,7 @@ demo: $(VENV)/.installed
 	snakemake --cores $(CORES)
 
 test: $(VENV)/.installed lint
-	pytest
+	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.installed
 	ruff check .

@@ -31,14 +31,21 @@ class DataConfig(Section):
 
     images: str = Field("sample/train/images", description="folder of unlabelled images (searched recursively)")
     depth_maps: str | None = Field(
-        "sample/train/depth", description="folder with a depth map per image, same relative path and stem; used by depth.backend files"
+        "sample/train/depth",
+        description="folder with a depth map per image, same relative path and stem; used by depth.backend files",
     )
-    annotations: str | None = Field("sample/train/annotations.json", description="COCO ground truth of the images; read by evaluate only")
+    annotations: str | None = Field(
+        "sample/train/annotations.json", description="COCO ground truth of the images; read by evaluate only"
+    )
     val_images: str | None = Field("sample/val/images", description="folder of held-out images to evaluate on")
     val_depth_maps: str | None = Field("sample/val/depth", description="depth maps of the held-out images")
-    val_annotations: str | None = Field("sample/val/annotations.json", description="COCO ground truth of the held-out images; read by evaluate only")
+    val_annotations: str | None = Field(
+        "sample/val/annotations.json", description="COCO ground truth of the held-out images; read by evaluate only"
+    )
     val_shards: int = Field(1, ge=1, description="parts the list of held-out images is cut into")
-    n_shards: int = Field(2, ge=1, description="parts the image list is cut into; each is one job and one store per stage")
+    n_shards: int = Field(
+        2, ge=1, description="parts the image list is cut into; each is one job and one store per stage"
+    )
 
 
 class DepthConfig(Section):
@@ -46,13 +53,22 @@ class DepthConfig(Section):
 
     backend: str = Field("files", description="files, or the name of a depth model (see `cuts3d depth --help`)")
     kind: Literal["metric", "inverse"] = Field(
-        "metric", description="what depth files hold: metric (far = large) or inverse depth (near = large); models know their own"
+        "metric",
+        description="what depth files hold: metric (far = large) or inverse depth (near = large); models know theirs",
     )
     inverse_to: Literal["affine", "reciprocal"] = Field(
-        "affine", description="how inverse depth is turned: affine (1 - d, affine in disparity) or reciprocal (1/d, needs a positive d)"
+        "affine",
+        description="how inverse depth is turned: affine (1 - d, affine in disparity) or reciprocal (1/d)",
     )
-    holes: Literal["zero", "none"] = Field("zero", description="which values of a depth file mean no reading; NaN always does")
-    clip: float = Field(0.001, ge=0, lt=0.5, description="share of readings clipped at either end before the map is normalised; 0 is the paper's minimum and maximum")
+    holes: Literal["zero", "none"] = Field(
+        "zero", description="which values of a depth file mean no reading; NaN always does"
+    )
+    clip: float = Field(
+        0.001,
+        ge=0,
+        lt=0.5,
+        description="share of readings clipped at either end before normalising; 0: the paper's minimum and maximum",
+    )
     size: int = Field(480, ge=8, description="height and width of the stored map", json_schema_extra={"unit": "px"})
     weights: str | None = Field(None, description="file with the depth model's weights instead of a download")
 
@@ -60,20 +76,33 @@ class DepthConfig(Section):
 class FeaturesConfig(Section):
     """Patch features whose cosine is the semantic affinity (Sec. 3.1)."""
 
-    backend: str = Field("kernel", description="kernel (embedded, no weights), or the name of a ViT (see `cuts3d features --help`)")
-    image_size: int = Field(480, ge=16, description="working size, both sides, Lanczos (Table 15)", json_schema_extra={"unit": "px"})
-    patch_size: int = Field(8, ge=1, description="side of a patch; the grid is image_size / patch_size", json_schema_extra={"unit": "px"})
+    backend: str = Field(
+        "kernel", description="kernel (embedded, no weights), or the name of a ViT (see `cuts3d features --help`)"
+    )
+    image_size: int = Field(
+        480, ge=16, description="working size, both sides, Lanczos (Table 15)", json_schema_extra={"unit": "px"}
+    )
+    patch_size: int = Field(
+        8, ge=1, description="side of a patch; the grid is image_size / patch_size", json_schema_extra={"unit": "px"}
+    )
     weights: str | None = Field(None, description="file with the model's weights instead of a download")
-    kernel_width: float = Field(6.0, gt=0, description="deviation of the embedded colour kernel", json_schema_extra={"unit": "Lab"})
-    kernel_lightness: float = Field(0.25, ge=0, description="weight of lightness against the colour axes in the embedded features")
-    kernel_texture: float = Field(0.5, ge=0, description="weight of texture against colour in the embedded features")
-    kernel_background: float = Field(1.0, ge=0, le=1, description="how far the embedded features draw background together: 0 not, 1 to a point")
-    kernel_dims: int = Field(256, ge=8, description="channels of the embedded features (rank of the kernel)")
+    kernel_width: float = Field(
+        6.0, gt=0, description="deviation of the embedded colour kernel", json_schema_extra={"unit": "Lab"}
+    )
+    kernel_lightness: float = Field(
+        0.25, ge=0, description="weight of lightness against the colour axes in the embedded features"
+    )
+    kernel_background: float = Field(
+        1.0, ge=0, le=1, description="how far the embedded features draw background together: 0 not, 1 to a point"
+    )
+    kernel_dims: int = Field(128, ge=8, description="channels of the embedded features (rank of the kernel)")
 
     @model_validator(mode="after")
     def _whole_grid(self) -> FeaturesConfig:
         if self.image_size % self.patch_size:
-            raise ValueError(f"image_size must be a multiple of patch_size: {self.image_size} is not one of {self.patch_size}")
+            raise ValueError(
+                f"image_size must be a multiple of patch_size: {self.image_size} is not one of {self.patch_size}"
+            )
         return self
 
     @property
@@ -86,8 +115,15 @@ class SpatialImportanceConfig(Section):
     """Spatial Importance: where depth changes, affinities are sharpened (Sec. 3.3, Eq. 1-2)."""
 
     beta: float = Field(0.45, gt=0, le=1, description="least importance (Eq. 2, Table 15)")
-    sigma: float = Field(3.0, gt=0, description="deviation of the Gaussian (Eq. 1), in pixels of the resolution below", json_schema_extra={"unit": "px or patches"})
-    resolution: Literal["image", "grid"] = Field("image", description="whether Eq. 1 runs on the depth map or on the patch grid")
+    sigma: float = Field(
+        3.0,
+        gt=0,
+        description="deviation of the Gaussian (Eq. 1), in pixels of the resolution below",
+        json_schema_extra={"unit": "px or patches"},
+    )
+    resolution: Literal["image", "grid"] = Field(
+        "image", description="whether Eq. 1 runs on the depth map or on the patch grid"
+    )
 
 
 class LocalCutConfig(Section):
@@ -96,31 +132,64 @@ class LocalCutConfig(Section):
     n_instances: int = Field(3, ge=1, description="instances tried per image, N (Table 15)")
     tau_ncut: float = Field(0.13, ge=-1, le=1, description="threshold that binarises the affinity (Table 15)")
     sharpen: bool = Field(True, description="sharpen the affinity by Spatial Importance (Eq. 3)")
-    exponent: Literal["mean", "row", "max"] = Field("mean", description="which importance a pair of patches takes in Eq. 3")
-    local_cut: bool = Field(True, description="cut the semantic mask in 3D; off keeps the semantic mask, as MaskCut")
-    tau_knn: float = Field(0.115, gt=0, description="longest edge kept in the 3D graph (Table 15)", json_schema_extra={"unit": "cube side"})
-    k: int = Field(20, ge=1, description="neighbours of a point in the 3D graph")
-    xy_extent: float = Field(1.0, gt=0, description="extent of x and y relative to z", json_schema_extra={"unit": "cube side"})
-    background_z: float = Field(1.5, ge=1, description="depth of the plane that takes the points outside the semantic mask", json_schema_extra={"unit": "cube side"})
-    capacity: Literal["inverse", "distance", "unit"] = Field("inverse", description="edge capacity from edge length")
-    sink: Literal["outside", "anywhere"] = Field("outside", description="patch of the smallest |x| outside the semantic mask, or anywhere")
-    maxflow: Literal["scipy", "networkx"] = Field("scipy", description="max-flow solver: scipy (Dinic), networkx (Dinitz, slow oracle)")
-    eigensolver: Literal["lanczos", "dense"] = Field("lanczos", description="second eigenvector: lanczos (dense as fallback), or dense")
-    exclude: Literal["nodes", "features"] = Field(
-        "nodes", description="how found instances leave the graph: nodes are removed (CutS3D) or features zeroed (CutLER)"
+    exponent: Literal["mean", "row", "max"] = Field(
+        "mean", description="which importance a pair of patches takes in Eq. 3"
     )
-    component: Literal["none", "seed"] = Field("seed", description="keep only the connected part of a mask that holds the seed patch, or all")
-    max_overlap: float = Field(0.5, ge=0, le=1, description="a later mask is rejected at a larger IoU with the mask before (CutLER)")
-    min_area: float = Field(0.01, ge=0, le=1, description="a later mask is rejected at this share of the patches or less (CutLER)")
-    corners: int = Field(3, ge=1, le=5, description="a side with this many image corners is background (CutLER: 3; 5 never flips)")
-    stop_at_rest: bool = Field(True, description="stop when the foreground is the inverse of all instances so far (CutLER: off)")
+    local_cut: bool = Field(True, description="cut the semantic mask in 3D; off keeps the semantic mask, as MaskCut")
+    tau_knn: float = Field(
+        0.05,
+        gt=0,
+        description="longest edge kept in the 3D graph (Table 15: 0.115)",
+        json_schema_extra={"unit": "cube side"},
+    )
+    k: int = Field(20, ge=1, description="neighbours of a point in the 3D graph")
+    xy_extent: float = Field(
+        1.0, gt=0, description="extent of x and y relative to z", json_schema_extra={"unit": "cube side"}
+    )
+    background_z: float = Field(
+        1.5,
+        ge=1,
+        description="depth of the plane that takes the points outside the semantic mask",
+        json_schema_extra={"unit": "cube side"},
+    )
+    capacity: Literal["inverse", "distance", "unit"] = Field("inverse", description="edge capacity from edge length")
+    sink: Literal["outside", "anywhere"] = Field(
+        "outside", description="patch of the smallest |x| outside the semantic mask, or anywhere"
+    )
+    maxflow: Literal["scipy", "networkx"] = Field(
+        "scipy", description="max-flow solver: scipy (Dinic), networkx (Dinitz, slow oracle)"
+    )
+    eigensolver: Literal["lanczos", "dense"] = Field(
+        "lanczos", description="second eigenvector: lanczos (dense as fallback), or dense"
+    )
+    exclude: Literal["nodes", "features"] = Field(
+        "nodes",
+        description="how found instances leave the graph: nodes are removed (CutS3D) or features zeroed (CutLER)",
+    )
+    component: Literal["none", "seed"] = Field(
+        "seed", description="keep only the connected part of a mask that holds the seed patch, or all"
+    )
+    max_overlap: float = Field(
+        0.5, ge=0, le=1, description="a later mask is rejected at a larger IoU with the mask before (CutLER)"
+    )
+    min_area: float = Field(
+        0.01, ge=0, le=1, description="a later mask is rejected at this share of the patches or less (CutLER)"
+    )
+    corners: int = Field(
+        3, ge=1, le=5, description="a side with this many image corners is background (CutLER: 3; 5 never flips)"
+    )
+    stop_at_rest: bool = Field(
+        True, description="stop when the foreground is the inverse of all instances so far (CutLER: off)"
+    )
 
 
 class ConfidenceConfig(Section):
     """Spatial Confidence: agreement of cuts over thresholds (Sec. 3.4, Eq. 4)."""
 
     n_thresholds: int = Field(6, ge=1, description="thresholds between tau_knn_min and tau_knn, T (Table 15)")
-    tau_knn_min: float = Field(0.05, gt=0, description="smallest threshold (Table 15)", json_schema_extra={"unit": "cube side"})
+    tau_knn_min: float = Field(
+        0.02, gt=0, description="smallest threshold (Table 15: 0.05)", json_schema_extra={"unit": "cube side"}
+    )
     sc_min: float = Field(0.5, gt=0, le=1, description="least confidence inside an instance (Table 15)")
 
 
@@ -132,37 +201,63 @@ class CrfConfig(Section):
         "softmax", description="softmax of the 0/1 mask (CutLER: 0.731/0.269), near-certain, or the Spatial Confidence"
     )
     iterations: int = Field(10, ge=1, description="mean-field iterations")
-    gaussian_sxy: float = Field(3.0, gt=0, description="deviation of the smoothness kernel", json_schema_extra={"unit": "px"})
+    gaussian_sxy: float = Field(
+        3.0, gt=0, description="deviation of the smoothness kernel", json_schema_extra={"unit": "px"}
+    )
     gaussian_compat: float = Field(7.0, ge=0, description="weight of the smoothness kernel")
-    bilateral_sxy: float = Field(50.0, gt=0, description="deviation in space of the appearance kernel", json_schema_extra={"unit": "px"})
-    bilateral_srgb: float = Field(5.0, gt=0, description="deviation in colour of the appearance kernel", json_schema_extra={"unit": "grey levels"})
+    bilateral_sxy: float = Field(
+        50.0, gt=0, description="deviation in space of the appearance kernel", json_schema_extra={"unit": "px"}
+    )
+    bilateral_srgb: float = Field(
+        5.0, gt=0, description="deviation in colour of the appearance kernel", json_schema_extra={"unit": "grey levels"}
+    )
     bilateral_compat: float = Field(10.0, ge=0, description="weight of the appearance kernel")
     fill_holes: bool = Field(True, description="fill the holes of a refined mask")
-    min_iou: float = Field(0.5, ge=0, le=1, description="a refined mask below this IoU with the mask before is rejected")
+    min_iou: float = Field(
+        0.5, ge=0, le=1, description="a refined mask below this IoU with the mask before is rejected"
+    )
 
 
 class TrainConfig(Section):
     """Training of the class-agnostic detector (Sec. 3.5, Tables 16 and 17)."""
 
-    detector: str = Field("embedded_cascade", description="name of a detector config of cuts3d_cli/detector/configs, or a path")
-    init: str | None = Field(None, description="weights of the backbone (torchvision key names) or of a detector to start from")
-    iterations: int = Field(400, ge=1, description="optimiser steps")
+    detector: str = Field(
+        "embedded_cascade", description="name of a detector config of cuts3d_cli/detector/configs, or a path"
+    )
+    init: str | None = Field(
+        None, description="weights of the backbone (torchvision key names) or of a detector to start from"
+    )
+    iterations: int = Field(500, ge=1, description="optimiser steps")
     batch_size: int = Field(4, ge=1, description="images a step")
-    lr: float = Field(0.01, gt=0, description="learning rate after warm-up")
+    lr: float = Field(0.02, gt=0, description="learning rate after warm-up")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")
     weight_decay: float = Field(5e-5, ge=0, description="weight decay")
-    warmup_iterations: int = Field(100, ge=0, description="steps of linear warm-up")
-    lr_steps: list[int] = Field([300], description="steps at which the learning rate is multiplied by lr_gamma")
+    warmup_iterations: int = Field(50, ge=0, description="steps of linear warm-up")
+    lr_steps: list[int] = Field([400], description="steps at which the learning rate is multiplied by lr_gamma")
     lr_gamma: float = Field(0.1, gt=0, le=1, description="factor at lr_steps")
-    image_size: int = Field(256, ge=32, description="image side the small detector trains and predicts at", json_schema_extra={"unit": "px"})
-    loss: Literal["spatial", "scalar", "none"] = Field("spatial", description="mask loss weight: Spatial Confidence per pixel (Eq. 6), its mean per instance, or none")
+    image_size: int = Field(
+        192, ge=32, description="image side the small detector trains and predicts at", json_schema_extra={"unit": "px"}
+    )
+    loss: Literal["spatial", "scalar", "none"] = Field(
+        "spatial", description="mask loss weight: Spatial Confidence per pixel (Eq. 6), its mean per instance, or none"
+    )
     droploss: bool = Field(True, description="drop the classification loss of proposals that no mask overlaps (CutLER)")
-    droploss_iou: float = Field(0.01, ge=0, le=1, description="largest IoU with any mask's box at which a proposal is dropped")
+    droploss_iou: float = Field(
+        0.01, ge=0, le=1, description="largest IoU with any mask's box at which a proposal is dropped"
+    )
     copy_paste: bool = Field(True, description="copy-paste augmentation")
-    copy_paste_scale: tuple[float, float] = Field((0.3, 1.0), description="range of the scale of what is pasted (Table 16)")
-    copy_paste_select: Literal["confident", "random"] = Field("confident", description="paste an image's most confident masks, or random ones")
-    alpha_blend: Literal["spatial", "scalar", "none"] = Field("spatial", description="blend what is pasted by its confidence (Eq. 5), by its mean (Table 8b), or not")
-    checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints that a killed training resumes from")
+    copy_paste_scale: tuple[float, float] = Field(
+        (0.3, 1.0), description="range of the scale of what is pasted (Table 16)"
+    )
+    copy_paste_select: Literal["confident", "random"] = Field(
+        "confident", description="paste an image's most confident masks, or random ones"
+    )
+    alpha_blend: Literal["spatial", "scalar", "none"] = Field(
+        "spatial", description="blend what is pasted by its confidence (Eq. 5), by its mean (Table 8b), or not"
+    )
+    checkpoint_every: int = Field(
+        100, ge=1, description="steps between checkpoints that a killed training resumes from"
+    )
     workers: int = Field(1, ge=0, description="processes that load data")
 
 
@@ -170,18 +265,26 @@ class SelfTrainConfig(Section):
     """Rounds of self-training (Sec. 3.5, Table 17)."""
 
     rounds: int = Field(2, ge=0, description="rounds of self-training")
-    score_threshold: float = Field(0.75, ge=0, le=1, description="round t keeps predictions above score_threshold - score_step * t")
+    score_threshold: float = Field(
+        0.75, ge=0, le=1, description="round t keeps predictions above score_threshold - score_step * t"
+    )
     score_step: float = Field(0.05, ge=0, le=1, description="what the threshold falls by each round")
-    merge_iou: float = Field(0.5, ge=0, le=1, description="an earlier mask stays when its IoU with every kept prediction is at most this")
+    merge_iou: float = Field(
+        0.5, ge=0, le=1, description="an earlier mask stays when its IoU with every kept prediction is at most this"
+    )
     max_detections: int = Field(30, ge=1, description="predictions taken per image")
     iterations: int = Field(200, ge=1, description="optimiser steps a round")
     batch_size: int = Field(4, ge=1, description="images a step")
-    lr: float = Field(0.005, gt=0, description="learning rate")
+    lr: float = Field(0.01, gt=0, description="learning rate")
     warmup_iterations: int = Field(20, ge=0, description="steps of linear warm-up")
     weight_decay: float = Field(1e-4, ge=0, description="weight decay (CutLER's self-training: 1e-4)")
-    lr_steps: list[int] = Field([], description="steps at which the learning rate is multiplied by train.lr_gamma")
-    copy_paste_scale: tuple[float, float] = Field((0.5, 1.0), description="range of the scale of what is pasted (Table 17)")
-    droploss: bool = Field(False, description="drop the classification loss of unmatched proposals (CutLER: off in self-training)")
+    lr_steps: list[int] = Field([150], description="steps at which the learning rate is multiplied by train.lr_gamma")
+    copy_paste_scale: tuple[float, float] = Field(
+        (0.5, 1.0), description="range of the scale of what is pasted (Table 17)"
+    )
+    droploss: bool = Field(
+        False, description="drop the classification loss of unmatched proposals (CutLER: off in self-training)"
+    )
 
 
 class PredictConfig(Section):
@@ -194,8 +297,12 @@ class PredictConfig(Section):
 class EvaluateConfig(Section):
     """Class-agnostic COCO evaluation (Sec. 4)."""
 
-    max_dets: tuple[int, int, int] = Field((1, 10, 100), description="detections per image at which AR is taken; AP uses the last")
-    iou_types: list[Literal["bbox", "segm"]] = Field(["bbox", "segm"], description="what is compared: boxes, masks or both")
+    max_dets: tuple[int, int, int] = Field(
+        (1, 10, 100), description="detections per image at which AR is taken; AP uses the last"
+    )
+    iou_types: list[Literal["bbox", "segm"]] = Field(
+        ["bbox", "segm"], description="what is compared: boxes, masks or both"
+    )
 
 
 class ReportConfig(Section):
@@ -210,7 +317,9 @@ class BaselineConfig(Section):
     """The MaskCut baseline that the workflow computes beside (CutLER)."""
 
     enabled: bool = Field(True, description="also make and score MaskCut pseudo-masks from the same features")
-    tau_ncut: float = Field(0.15, ge=-1, le=1, description="threshold that binarises the affinity (CutLER's recipe: 0.15)")
+    tau_ncut: float = Field(
+        0.15, ge=-1, le=1, description="threshold that binarises the affinity (CutLER's recipe: 0.15)"
+    )
 
 
 class Config(Section):
@@ -245,7 +354,9 @@ def check_thresholds(tau_knn_min: float, tau_knn: float) -> None:
         ConfigError: the smallest exceeds the largest.
     """
     if tau_knn_min > tau_knn:
-        raise ConfigError("confidence.tau_knn_min", expected=f"at most localcut.tau_knn, {tau_knn:g}", found=f"{tau_knn_min:g}")
+        raise ConfigError(
+            "confidence.tau_knn_min", expected=f"at most localcut.tau_knn, {tau_knn:g}", found=f"{tau_knn_min:g}"
+        )
 
 
 def preset_names() -> list[str]:
@@ -295,7 +406,9 @@ def read_values(path: str | Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text())
     except (FileNotFoundError, IsADirectoryError):
-        raise ConfigError(f"config file {path}", expected="a YAML file", found="none", hint="`cuts3d init` writes one") from None
+        raise ConfigError(
+            f"config file {path}", expected="a YAML file", found="none", hint="`cuts3d init` writes one"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"config file {path}", expected="YAML", found=str(error)) from None
     if values is not None and not isinstance(values, dict):

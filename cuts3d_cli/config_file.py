@@ -47,7 +47,9 @@ def allowed(field: FieldInfo) -> str:
     if get_origin(field.annotation) is Literal:
         return " | ".join(map(str, get_args(field.annotation)))
     signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
-    found = [f"{signs[kind]} {getattr(item, kind):g}" for item in field.metadata for kind in signs if hasattr(item, kind)]
+    found = [
+        f"{signs[kind]} {getattr(item, kind):g}" for item in field.metadata for kind in signs if hasattr(item, kind)
+    ]
     return ", ".join(found)
 
 
@@ -57,5 +59,7 @@ def _first_line(section: type[Section]) -> str:
 
 def _entry(key: str, value: Any, field: FieldInfo, *, indent: str) -> list[str]:
     shown = yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("...\n").strip()
-    comment = textwrap.wrap(explanation(field), 110 - len(indent), initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
+    comment = textwrap.wrap(
+        explanation(field), 110 - len(indent), initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# "
+    )
     return [*comment, f"{indent}{key}: {shown}"]

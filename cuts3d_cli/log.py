@@ -44,10 +44,8 @@ def progress(items: Iterable, label: str, total: int, every_s: float = 10.0) -> 
         yield from tqdm(items, desc=label, total=total, leave=False)
         return
     start = last = time.monotonic()
-    done = 0
-    for item in items:
+    for done, item in enumerate(items, start=1):
         yield item
-        done += 1
         now = time.monotonic()
         if now - last >= every_s or done == total:
             last = now

@@ -27,7 +27,7 @@ def checked_config(values: dict[str, Any], source: str, *, full: bool = False) -
         if full and values.get("preset", "embedded") != "embedded":
             raise ConfigError(
                 f"{source}: preset {values['preset']} has no effect, as config.yaml sets every key",
-                hint=f"`cuts3d init --preset {values['preset']} --out mine.yaml`, then `snakemake --configfile mine.yaml`",
+                hint=f"`cuts3d init --preset {values['preset']} --out my.yaml`, then `snakemake --configfile my.yaml`",
             )
         config = resolve(values, source=source)
         if config.localcut.local_cut:
@@ -41,9 +41,7 @@ def checked_config(values: dict[str, Any], source: str, *, full: bool = False) -
 def baseline_localcut(config: Config) -> LocalCutConfig:
     """MaskCut's cut settings on the run's own features, as the workflow's baseline uses them."""
     maskcut = resolve({"preset": "maskcut"}).localcut
-    return maskcut.model_copy(
-        update={"tau_ncut": config.baseline.tau_ncut, "n_instances": config.localcut.n_instances}
-    )
+    return maskcut.model_copy(update={"tau_ncut": config.baseline.tau_ncut, "n_instances": config.localcut.n_instances})
 
 
 def flag_name(field: str) -> str:

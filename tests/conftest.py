@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-
-# One thread: the tests run side by side and their arrays are small.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -101,9 +95,3 @@ def cuts3d():
         return result.exit_code, result.stdout, result.stderr
 
     return run
-
-
-def run_python(*args: object, cwd: Path, timeout_s: float = 300) -> subprocess.CompletedProcess:
-    """Run ``python -m ...`` in a process of its own."""
-    words = [sys.executable, *map(str, args)]
-    return subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=timeout_s, check=False)

@@ -13,7 +13,9 @@ from cuts3d_cli.errors import ConfigError
 from cuts3d_cli.workflow import flags
 
 ROOT = Path(__file__).parents[1]
-SECTIONS = {name: getattr(Config(), name) for name in Config.model_fields if isinstance(getattr(Config(), name), Section)}
+SECTIONS = {
+    name: getattr(Config(), name) for name in Config.model_fields if isinstance(getattr(Config(), name), Section)
+}
 
 
 def test_shipped_file_is_what_the_models_say():
@@ -35,6 +37,20 @@ def test_presets_hold_only_what_differs(name):
     for section, values in preset_values(name).items():
         for key, value in values.items():
             assert default[section][key] != value, f"{name}: {section}.{key} is the default"
+
+
+@pytest.mark.parametrize("name", ["paper", "paper-dino"])
+def test_paper_presets_hold_the_values_of_its_tables(name):
+    """Tables 15 to 17."""
+    config = resolve({"preset": name})
+    cut, confidence, train, rounds = config.localcut, config.confidence, config.train, config.selftrain
+    assert (cut.n_instances, cut.tau_ncut, cut.tau_knn) == (3, 0.13, 0.115)
+    assert (confidence.tau_knn_min, confidence.n_thresholds, confidence.sc_min) == (0.05, 6, 0.5)
+    assert config.spatial_importance.beta == 0.45
+    assert (train.lr, train.batch_size, train.iterations, train.warmup_iterations) == (0.01, 4, 160_000, 1000)
+    assert train.copy_paste_scale == (0.3, 1.0) and train.momentum == 0.9
+    assert (rounds.rounds, rounds.lr, rounds.batch_size, rounds.iterations) == (3, 0.005, 8, 80_000)
+    assert rounds.copy_paste_scale == (0.5, 1.0) and (rounds.score_threshold, rounds.score_step) == (0.75, 0.05)
 
 
 def test_every_field_is_explained():
@@ -62,7 +78,9 @@ def test_a_mistake_is_one_line_with_its_key(values, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("text", "message"), [("a: [", "expected YAML"), ("- 1", "expected a mapping"), (None, "found none")])
+@pytest.mark.parametrize(
+    ("text", "message"), [("a: [", "expected YAML"), ("- 1", "expected a mapping"), (None, "found none")]
+)
 def test_a_bad_file_is_one_line(tmp_path, text, message):
     if text is not None:
         (tmp_path / "c.yaml").write_text(text)
@@ -109,7 +127,18 @@ def test_help_of_every_command(name):
 
 def test_snakefile_uses_every_mask_section():
     rules = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
-    for section in ("depth", "features", "spatial_importance", "localcut", "confidence", "crf", "train", "selftrain", "predict", "evaluate"):
+    for section in (
+        "depth",
+        "features",
+        "spatial_importance",
+        "localcut",
+        "confidence",
+        "crf",
+        "train",
+        "selftrain",
+        "predict",
+        "evaluate",
+    ):
         assert f"flags(CONFIG.{section}" in rules, section
 
 

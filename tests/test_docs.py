@@ -18,8 +18,16 @@ def test_every_command_has_an_example(name):
 
 
 def test_format_table_is_the_layout():
-    rows = re.findall(r"^\| ([\w-]+) \| `(\w+)` \| ([\w, ]+) \| (\w+) \| (.+) \|$", (ROOT / "docs/formats.md").read_text(), re.MULTILINE)
-    layout = [(stage, name, ", ".join(a.axes), a.dtype, a.meaning) for stage, s in STAGES.items() for name, a in s.arrays.items()]
+    rows = re.findall(
+        r"^\| ([\w-]+) \| `(\w+)` \| ([\w, ]+) \| (\w+) \| (.+) \|$",
+        (ROOT / "docs/formats.md").read_text(),
+        re.MULTILINE,
+    )
+    layout = [
+        (stage, name, ", ".join(a.axes), a.dtype, a.meaning)
+        for stage, s in STAGES.items()
+        for name, a in s.arrays.items()
+    ]
     assert rows == layout
 
 

@@ -53,7 +53,7 @@ class Entry(NamedTuple):
 
 
 FEATURES: dict[str, Entry] = {
-    "kernel": Entry("features_kernel", "embedded colour and texture kernel; no weights, no download"),
+    "kernel": Entry("features_kernel", "embedded colour kernel; no weights, no download"),
     "dino-vits8": Entry("features_vit", "DINO ViT-S/8 keys (timm, Apache-2.0)"),
     "dino-vitb8": Entry("features_vit", "DINO ViT-B/8 keys (timm, Apache-2.0); CutLER's features"),
     "dino-vits16": Entry("features_vit", "DINO ViT-S/16 keys (timm, Apache-2.0)"),
@@ -105,12 +105,6 @@ def depth_backend(config: DepthConfig, *, device: str = "auto") -> DepthBackend:
     """
     entry = _entry(DEPTH, config.backend, "depth.backend", depth_names())
     return _module(entry).load(config, device=device)
-
-
-def check_depth_name(name: str) -> None:
-    """Raise ConfigError unless ``name`` is a depth backend, ``files`` included."""
-    if name != FILES:
-        _entry(DEPTH, name, "depth.backend", depth_names())
 
 
 def _entry(table: dict[str, Entry], name: str, key: str, choices: list[str]) -> Entry:

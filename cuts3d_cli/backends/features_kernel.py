@@ -1,10 +1,9 @@
-"""The embedded features: colour and texture under a Gaussian kernel, no weights, no network.
+"""The embedded features: colour under a Gaussian kernel, background drawn together; no weights, no network.
 
 They stand in for a self-supervised ViT where none can be had. Two patches are alike when their
 colours are; what a photograph's border is made of counts as background and is drawn together.
 
-1. Lab colour is smoothed and averaged per patch, lightness weighted down (shading is no object),
-   and the local deviation of Lab is added as texture.
+1. Lab colour is smoothed and averaged per patch, lightness weighted down (shading is no object).
 2. A patch's *distance from the border* is the colour change that the easiest path from the image
    border must cross (a geodesic distance on the patch grid). Tables, walls and floors reach the
    border and are near it however their colours differ; objects that stand free are far.
@@ -26,9 +25,6 @@ if TYPE_CHECKING:
 
 SMOOTHING_PX = 4.0
 """Deviation of the Gaussian over Lab before averaging: below the patch size, against texture."""
-
-TEXTURE_PX = 8.0
-"""Deviation of the Gaussian window in which the deviation of Lab is taken."""
 
 QUIET_SHARE = 0.6
 """Colour steps between neighbouring patches up to this quantile are the surfaces' own unrest and
@@ -58,12 +54,11 @@ class KernelFeatures:
         patch_size: side of a patch in pixels.
         kernel_width: deviation of the Gaussian kernel in Lab units.
         kernel_lightness: weight of lightness against the two colour axes.
-        kernel_texture: weight of texture against colour.
         kernel_background: how far background patches are drawn together, 0 (not) to 1 (to a point).
         kernel_dims: channels, the rank of the kernel's approximation.
     """
 
-    description = "kernel: colour and texture under a Gaussian kernel, background drawn together"
+    description = "kernel: colour under a Gaussian kernel, background drawn together"
 
     def __init__(
         self,
@@ -71,14 +66,12 @@ class KernelFeatures:
         patch_size: int,
         kernel_width: float,
         kernel_lightness: float,
-        kernel_texture: float,
         kernel_background: float,
         kernel_dims: int,
     ):
         self.patch_size = patch_size
         self.kernel_width, self.kernel_dims = kernel_width, kernel_dims
-        self.kernel_lightness, self.kernel_texture = kernel_lightness, kernel_texture
-        self.kernel_background = kernel_background
+        self.kernel_lightness, self.kernel_background = kernel_lightness, kernel_background
 
     def extract(self, working: np.ndarray) -> np.ndarray:
         """Features (C, G, G) float32 of the working image (S, S, 3) uint8; inner products in (0, 1]."""
@@ -87,13 +80,9 @@ class KernelFeatures:
         return gaussian_factor(points, self.kernel_dims).T.reshape(-1, grid, grid)
 
     def descriptors(self, working: np.ndarray) -> np.ndarray:
-        """Descriptors (G, G, 7) float32 in Lab units, whose distances the kernel takes."""
-        grid = working.shape[0] // self.patch_size
-        colour, texture = colour_and_texture(working, grid)
-        own = np.concatenate([colour, self.kernel_texture * texture], axis=2)
-        own *= np.float32([self.kernel_lightness, 1, 1] * 2)
-        if self.kernel_background == 0:
-            return own
+        """Descriptors (G, G, 4) float32 in Lab units, whose distances the kernel takes."""
+        colour = patch_colour(working, working.shape[0] // self.patch_size)
+        own = colour * np.float32([self.kernel_lightness, 1, 1])
         far = foreground(colour)[..., None]
         middle = np.median(own[far[..., 0] <= np.median(far)], axis=0)
         scale = 1 - self.kernel_background * (1 - far)
@@ -107,33 +96,25 @@ def load(config: FeaturesConfig, *, device: str = "auto") -> KernelFeatures:
         patch_size=config.patch_size,
         kernel_width=config.kernel_width,
         kernel_lightness=config.kernel_lightness,
-        kernel_texture=config.kernel_texture,
         kernel_background=config.kernel_background,
         kernel_dims=config.kernel_dims,
     )
 
 
-def colour_and_texture(rgb: np.ndarray, grid: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and local deviation of Lab per patch.
+def patch_colour(rgb: np.ndarray, grid: int) -> np.ndarray:
+    """Smoothed Lab colour (L 0 to 100) of every patch.
 
     Args:
         rgb: (S, S, 3) uint8.
         grid: patches along a side.
 
     Returns:
-        Two (grid, grid, 3) float32 arrays, Lab units (L 0 to 100).
+        (grid, grid, 3) float32.
     """
     import cv2
 
     lab = cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-    smooth = cv2.GaussianBlur(lab, (0, 0), SMOOTHING_PX)
-    local = cv2.GaussianBlur(lab, (0, 0), TEXTURE_PX)
-    variance = cv2.GaussianBlur(lab * lab, (0, 0), TEXTURE_PX) - local * local
-
-    def per_patch(values: np.ndarray) -> np.ndarray:
-        return cv2.resize(values, (grid, grid), interpolation=cv2.INTER_AREA)
-
-    return per_patch(smooth), np.sqrt(np.maximum(per_patch(variance), 0))
+    return cv2.resize(cv2.GaussianBlur(lab, (0, 0), SMOOTHING_PX), (grid, grid), interpolation=cv2.INTER_AREA)
 
 
 def foreground(colour: np.ndarray) -> np.ndarray:

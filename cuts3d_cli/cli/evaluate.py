@@ -10,9 +10,17 @@ from cuts3d_cli.cli.options import build_config, config_options, section_options
 
 @click.command("evaluate")
 @click.argument("images", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--predictions", "files", multiple=True, type=click.Path(path_type=Path), help="COCO JSON with scored masks; repeatable.")
+@click.option(
+    "--predictions",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="COCO JSON with scored masks; repeatable.",
+)
 @click.option("--annotations", required=True, type=click.Path(path_type=Path), help="COCO ground truth.")
-@click.option("--depth-map", type=click.Path(path_type=Path), help="Folder with a depth map per image, when IMAGES are given.")
+@click.option(
+    "--depth-map", type=click.Path(path_type=Path), help="Folder with a depth map per image, when IMAGES are given."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="JSON file to write; goes with one --predictions.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 @config_options

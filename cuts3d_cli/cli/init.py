@@ -10,9 +10,13 @@ from cuts3d_cli.config import preset_names
 @click.command("init")
 @click.argument("images", required=False, type=click.Path(path_type=Path))
 @click.option("--depth-map", type=click.Path(path_type=Path), help="Folder with a depth map per image.")
-@click.option("--preset", type=click.Choice(preset_names()), default="embedded", show_default=True, help="Values to start from.")
+@click.option(
+    "--preset", type=click.Choice(preset_names()), default="embedded", show_default=True, help="Values to start from."
+)
 @click.option("--run", "run_dir", type=click.Path(path_type=Path), help="Folder that will take the results.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("config.yaml"), show_default=True, help="File to write.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("config.yaml"), show_default=True, help="File to write."
+)
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 def command(images, depth_map, preset, run_dir, out, overwrite):
     """Write a config.yaml with every setting, its meaning and its range, for IMAGES (a folder) or the sample.
@@ -30,11 +34,15 @@ def command(images, depth_map, preset, run_dir, out, overwrite):
     from cuts3d_cli.store.files import atomic_path
 
     if out.exists() and not overwrite:
-        raise Cuts3dError(f"file {out}", expected="no such file", found="one", hint="choose another --out or give --overwrite")
+        raise Cuts3dError(
+            f"file {out}", expected="no such file", found="one", hint="choose another --out or give --overwrite"
+        )
     values = preset_values(preset)
     if images:
         if not images.is_dir():
-            raise Cuts3dError(f"image folder {images}", expected="a folder", found="a file" if images.exists() else "nothing")
+            raise Cuts3dError(
+                f"image folder {images}", expected="a folder", found="a file" if images.exists() else "nothing"
+            )
         data = {"images": str(images), "depth_maps": str(depth_map) if depth_map else None, "annotations": None,
                 "val_images": None, "val_depth_maps": None, "val_annotations": None, "n_shards": 1}  # fmt: skip
         values = merge_values(values, {"run": str(run_dir or Path("runs") / images.resolve().name), "data": data})

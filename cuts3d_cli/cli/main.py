@@ -98,8 +98,8 @@ def main(args: list[str] | None = None) -> None:
 def _fail_missing(error: ModuleNotFoundError) -> None:
     """Name the extra that brings a missing package; a missing module of our own is a bug and is raised."""
     name = (error.name or "").split(".")[0]
-    extras = {"torch": "detector", "torchvision": "detector", "mmdet": "detector", "mmengine": "detector", "mmcv": "detector",
-              "timm": "models", "transformers": "models", "diffusers": "models"}  # fmt: skip
+    extras = dict.fromkeys(("torch", "torchvision", "mmdet", "mmengine", "mmcv"), "detector")
+    extras |= dict.fromkeys(("timm", "transformers"), "models")
     if name == "cuts3d_cli":
         raise error
     extra = f"[{extras[name]}]" if name in extras else ""

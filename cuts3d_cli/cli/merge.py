@@ -21,4 +21,8 @@ def command(run_dir, branch):
     from cuts3d_cli.store.layout import pseudo_masks_path
 
     counts = merge.run(run_dir, branch)
-    logger.info("merge: %s -> %s", ", ".join(f"{n} {key.replace('_', ' ')}" for key, n in counts.items()), pseudo_masks_path(run_dir, branch))
+    logger.info(
+        "merge: %s -> %s",
+        ", ".join(f"{n} {key.replace('_', ' ')}" for key, n in counts.items()),
+        pseudo_masks_path(run_dir, branch),
+    )

@@ -18,7 +18,6 @@ from cuts3d_cli.errors import ConfigError
 from cuts3d_cli.workflow import flag_name
 
 
-
 def section_options(section: str) -> Callable:
     """Decorator: one option per field of a config section, named and explained as in ``config.py``."""
     model = Config.model_fields[section].annotation
@@ -43,7 +42,9 @@ def config_options(command: Callable) -> Callable:
     decorators = [
         click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file with settings."),
         click.option("--preset", type=click.Choice(preset_names()), help="Named set of defaults."),
-        click.option("--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="Set any key; repeatable."),
+        click.option(
+            "--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="Set any key; repeatable."
+        ),
         click.option("--device", help="auto, cpu, cuda or cuda:N."),
         click.option("--seed", type=click.IntRange(0), help="Seed of everything random."),
         click.option("--max-failed", type=click.FloatRange(0, 1), help="Share of images that may fail."),
@@ -95,10 +96,11 @@ def _plain(value: Any) -> Any:
 
 
 def _field_option(name: str, field: FieldInfo) -> Callable:
-    kind, required_none = _without_none(field.annotation)
+    kind = _without_none(field.annotation)
     unit = (field.json_schema_extra or {}).get("unit")
     default = _shown(field.default)
-    text = f"{field.description[0].upper()}{field.description[1:]}{f' [{unit}]' if unit else ''}. Embedded preset: {default}."
+    about = field.description[0].upper() + field.description[1:] + (f" [{unit}]" if unit else "")
+    text = f"{about}. Default: {default}."
     flag = flag_name(name)
     if kind is bool:
         return click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=text)
@@ -114,11 +116,10 @@ def _field_option(name: str, field: FieldInfo) -> Callable:
     return click.option(flag, name, type=kind, help=text)
 
 
-def _without_none(annotation: Any) -> tuple[Any, bool]:
+def _without_none(annotation: Any) -> Any:
     if get_origin(annotation) in (Union, types.UnionType):
-        inner = [part for part in get_args(annotation) if part is not type(None)]
-        return inner[0], True
-    return annotation, False
+        return next(part for part in get_args(annotation) if part is not type(None))
+    return annotation
 
 
 def _shown(value: Any) -> str:

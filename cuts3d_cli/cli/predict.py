@@ -43,9 +43,7 @@ def command(images, run_dir, checkpoint, out, pictures, picture_score, **options
     else:
         root = common_root(images)
         records = make_records([path.resolve() for path in expand(list(images))], root)
-    counts = predict.run(
-        checkpoint, out, records=records, image_root=root, config=config.predict, device=config.device
-    )
+    counts = predict.run(checkpoint, out, records=records, image_root=root, config=config.predict, device=config.device)
     if pictures:
         write_overlays(out, pictures, least_score=picture_score)
     check_failed(counts, config.max_failed if run_dir else 0.0, "predict")

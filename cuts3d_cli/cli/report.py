@@ -9,7 +9,9 @@ from cuts3d_cli.cli.options import build_config, config_options, section_options
 
 @click.command("report")
 @click.option("--run", "run_dir", required=True, type=click.Path(path_type=Path), help="The run.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="HTML file; RUN/report.html when left out.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="HTML file; RUN/report.html when left out."
+)
 @click.option("--settings", help="JSON of the workflow's configuration, instead of --config.")
 @config_options
 @section_options("report")

@@ -12,8 +12,15 @@ from cuts3d_cli.cli.options import build_config, config_options, section_options
 @click.option("--round", "number", type=click.IntRange(1), default=1, show_default=True, help="Number of the round, t.")
 @click.option("--annotations", type=click.Path(path_type=Path), help="COCO JSON of the masks so far.")
 @click.option("--checkpoint", required=True, type=click.Path(path_type=Path), help="Detector of the round before.")
-@click.option("--depth-map", type=click.Path(path_type=Path), help="Folder with a depth map per image, when IMAGES are given.")
-@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for masks, checkpoint and curves.")
+@click.option(
+    "--depth-map", type=click.Path(path_type=Path), help="Folder with a depth map per image, when IMAGES are given."
+)
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for masks, checkpoint and curves.",
+)
 @click.option("--fresh", is_flag=True, help="Begin anew instead of resuming what a stopped training left in OUT/work.")
 @config_options
 @section_options("selftrain")

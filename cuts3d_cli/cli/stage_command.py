@@ -13,14 +13,29 @@ from cuts3d_cli.store.layout import BRANCHED
 def stage_command(stage: str, help_text: str) -> click.Command:
     """Make the command of a stage; ``help_text`` is its help with examples."""
     section = stage.replace("-", "_")
-    branch = click.option("--branch", metavar="NAME", help="Name of another method on the same depth and features, such as maskcut.")
+    branch = click.option(
+        "--branch", metavar="NAME", help="Name of another method on the same depth and features, such as maskcut."
+    )
     decorators = [
         click.argument("images", nargs=-1, type=click.Path(path_type=Path)),
-        click.option("--run", "run_dir", type=click.Path(path_type=Path), help="Work on a run (see `cuts3d prepare`) instead of images."),
+        click.option(
+            "--run",
+            "run_dir",
+            type=click.Path(path_type=Path),
+            help="Work on a run (see `cuts3d prepare`) instead of images.",
+        ),
         click.option("--shard", type=click.IntRange(0), help="Shard of the run; all of them when left out."),
         *([branch] if stage in BRANCHED else []),
-        click.option("--depth-map", type=click.Path(path_type=Path), help="Depth map of the image, or a folder with one per image."),
-        click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for pictures; beside the image when left out."),
+        click.option(
+            "--depth-map",
+            type=click.Path(path_type=Path),
+            help="Depth map of the image, or a folder with one per image.",
+        ),
+        click.option(
+            "--out",
+            type=click.Path(path_type=Path, file_okay=False),
+            help="Folder for pictures; beside the image when left out.",
+        ),
         click.option("--picture/--no-picture", default=True, help="Write a picture per image."),
         click.option("--json", "as_json", is_flag=True, help="Print a JSON object per row."),
         click.option("--force", is_flag=True, help="Compute even what is there."),
@@ -37,7 +52,9 @@ def stage_command(stage: str, help_text: str) -> click.Command:
         if run_dir:
             stage_forms.on_run(stage, run_dir, shard, config, branch=branch, depth_maps=depth_map, force=force)
         else:
-            stage_forms.on_images(stage, images, config, depth_map=depth_map, out=out, picture=picture, as_json=as_json, force=force)
+            stage_forms.on_images(
+                stage, images, config, depth_map=depth_map, out=out, picture=picture, as_json=as_json, force=force
+            )
 
     for decorator in reversed(decorators):
         callback = decorator(callback)

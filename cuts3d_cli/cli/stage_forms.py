@@ -19,7 +19,16 @@ from cuts3d_cli.store.layout import manifest_path, shard_name, stage_path
 from cuts3d_cli.store.manifest import read_manifest
 
 
-def on_run(stage: str, run_dir: Path, shard: int | None, config: Config, *, branch: str | None, depth_maps: Path | None, force: bool) -> None:
+def on_run(
+    stage: str,
+    run_dir: Path,
+    shard: int | None,
+    config: Config,
+    *,
+    branch: str | None,
+    depth_maps: Path | None,
+    force: bool,
+) -> None:
     """Run a stage on one shard of a run, or on all."""
     manifest = read_manifest(manifest_path(run_dir))
     if depth_maps is None and config.data.depth_maps:
@@ -27,7 +36,9 @@ def on_run(stage: str, run_dir: Path, shard: int | None, config: Config, *, bran
     for index in [shard] if shard is not None else range(manifest.n_shards):
         name = shard_name(index)
         source = Source(manifest.records(index), manifest.image_root, depth_maps)
-        counts, kept = execute(stage, source, config, lambda s, name=name: stage_path(run_dir, s, name, branch), force=force)
+        counts, kept = execute(
+            stage, source, config, lambda s, name=name: stage_path(run_dir, s, name, branch), force=force
+        )
         path = stage_path(run_dir, stage, name, branch)
         logger.info("%s: %s%s -> %s", stage, "up to date, " if kept else "", counts, path)
         check_failed(counts, config.max_failed, stage)

@@ -12,7 +12,9 @@ from cuts3d_cli.cli.options import build_config, config_options
 @click.command("status")
 @click.option("--run", "run_dir", required=True, type=click.Path(path_type=Path), help="The run.")
 @click.option("--branch", metavar="NAME", help="Branch of the run, such as maskcut.")
-@click.option("--depth-map", type=click.Path(path_type=Path), help="Folder of depth maps; of the configuration when left out.")
+@click.option(
+    "--depth-map", type=click.Path(path_type=Path), help="Folder of depth maps; of the configuration when left out."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 @config_options
 def command(run_dir, branch, depth_map, as_json, **options):

@@ -10,8 +10,12 @@ from cuts3d_cli.cli.options import build_config, config_options, section_options
 @click.command("train")
 @click.argument("images", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--annotations", type=click.Path(path_type=Path), help="COCO JSON of masks to learn from.")
-@click.option("--depth-map", type=click.Path(path_type=Path), help="Folder with a depth map per image, when IMAGES are given.")
-@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for checkpoint and curves.")
+@click.option(
+    "--depth-map", type=click.Path(path_type=Path), help="Folder with a depth map per image, when IMAGES are given."
+)
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for checkpoint and curves."
+)
 @click.option("--fresh", is_flag=True, help="Begin anew instead of resuming what a stopped training left in OUT/work.")
 @config_options
 @section_options("train")

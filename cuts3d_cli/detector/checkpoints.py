@@ -110,8 +110,9 @@ def fill(module: nn.Module, weights: dict[str, torch.Tensor], path: str | Path) 
     shapes = [key for key in weights if key in own and own[key].shape != weights[key].shape]
     for problem, keys in (("missing", missing), ("unknown", unexpected), ("of another shape", shapes)):
         if keys:
+            name = type(module).__name__
             raise ModelError(
-                f"weights file {path} does not fit {type(module).__name__}: {len(keys)} of {len(own)} tensors {problem}",
+                f"weights file {path} does not fit {name}: {len(keys)} of {len(own)} tensors {problem}",
                 found=f"first {keys[0]}",
                 hint="use weights of the same architecture, with torchvision's key names",
             )

@@ -177,10 +177,13 @@ def compose(transforms: list[dict]) -> Compose:
 
 
 def _tuples(value: Any) -> Any:
-    """Lists, as JSON gives them, as the tuples that MMDetection's transforms insist on."""
+    """Pairs of numbers, lists in JSON, as the tuples that MMDetection's transforms insist on."""
     if isinstance(value, dict):
         return {key: _tuples(entry) for key, entry in value.items()}
-    return tuple(_tuples(entry) for entry in value) if isinstance(value, list) else value
+    if isinstance(value, list):
+        inside = [_tuples(entry) for entry in value]
+        return tuple(inside) if all(isinstance(entry, int | float) for entry in inside) else inside
+    return value
 
 
 def derived_seed(*key: int) -> int:

@@ -52,7 +52,9 @@ def image_source(path: Path, depth_map: Path | None) -> Source:
     return Source([record], path.parent, depth_map)
 
 
-def run_image(stage: str, path: Path, config: Config, *, depth_map: Path | None = None, force: bool = False, cache: Path = CACHE) -> ImageResult:
+def run_image(
+    stage: str, path: Path, config: Config, *, depth_map: Path | None = None, force: bool = False, cache: Path = CACHE
+) -> ImageResult:
     """Run ``stage`` on one image and whatever stage before it is not in the cache.
 
     Args:

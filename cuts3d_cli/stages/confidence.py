@@ -20,7 +20,11 @@ def run(job: Job) -> Counts:
     localcut, depth, config = job.stores["localcut"], job.stores["depth"].array("depth"), job.section
     cut = localcut.config
     if not cut["local_cut"]:
-        raise StoreError(f"store {localcut.path} has no 3D cuts", expected="localcut.local_cut on", hint="leave the confidence stage out")
+        raise StoreError(
+            f"store {localcut.path} has no 3D cuts",
+            expected="localcut.local_cut on",
+            hint="leave the confidence stage out",
+        )
     check_thresholds(config.tau_knn_min, cut["tau_knn"])
     arrays = {name: localcut.array(name) for name in ("semantic", "instance", "terminals")}
 

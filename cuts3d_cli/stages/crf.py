@@ -55,7 +55,11 @@ def run(job: Job) -> Counts:
         images=[image_entry(record) for record in job.source.records],
         annotations=annotations,
         info={
-            "config": {"localcut": localcut.config, **_confidence_config(job.stores), "crf": job.section.model_dump(mode="json")},
+            "config": {
+                "localcut": localcut.config,
+                **_confidence_config(job.stores),
+                "crf": job.section.model_dump(mode="json"),
+            },
             "fingerprint": job.fingerprint,
             "inputs": {name: store.fingerprint for name, store in job.stores.items()},
             "counts": asdict(counts),

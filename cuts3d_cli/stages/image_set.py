@@ -51,12 +51,19 @@ def pseudo_masks(images: Sequence[Path], config: Config, *, depth_map: Path | No
         counts.done += 1
         document = read_masks(result.paths["crf"])
         keys.append(document["info"]["fingerprint"])
-        entries.append({**document["images"][0], "id": number, "file_name": path.resolve().relative_to(root).as_posix()})
+        entries.append(
+            {**document["images"][0], "id": number, "file_name": path.resolve().relative_to(root).as_posix()}
+        )
         sources.append((result.paths["crf"], [{**entry, "image_id": number} for entry in document["annotations"]]))
     check_failed(counts, config.max_failed, "pseudo-masks")
     out = cache / "pseudo-masks" / f"{fingerprint([str(root), keys])}.json"
     annotations = [moved_confidence(entry, path, out) for path, group in sources for entry in group]
     write_masks(
-        out, kind="pseudo-masks", image_root=root, images=entries, annotations=annotations, info={"fingerprint": out.stem}
+        out,
+        kind="pseudo-masks",
+        image_root=root,
+        images=entries,
+        annotations=annotations,
+        info={"fingerprint": out.stem},
     )
     return out

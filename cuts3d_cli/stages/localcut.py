@@ -10,7 +10,9 @@ from cuts3d_cli.stages.common import Counts, Job, Result, run_stage
 
 def run(job: Job) -> Counts:
     """Write ``semantic``, ``instance``, ``terminals`` and ``fiedler`` from features, depth and importance."""
-    arrays = {name: store.array(name if name in ("features", "depth") else "importance") for name, store in job.stores.items()}
+    arrays = {
+        name: store.array(name if name in ("features", "depth") else "importance") for name, store in job.stores.items()
+    }
     settings = job.section.model_dump()
 
     def compute(row, record):

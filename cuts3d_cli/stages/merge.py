@@ -57,4 +57,7 @@ def _check_shard(path: Path, document: dict[str, Any], ids: list[int], before: l
     if [image["id"] for image in document["images"]] != ids:
         raise StoreError(f"masks {path}: other images than the image list", hint="rerun `cuts3d crf`")
     if before and document["info"]["config"] != before[0]["config"]:
-        raise StoreError(f"masks {path} were made with other settings than the first shard", hint="rerun the shard with the same settings")
+        raise StoreError(
+            f"masks {path} were made with other settings than the first shard",
+            hint="rerun the shard with the same settings",
+        )

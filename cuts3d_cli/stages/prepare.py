@@ -23,7 +23,9 @@ def find_images(folder: Path) -> list[Path]:
         Cuts3dError: no such folder, or no image in it.
     """
     if not folder.is_dir():
-        raise Cuts3dError(f"image folder {folder}", expected="a folder", found="a file" if folder.exists() else "nothing")
+        raise Cuts3dError(
+            f"image folder {folder}", expected="a folder", found="a file" if folder.exists() else "nothing"
+        )
     files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
     images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES and OWN_PICTURES not in path.name]
     if not images:
@@ -67,5 +69,7 @@ def run(images: Path, out: Path, *, n_shards: int) -> Manifest:
     for record in broken:
         logger.warning("prepare: %s cannot be read: %s", record.file_name, record.error)
     if len(broken) == len(records):
-        raise Cuts3dError(f"image folder {images}", expected="readable images", found=f"none of {len(records)}: {broken[0].error}")
+        raise Cuts3dError(
+            f"image folder {images}", expected="readable images", found=f"none of {len(records)}: {broken[0].error}"
+        )
     return write_manifest(out, images.resolve(), records, n_shards)

@@ -32,7 +32,15 @@ def rows(stage: str, result: ImageResult) -> list[dict[str, Any]]:
     name = {"spatial-importance": "importance"}.get(stage, stage)
     values = store.array(name)[0]
     shape = " x ".join(map(str, values.shape))
-    return [{**base, "shape": shape, "min": _short(values.min()), "mean": _short(values.mean(dtype=np.float64)), "max": _short(values.max())}]
+    return [
+        {
+            **base,
+            "shape": shape,
+            "min": _short(values.min()),
+            "mean": _short(values.mean(dtype=np.float64)),
+            "max": _short(values.max()),
+        }
+    ]
 
 
 def table(entries: list[dict[str, Any]], *, header: bool = True) -> str:
@@ -41,7 +49,9 @@ def table(entries: list[dict[str, Any]], *, header: bool = True) -> str:
     cells = [names] if header else []
     cells += [[str(entry.get(name, "")) for name in names] for entry in entries]
     widths = [max(len(line[i]) for line in [names, *cells]) for i in range(len(names))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells
+    )
 
 
 def picture_path(stage: str, image: Path, folder: Path | None) -> Path:
@@ -107,7 +117,12 @@ def _instance_rows(result: ImageResult, store: Store) -> list[dict[str, Any]]:
 
 
 def _instance_row(number: int, share: float, box: Any, **extra: Any) -> dict[str, Any]:
-    return {"instance": number, "area_%": f"{100 * share:.1f}", "box_xywh_px": " ".join(f"{value:.0f}" for value in box), **extra}
+    return {
+        "instance": number,
+        "area_%": f"{100 * share:.1f}",
+        "box_xywh_px": " ".join(f"{value:.0f}" for value in box),
+        **extra,
+    }
 
 
 def _terminal_cells(terminals: np.ndarray, grid_hw: tuple[int, int]) -> dict[str, str]:

@@ -72,7 +72,9 @@ def read_result(stage: str, path: Path) -> Found | None:
     try:
         if stage == "crf":
             info = read_masks(path)["info"]
-            return Found(info["fingerprint"], Counts(**info["counts"]), info["config"]["crf"], info["inputs"], info["version"])
+            return Found(
+                info["fingerprint"], Counts(**info["counts"]), info["config"]["crf"], info["inputs"], info["version"]
+            )
         store = open_store(path, stage)
     except StoreError:
         return None
@@ -110,7 +112,9 @@ def _why(result: Found, wanted: Mapping[str, Any], inputs: Mapping[str, str]) ->
     """Why a result differs from what the configuration asks for."""
     if result.version != __version__:
         return f"made by cuts3d {result.version}, this is {__version__}"
-    changed = [f"{key} {result.config.get(key)} -> {value}" for key, value in wanted.items() if result.config.get(key) != value]
+    changed = [
+        f"{key} {result.config.get(key)} -> {value}" for key, value in wanted.items() if result.config.get(key) != value
+    ]
     if changed:
         return ", ".join(changed)
     other = [name for name, value in inputs.items() if result.inputs.get(name) != value]
@@ -141,4 +145,3 @@ def _detector_rows(run_dir: Path, config: Config) -> list[Row]:
         work = "a stopped training is there to resume" if not there and (folder / "work").exists() else ""
         rows.append(Row("train" if number == 0 else f"selftrain {number}", int(there), int(there), 1, "", work))
     return rows
-

@@ -9,7 +9,7 @@ from typing import Any
 
 from cuts3d_cli import __version__
 from cuts3d_cli.config import TrainConfig, fingerprint
-from cuts3d_cli.errors import ConfigError, ModelError
+from cuts3d_cli.errors import ModelError
 from cuts3d_cli.log import logger
 from cuts3d_cli.store.files import atomic_path, digest_file, remove, write_json
 
@@ -53,7 +53,7 @@ def run(
 
     annotations, out = Path(annotations), Path(out)
     init = Path(init) if init is not None else (Path(config.init) if config.init else None)
-    _check_schedule(config)
+    _warn_schedule(config)
     limit_threads(threads)
     detector = build_detector(config)
     _check_init(detector, config, init)
@@ -106,13 +106,10 @@ def _finished(out: Path, made_from: str) -> bool:
         return False
 
 
-def _check_schedule(config: TrainConfig) -> None:
-    if any(step >= config.iterations for step in config.lr_steps):
-        raise ConfigError(
-            "config key train.lr_steps",
-            expected=f"steps below train.iterations {config.iterations}",
-            found=config.lr_steps,
-        )
+def _warn_schedule(config: TrainConfig) -> None:
+    late = [step for step in config.lr_steps if step >= config.iterations]
+    if late:
+        logger.warning("train: lr_steps %s lie past the last iteration %d and do nothing", late, config.iterations)
 
 
 def _check_init(detector: dict[str, Any], config: TrainConfig, init: Path | None) -> None:

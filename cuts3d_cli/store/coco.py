@@ -40,7 +40,9 @@ def image_entry(record: ImageRecord) -> dict[str, Any]:
     return {"id": record.id, "file_name": record.file_name, "width": record.width, "height": record.height}
 
 
-def annotation(image_id: int, mask: np.ndarray, score: float, confidence: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def annotation(
+    image_id: int, mask: np.ndarray, score: float, confidence: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Annotation of a non-empty mask (H, W) bool; ``merge`` numbers it."""
     rle = encode_mask(mask)
     entry = {
@@ -77,7 +79,9 @@ def write_masks(
         },
         "categories": CATEGORIES,
         "images": list(images),
-        "annotations": [{"id": number, **entry} for number, entry in enumerate((without_id(a) for a in annotations), start=1)],
+        "annotations": [
+            {"id": number, **entry} for number, entry in enumerate((without_id(a) for a in annotations), start=1)
+        ],
     }
     write_json(path, document)
 
@@ -102,7 +106,9 @@ def read_masks(path: str | Path) -> dict[str, Any]:
         raise StoreError(f"file {path}", expected="COCO JSON", found=str(error)) from None
     missing = [key for key in ("images", "annotations") if not isinstance(document, dict) or key not in document]
     if missing:
-        raise StoreError(f"file {path}", expected="COCO JSON with images and annotations", found=f"no {' and no '.join(missing)}")
+        raise StoreError(
+            f"file {path}", expected="COCO JSON with images and annotations", found=f"no {' and no '.join(missing)}"
+        )
     return document
 
 
@@ -116,5 +122,8 @@ def moved_confidence(entry: Mapping[str, Any], source: str | Path, target: str |
     moved = dict(entry)
     if "confidence" in moved:
         store = Path(source).resolve().parent / moved["confidence"]["store"]
-        moved["confidence"] = {**moved["confidence"], "store": Path(os.path.relpath(store, Path(target).resolve().parent)).as_posix()}
+        moved["confidence"] = {
+            **moved["confidence"],
+            "store": Path(os.path.relpath(store, Path(target).resolve().parent)).as_posix(),
+        }
     return moved

@@ -117,6 +117,8 @@ def read_manifest(path: str | Path) -> Manifest:
     except (json.JSONDecodeError, UnicodeDecodeError):
         header = None
     if not isinstance(header, dict) or header.get("format") != "cuts3d-manifest" or header.get("version") != VERSION:
-        raise StoreError(f"image list {path}", expected=f"a cuts3d manifest of version {VERSION}", hint="rerun `cuts3d prepare`")
+        raise StoreError(
+            f"image list {path}", expected=f"a cuts3d manifest of version {VERSION}", hint="rerun `cuts3d prepare`"
+        )
     root = Path(header["image_root"])
     return Manifest(path, root, header["n_images"], header["n_shards"], header["fingerprint"])

@@ -191,7 +191,11 @@ class StoreWriter:
         for start in sorted({row // step * step for row in pending}):
             rows = [row for row in range(start, min(start + step, self.n)) if row in pending]
             first, last = rows[0], rows[-1] + 1
-            block = array[first:last] if len(rows) < last - first else np.empty((last - first, *array.shape[1:]), array.dtype)
+            block = (
+                array[first:last]
+                if len(rows) < last - first
+                else np.empty((last - first, *array.shape[1:]), array.dtype)
+            )
             for row in rows:
                 block[row - first] = pending[row]
             array[first:last] = block

@@ -200,9 +200,11 @@ class TestStart:
         torch.testing.assert_close(model.backbone.layer2[0].conv1.weight.data, weights["layer2.0.conv1.weight"])
 
 
-def test_steps_past_the_end(labelled, micro, tmp_path):
-    with pytest.raises(ConfigError, match=r"lr_steps.*below"):
-        run(labelled, tmp_path / "a", micro.model_copy(update={"lr_steps": [6]}))
+def test_steps_past_the_end_are_said_to_do_nothing(labelled, micro, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("cuts3d_cli.log.logger.propagate", True)
+    curve, _ = run(labelled, tmp_path / "a", micro.model_copy(update={"iterations": 3, "lr_steps": [2, 3]}))
+    assert "lr_steps [3] lie past the last iteration 3" in caplog.text
+    assert curve[-1]["lr"] == pytest.approx(0.001)
 
 
 def test_devices():

@@ -101,7 +101,7 @@ def test_a_changed_threshold_recomputes_the_cut_alone(dataset, tmp_path):
 def test_stale_inputs_are_refused(dataset, tmp_path):
     run_all(tmp_path, dataset)
     run_all(tmp_path, dataset, {**SMALL, "depth": {"size": 240}}, stages=["depth"])
-    with pytest.raises(StoreError, match="made from another depth store.*rerun `cuts3d spatial-importance`"):
+    with pytest.raises(StoreError, match=r"made from another depth store.*rerun `cuts3d spatial-importance`"):
         run_all(tmp_path, dataset, {**SMALL, "localcut": {"k": 10}}, stages=["localcut"])
 
 
@@ -112,7 +112,7 @@ def test_missing_inputs_are_named(dataset, tmp_path):
 
 def test_thresholds_must_rise(dataset, tmp_path):
     values = {**SMALL, "localcut": {"tau_knn": 0.04}}
-    with pytest.raises(ConfigError, match="tau_knn_min; expected at most localcut.tau_knn, 0.04"):
+    with pytest.raises(ConfigError, match=r"tau_knn_min; expected at most localcut.tau_knn, 0.04"):
         run_all(tmp_path, dataset, values)
 
 
@@ -144,7 +144,7 @@ def test_a_broken_image_keeps_its_place(dataset, tmp_path):
 
 def test_merge_refuses_missing_and_mixed_shards(dataset, tmp_path):
     run_all(tmp_path, dataset, shard=0)
-    with pytest.raises(StoreError, match="00001.json"):
+    with pytest.raises(StoreError, match=r"00001.json"):
         merge.run(tmp_path)
     run_all(tmp_path, dataset, {**SMALL, "crf": {"iterations": 3}}, shard=1)
     with pytest.raises(StoreError, match="other settings than the first shard"):

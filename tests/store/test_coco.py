@@ -5,7 +5,16 @@ import pytest
 from pycocotools.coco import COCO
 
 from cuts3d_cli.errors import StoreError
-from cuts3d_cli.store.coco import annotation, decode_mask, encode_mask, image_entry, image_root, moved_confidence, read_masks, write_masks
+from cuts3d_cli.store.coco import (
+    annotation,
+    decode_mask,
+    encode_mask,
+    image_entry,
+    image_root,
+    moved_confidence,
+    read_masks,
+    write_masks,
+)
 from cuts3d_cli.store.manifest import ImageRecord
 
 
@@ -19,7 +28,13 @@ def ring(h=30, w=50):
 
 def test_pycocotools_reads_the_same_masks_and_sizes(tmp_path):
     record = ImageRecord(7, "a/b.jpg", 30, 50, "d")
-    write_masks(tmp_path / "m.json", kind="pseudo-masks", image_root="/i", images=[image_entry(record)], annotations=[annotation(7, ring(), 0.5)])
+    write_masks(
+        tmp_path / "m.json",
+        kind="pseudo-masks",
+        image_root="/i",
+        images=[image_entry(record)],
+        annotations=[annotation(7, ring(), 0.5)],
+    )
     coco = COCO(str(tmp_path / "m.json"))
     image, found = coco.loadImgs(7)[0], coco.loadAnns(coco.getAnnIds(imgIds=7))[0]
     assert (image["height"], image["width"]) == (30, 50)
@@ -48,7 +63,10 @@ def test_annotations_are_numbered_from_one(tmp_path):
     assert image_root(document, tmp_path / "m.json") == tmp_path / "i"
 
 
-@pytest.mark.parametrize(("text", "message"), [("{", "expected COCO JSON"), ("[]", "no images and no annotations"), ('{"images": []}', "no annotations")])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "expected COCO JSON"), ("[]", "no images and no annotations"), ('{"images": []}', "no annotations")],
+)
 def test_other_files_are_refused(tmp_path, text, message):
     (tmp_path / "m.json").write_text(text)
     with pytest.raises(StoreError, match=message):

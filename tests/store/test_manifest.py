@@ -36,7 +36,7 @@ def test_equal_lists_have_equal_fingerprints_and_others_not(tmp_path):
 
 
 def test_more_shards_than_images(tmp_path):
-    with pytest.raises(Cuts3dError, match="data.n_shards.*at most the number of images, 2; found 3"):
+    with pytest.raises(Cuts3dError, match=r"data.n_shards.*at most the number of images, 2; found 3"):
         write_manifest(tmp_path / "m", "/", records(2), 3)
     assert not (tmp_path / "m").exists()
 

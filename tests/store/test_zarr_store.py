@@ -14,7 +14,9 @@ from cuts3d_cli.store.zarr_store import create_store, open_store
 def make(path, n=5, stage="spatial-importance", fingerprint="f", inputs=None, skip=()):
     rng = np.random.default_rng(0)
     rows = rng.random((n, 6, 6), np.float32)
-    with create_store(path, stage, range(1, n + 1), config={"beta": 0.45}, inputs=inputs or {}, fingerprint=fingerprint) as writer:
+    with create_store(
+        path, stage, range(1, n + 1), config={"beta": 0.45}, inputs=inputs or {}, fingerprint=fingerprint
+    ) as writer:
         for row in reversed(range(n)):  # any order
             if row in skip:
                 writer.fail(row, f"row {row} broken")
@@ -61,27 +63,34 @@ def test_files_are_written_in_blocks(tmp_path, monkeypatch):
         np.testing.assert_array_equal(read[row], rows[row])
 
 
-@pytest.mark.parametrize("arrays", [{}, {"importance": np.zeros((6, 6)), "depth": np.zeros((6, 6))}, {"importance": np.zeros(6)}])
+@pytest.mark.parametrize(
+    "arrays", [{}, {"importance": np.zeros((6, 6)), "depth": np.zeros((6, 6))}, {"importance": np.zeros(6)}]
+)
 def test_wrong_arrays_are_refused(tmp_path, arrays):
-    with pytest.raises(ValueError, match="expected"), create_store(
-        tmp_path / "s.zarr", "spatial-importance", [1], config={}, inputs={}, fingerprint="f"
-    ) as writer:
+    with (
+        pytest.raises(ValueError, match="expected"),
+        create_store(tmp_path / "s.zarr", "spatial-importance", [1], config={}, inputs={}, fingerprint="f") as writer,
+    ):
         writer.write(0, **arrays)
     assert not (tmp_path / "s.zarr").exists()
 
 
 def test_images_of_another_grid_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="G = 6"), create_store(
-        tmp_path / "s.zarr", "spatial-importance", [1, 2], config={}, inputs={}, fingerprint="f"
-    ) as writer:
+    with (
+        pytest.raises(ValueError, match="G = 6"),
+        create_store(
+            tmp_path / "s.zarr", "spatial-importance", [1, 2], config={}, inputs={}, fingerprint="f"
+        ) as writer,
+    ):
         writer.write(0, importance=np.zeros((6, 6)))
         writer.write(1, importance=np.zeros((7, 7)))
 
 
 def test_an_error_leaves_the_old_store_and_nothing_else(tmp_path):
     make(tmp_path / "s.zarr", fingerprint="old")
-    with pytest.raises(RuntimeError), create_store(
-        tmp_path / "s.zarr", "spatial-importance", [1], config={}, inputs={}, fingerprint="new"
+    with (
+        pytest.raises(RuntimeError),
+        create_store(tmp_path / "s.zarr", "spatial-importance", [1], config={}, inputs={}, fingerprint="new"),
     ):
         raise RuntimeError
     assert open_store(tmp_path / "s.zarr").fingerprint == "old"
@@ -92,7 +101,8 @@ def test_a_killed_writer_leaves_no_store_and_its_rest_is_swept(tmp_path):
     code = f"""
 import os, signal, numpy as np
 from cuts3d_cli.store.zarr_store import create_store
-with create_store({str(tmp_path / "s.zarr")!r}, "spatial-importance", [1, 2], config={{}}, inputs={{}}, fingerprint="f") as w:
+with create_store({str(tmp_path / "s.zarr")!r}, "spatial-importance", [1, 2],
+                  config={{}}, inputs={{}}, fingerprint="f") as w:
     w.write(0, importance=np.zeros((6, 6)))
     w.finish()
     os.kill(os.getpid(), signal.SIGKILL)
@@ -105,7 +115,7 @@ with create_store({str(tmp_path / "s.zarr")!r}, "spatial-importance", [1, 2], co
 
 
 def test_reader_says_what_is_wrong(tmp_path):
-    with pytest.raises(StoreError, match="no store at .*run `cuts3d depth` first"):
+    with pytest.raises(StoreError, match=r"no store at .*run `cuts3d depth` first"):
         open_store(tmp_path / "depth" / "00000.zarr")
     make(tmp_path / "s.zarr")
     with pytest.raises(StoreError, match="expected stage depth; found spatial-importance"):

@@ -25,7 +25,14 @@ def small_config(dataset: Path) -> dict:
         "data": data,
         "features": {"image_size": 96},
         "crf": {"iterations": 2},
-        "train": {"iterations": 2, "batch_size": 2, "image_size": 64, "lr_steps": [], "warmup_iterations": 0, "workers": 0},
+        "train": {
+            "iterations": 2,
+            "batch_size": 2,
+            "image_size": 64,
+            "lr_steps": [],
+            "warmup_iterations": 0,
+            "workers": 0,
+        },
         "selftrain": {"rounds": 1, "iterations": 2, "batch_size": 2},
         "report": {"n_images": 1},
     }
@@ -49,7 +56,9 @@ def run(tmp_path_factory, dataset, request):
     def snakemake(*args):
         words = [sys.executable, "-m", "snakemake", "-s", ROOT / "Snakefile", "-d", folder, "--cores", "2", *args]
         words += [] if "--configfile" in args else ["--configfile", folder / "config.yaml"]
-        return subprocess.run(list(map(str, words)), cwd=folder, capture_output=True, text=True, timeout=600, check=False)
+        return subprocess.run(
+            list(map(str, words)), cwd=folder, capture_output=True, text=True, timeout=600, check=False
+        )
 
     snakemake.folder = folder
     return snakemake
@@ -68,14 +77,22 @@ def test_only_scores_need_ground_truth(run, dataset):
 
 def test_no_module_but_the_report_knows_the_annotations():
     package = ROOT / "cuts3d_cli"
-    readers = [p.relative_to(package).as_posix() for p in package.rglob("*.py") if re.search(r"data\.(val_)?annotations", p.read_text())]
+    readers = [
+        p.relative_to(package).as_posix()
+        for p in package.rglob("*.py")
+        if re.search(r"data\.(val_)?annotations", p.read_text())
+    ]
     assert set(readers) <= {"stages/report.py", "evaluation/figures.py"}
 
 
 @pytest.fixture(scope="module")
 def finished(run):
     ended = run()
-    logs = "".join(f"== {path}\n{path.read_text()}" for path in (run.folder / "out").rglob("*.log")) if ended.returncode else ""
+    logs = (
+        "".join(f"== {path}\n{path.read_text()}" for path in (run.folder / "out").rglob("*.log"))
+        if ended.returncode
+        else ""
+    )
     assert ended.returncode == 0, ended.stderr + logs
     return run, ended
 
@@ -137,7 +154,10 @@ def test_nothing_to_do_afterwards(finished):
         ("train={lr: 0.02}", LATER_RULES),
         ("selftrain={score_step: 0.1}", LATER_RULES - {"train"}),
         ("baseline={tau_ncut: 0.2}", BASELINE_RULES | {"evaluate", "report", "all"}),
-        ("spatial_importance={beta: 0.5}", {"spatial_importance", "localcut", "confidence", "crf", "merge"} | LATER_RULES),
+        (
+            "spatial_importance={beta: 0.5}",
+            {"spatial_importance", "localcut", "confidence", "crf", "merge"} | LATER_RULES,
+        ),
         ("depth={holes: none}", (MASK_RULES - {"features"}) | LATER_RULES),
     ],
 )
