@@ -137,7 +137,7 @@ class LocalCutConfig(Section):
     )
     local_cut: bool = Field(True, description="cut the semantic mask in 3D; off keeps the semantic mask, as MaskCut")
     tau_knn: float = Field(
-        0.05,
+        0.06,
         gt=0,
         description="longest edge kept in the 3D graph (Table 15: 0.115)",
         json_schema_extra={"unit": "cube side"},
@@ -188,7 +188,7 @@ class ConfidenceConfig(Section):
 
     n_thresholds: int = Field(6, ge=1, description="thresholds between tau_knn_min and tau_knn, T (Table 15)")
     tau_knn_min: float = Field(
-        0.02, gt=0, description="smallest threshold (Table 15: 0.05)", json_schema_extra={"unit": "cube side"}
+        0.03, gt=0, description="smallest threshold (Table 15: 0.05)", json_schema_extra={"unit": "cube side"}
     )
     sc_min: float = Field(0.5, gt=0, le=1, description="least confidence inside an instance (Table 15)")
 

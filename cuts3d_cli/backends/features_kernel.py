@@ -23,8 +23,9 @@ import numpy as np
 if TYPE_CHECKING:
     from cuts3d_cli.config import FeaturesConfig
 
-SMOOTHING_PX = 4.0
-"""Deviation of the Gaussian over Lab before averaging: below the patch size, against texture."""
+SMOOTHING_PX = 2.0
+"""Deviation of the Gaussian over Lab before averaging: against texture, but well below the patch
+size, or a fringe of mixed patches around an object becomes a segment of its own."""
 
 QUIET_SHARE = 0.6
 """Colour steps between neighbouring patches up to this quantile are the surfaces' own unrest and

@@ -73,6 +73,8 @@ def main(args: list[str] | None = None) -> None:
     """Entry point: errors become one line on stderr and exit code 1 (2 for wrong usage, 130 for Ctrl-C)."""
     from cuts3d_cli.errors import Cuts3dError
 
+    # Threads that wait sleep instead of spinning: on a shared machine spinning costs several times the work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         cli.main(args=args, prog_name="cuts3d", standalone_mode=False)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -106,7 +109,20 @@ def data_loader(stream: TrainingStream, config: TrainConfig, start: int) -> Data
         num_workers=config.workers,
         collate_fn=pseudo_collate,
         pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_end_with_parent,
     )
+
+
+def _end_with_parent(_worker: int, every_s: float = 1.0) -> None:
+    """End a worker whose training was killed; torch's own check hangs when the worker has samples to hand over."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(every_s)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def schedule(config: TrainConfig) -> list[dict[str, Any]]:

@@ -19,7 +19,9 @@ def run(job: Job) -> Counts:
             depth = depth_of_image(record.file_name, source.image_root, source.depth_maps, config=config)
         else:
             raw = backend.predict(read_image(source.image_root / record.file_name), config.size)
-            depth = normalise_depth(raw, backend.convention, inverse_to=config.inverse_to, holes="none")
+            depth = normalise_depth(
+                raw, backend.convention, inverse_to=config.inverse_to, holes="none", clip=config.clip
+            )
         return Result({"depth": depth})
 
     attrs = {

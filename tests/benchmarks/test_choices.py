@@ -56,7 +56,11 @@ def config_file(tmp_path):
         "annotations": str(tmp_path / "truth.json"),
     }
     path = tmp_path / "config.yaml"
-    path.write_text(yaml.safe_dump({"data": data, "features": {"image_size": SIZE}, "depth": {"size": SIZE}}))
+    path.write_text(
+        yaml.safe_dump(
+            {"data": data, "features": {"image_size": SIZE}, "depth": {"size": SIZE}, "localcut": {"tau_knn": 0.115}}
+        )
+    )
     return path
 
 

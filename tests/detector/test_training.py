@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -40,6 +41,13 @@ def kill_at(monkeypatch):
     monkeypatch.undo()
 
 
+def running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"  # Z: ended, not yet collected
+    except FileNotFoundError:
+        return False
+
+
 def run(labelled, out, config, **kwargs):
     train.run(labelled, out, config=config, seed=3, device="cpu", threads=1, **kwargs)
     return read_curve(out / "metrics.jsonl"), checkpoints.load_detector(out / "checkpoint.pth")
@@ -73,8 +81,9 @@ def test_other_settings_start_anew(labelled, micro, tmp_path, kill_at, monkeypat
     assert_same(run(labelled, tmp_path / "a", micro), run(labelled, tmp_path / "b", micro))
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads /proc")
 def test_a_killed_process_is_resumed(labelled, micro, tmp_path):
-    config = micro.model_copy(update={"iterations": 200, "lr_steps": [], "checkpoint_every": 1})
+    config = micro.model_copy(update={"iterations": 200, "lr_steps": [], "checkpoint_every": 1, "workers": 1})
     code = (
         "import sys, json\nfrom cuts3d_cli.config import TrainConfig\nfrom cuts3d_cli.stages import train\n"
         "train.run(sys.argv[1], sys.argv[2], config=TrainConfig(**json.loads(sys.argv[3])), device='cpu', threads=1)"
@@ -87,9 +96,15 @@ def test_a_killed_process_is_resumed(labelled, micro, tmp_path):
         while not state.exists():
             assert process.poll() is None, "the training ended before its first state"
             time.sleep(0.02)
+        children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
+    assert children, "no process loads data"
+    limit = time.monotonic() + 30
+    while any(running(pid) for pid in children):  # a worker must not outlive its training
+        assert time.monotonic() < limit, "a worker outlived its training"
+        time.sleep(0.1)
     done = checkpoints.load(state)["iteration"]
     assert 1 <= done < 200
     # What the killed process left is a state of a 200-iteration training; go on with it for two more.

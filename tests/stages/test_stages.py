@@ -18,7 +18,12 @@ from cuts3d_cli.store.layout import manifest_path, stage_path
 from cuts3d_cli.store.manifest import read_manifest
 from cuts3d_cli.store.zarr_store import open_store
 
-SMALL = {"features": {"image_size": 96}, "crf": {"iterations": 2}, "localcut": {"tau_ncut": 0.3}}
+SMALL = {
+    "features": {"image_size": 96},
+    "crf": {"iterations": 2},
+    "localcut": {"tau_knn": 0.115},  # a grid of 12 x 12 has longer edges
+    "confidence": {"tau_knn_min": 0.05},
+}
 STAGES = ["depth", "features", "spatial-importance", "localcut", "confidence", "crf"]
 
 
@@ -94,7 +99,7 @@ def test_one_and_two_shards_give_the_same(done, dataset, tmp_path):
 
 def test_a_changed_threshold_recomputes_the_cut_alone(dataset, tmp_path):
     run_all(tmp_path, dataset)
-    changed = {**SMALL, "localcut": {"tau_ncut": 0.3, "tau_knn": 0.2}}
+    changed = {**SMALL, "localcut": {"tau_knn": 0.2}}
     assert [kept for _, kept in run_all(tmp_path, dataset, changed)] == [True, True, True, False, False, False]
 
 
@@ -102,7 +107,7 @@ def test_stale_inputs_are_refused(dataset, tmp_path):
     run_all(tmp_path, dataset)
     run_all(tmp_path, dataset, {**SMALL, "depth": {"size": 240}}, stages=["depth"])
     with pytest.raises(StoreError, match=r"made from another depth store.*rerun `cuts3d spatial-importance`"):
-        run_all(tmp_path, dataset, {**SMALL, "localcut": {"k": 10}}, stages=["localcut"])
+        run_all(tmp_path, dataset, {**SMALL, "localcut": {"tau_knn": 0.115, "k": 10}}, stages=["localcut"])
 
 
 def test_missing_inputs_are_named(dataset, tmp_path):
@@ -164,7 +169,7 @@ def discover(*args, **options):
         os.kill(os.getpid(), signal.SIGKILL)
     return real(*args, **options)
 stage.discover = discover
-main(["localcut", "--run", {str(tmp_path)!r}, "--shard", "0", "--tau-ncut", "0.3"])
+main(["localcut", "--run", {str(tmp_path)!r}, "--shard", "0", "--tau-knn", "0.115"])
 """
     ended = subprocess.run([sys.executable, "-c", code], check=False)
     assert ended.returncode == -signal.SIGKILL
