@@ -329,7 +329,7 @@ class Config(Section):
     run: str = Field("runs/sample", description="folder that takes all results")
     seed: int = Field(0, ge=0, description="seed of everything random")
     device: str = Field("auto", description="auto (a GPU where there is one), cpu, cuda or cuda:N")
-    max_failed: float = Field(0.05, ge=0, le=1, description="a stage fails when a larger share of its images failed")
+    max_failed: float = Field(0.2, ge=0, le=1, description="a stage fails when a larger share of its images failed")
     data: DataConfig = DataConfig()
     depth: DepthConfig = DepthConfig()
     features: FeaturesConfig = FeaturesConfig()

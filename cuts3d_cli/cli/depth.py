@@ -1,14 +1,20 @@
 """``cuts3d depth``."""
 
-from cuts3d_cli.cli.stage_command import stage_command
+from cuts3d_cli.backends.base import DEPTH
+from cuts3d_cli.cli.stage_command import stage_command, table_of
 
 command = stage_command(
     "depth",
-    """Depth of each image, normalised so that 0 is nearest and 1 farthest (paper Sec. 3.1).
+    f"""Depth of each image, normalised so that 0 is nearest and 1 farthest (paper Sec. 3.1).
 
     With depth.backend `files` the map lies beside the image (photo.jpg with photo.npy, photo_depth.png or
     photo-depth.tif), or --depth-map names it: 16-bit PNG, NPY or TIFF, metric with 0 = no reading, or
     --kind inverse. Other backends are depth models, fetched once.
+
+    \b
+    Backends:
+      files: maps from files
+{table_of(DEPTH)}
 
     \b
     Examples:

@@ -1,13 +1,18 @@
 """``cuts3d features``."""
 
-from cuts3d_cli.cli.stage_command import stage_command
+from cuts3d_cli.backends.base import FEATURES
+from cuts3d_cli.cli.stage_command import stage_command, table_of
 
 command = stage_command(
     "features",
-    """Patch features whose cosine tells which patches belong together (paper Sec. 3.1).
+    f"""Patch features whose cosine tells which patches belong together (paper Sec. 3.1).
 
     The embedded backend `kernel` needs no weights; ViT backends (dino-vitb8, ...) take the keys of the last
     block. The picture shows the three main directions of the features as colours.
+
+    \b
+    Backends:
+{table_of(FEATURES)}
 
     \b
     Examples:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -59,3 +61,8 @@ def stage_command(stage: str, help_text: str) -> click.Command:
     for decorator in reversed(decorators):
         callback = decorator(callback)
     return click.command(stage, help=help_text)(callback)
+
+
+def table_of(backends: Mapping[str, Any]) -> str:
+    """A backend table as lines of a help text."""
+    return "\n".join(f"      {name}: {entry.about}" for name, entry in backends.items())

@@ -12,8 +12,6 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 
-from cuts3d_cli.errors import ConfigError
-
 
 @LOOPS.register_module()
 class ExactIterLoop(IterBasedTrainLoop):
@@ -58,25 +56,6 @@ class DeviceRunner(Runner):
 
     def _log_env(self, env_cfg: dict) -> None:
         """Nothing: the run's own config records what matters."""
-
-
-def pick_device(name: str) -> torch.device:
-    """The torch device of a config value: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-
-    Raises:
-        ConfigError: there is no such device.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ConfigError("config key device", expected="auto, cpu, cuda or cuda:N", found=repr(name)) from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            "config key device", expected="a GPU of this machine", found=f"{name} of {torch.cuda.device_count()}"
-        )
-    return device
 
 
 def limit_threads(threads: int | None = None) -> None:

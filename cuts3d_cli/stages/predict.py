@@ -40,11 +40,12 @@ def run(
     Raises:
         ModelError: the checkpoint is missing, damaged or not a detector of ours.
     """
+    from cuts3d_cli.backends.torch_tools import resolve_device
     from cuts3d_cli.detector.inference import load_model, predict_images
-    from cuts3d_cli.detector.runner import limit_threads, pick_device
+    from cuts3d_cli.detector.runner import limit_threads
 
     limit_threads(threads)
-    detector = load_model(checkpoint, config, pick_device(device))
+    detector = load_model(checkpoint, config, resolve_device(device))
     annotations, counts = predict_images(detector, records, image_root)
     out = Path(out)
     write_masks(

@@ -103,8 +103,9 @@ def make_labels(
     threads: int | None = None,
 ) -> Counts:
     """Predict on the training images and merge with the earlier masks into ``labels``; reuse them if they fit."""
+    from cuts3d_cli.backends.torch_tools import resolve_device
     from cuts3d_cli.detector.inference import load_model, predict_images
-    from cuts3d_cli.detector.runner import limit_threads, pick_device
+    from cuts3d_cli.detector.runner import limit_threads
 
     document = read_masks(annotations)
     root = image_root(document, annotations)
@@ -118,7 +119,7 @@ def make_labels(
         return Counts(done=len(document["images"]))
     limit_threads(threads)
     detector = load_model(
-        checkpoint, PredictConfig(score_threshold=0, max_detections=config.max_detections), pick_device(device)
+        checkpoint, PredictConfig(score_threshold=0, max_detections=config.max_detections), resolve_device(device)
     )
     records = [
         ImageRecord(entry["id"], entry["file_name"], entry["height"], entry["width"], digest="")

@@ -46,9 +46,10 @@ def run(
     Raises:
         Cuts3dError: nothing to train on, weights missing or of another detector, or a diverging loss.
     """
+    from cuts3d_cli.backends.torch_tools import resolve_device
     from cuts3d_cli.detector.configs import build_detector
     from cuts3d_cli.detector.hooks import read_state
-    from cuts3d_cli.detector.runner import limit_threads, pick_device
+    from cuts3d_cli.detector.runner import limit_threads
     from cuts3d_cli.detector.training import train
 
     annotations, out = Path(annotations), Path(out)
@@ -69,7 +70,7 @@ def run(
     logger.info("train: %s on %s, %d iterations", config.detector, annotations, config.iterations)
     train(
         detector, annotations, work, out / "checkpoint.pth",
-        config=config, seed=seed, device=pick_device(device), init=init, state=state, meta=record,
+        config=config, seed=seed, device=resolve_device(device), init=init, state=state, meta=record,
     )  # fmt: skip
     with atomic_path(out / "metrics.jsonl") as temporary:
         shutil.copyfile(work / "metrics.jsonl", temporary)

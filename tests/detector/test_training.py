@@ -13,7 +13,7 @@ import torch
 from cuts3d_cli.config import TrainConfig
 from cuts3d_cli.detector import checkpoints
 from cuts3d_cli.detector.hooks import StateHook, read_curve
-from cuts3d_cli.errors import ConfigError, Cuts3dError, ModelError
+from cuts3d_cli.errors import Cuts3dError, ModelError
 from cuts3d_cli.stages import train
 
 
@@ -220,13 +220,3 @@ def test_steps_past_the_end_are_said_to_do_nothing(labelled, micro, tmp_path, ca
     curve, _ = run(labelled, tmp_path / "a", micro.model_copy(update={"iterations": 3, "lr_steps": [2, 3]}))
     assert "lr_steps [3] lie past the last iteration 3" in caplog.text
     assert curve[-1]["lr"] == pytest.approx(0.001)
-
-
-def test_devices():
-    from cuts3d_cli.detector.runner import pick_device
-
-    assert pick_device("cpu").type == "cpu"
-    assert pick_device("auto").type in ("cpu", "cuda")
-    for name in ("gpu0", "cuda:99"):
-        with pytest.raises(ConfigError, match="config key device"):
-            pick_device(name)
