@@ -71,7 +71,7 @@ class CurveHook(Hook):
         Raises:
             Cuts3dError: the loss is not finite.
         """
-        losses = {key: float(value) for key, value in outputs.items()}
+        losses = {key: value.item() for key, value in outputs.items()}
         bad = [key for key, value in losses.items() if not math.isfinite(value)]
         done = batch_idx + 1
         if bad:

@@ -79,7 +79,7 @@ def run(
 
 def round_config(config: SelfTrainConfig, train: TrainConfig) -> TrainConfig:
     """Training settings of a round: those of ``train``, what self-training changes, and no confidence."""
-    shared = config.model_fields.keys() & train.model_fields.keys()
+    shared = type(config).model_fields.keys() & type(train).model_fields.keys()
     return TrainConfig(
         **{
             **train.model_dump(),

@@ -1,0 +1,111 @@
+"""Commands on image files: what they run, keep, print and write."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SMALL = ("--set", "features.image_size=96", "--set", "crf.iterations=1")
+CUT = ("--set", "localcut.tau_knn=0.115")  # a grid of 12 x 12 has longer edges
+TRAIN = ("--set", "train.iterations=2", "--set", "train.image_size=64", "--set", "train.workers=0")
+
+
+def stores(stage):
+    return sorted(Path(".cuts3d", stage).iterdir())
+
+
+@pytest.mark.parametrize("stage", ["depth", "features", "spatial-importance", "localcut", "confidence", "crf"])
+def test_each_stage_runs_what_is_missing_and_writes_a_picture(cuts3d, photo, stage):
+    code, out, err = cuts3d(stage, *SMALL, *CUT, photo)
+    assert code == 0, err
+    assert out.splitlines()[0].startswith("image") and len(out.splitlines()) > 1
+    picture = np.array(Image.open(f"s.cuts3d-{stage}.png"))
+    assert picture.shape == (120, 160, 3) and picture.std() > 0
+
+
+def test_a_second_threshold_recomputes_the_cut_alone(cuts3d, photo):
+    assert cuts3d("localcut", *SMALL, "--tau-knn", "0.115", photo)[0] == 0
+    before = {path: path.stat().st_mtime_ns for stage in ("depth", "features") for path in stores(stage)}
+    _, _, err = cuts3d("-v", "localcut", *SMALL, "--tau-knn", "0.2", photo)
+    assert [f"{stage}: cached" in err for stage in ("depth", "features", "spatial-importance")] == [True] * 3
+    assert "localcut: computed" in err
+    assert {path: path.stat().st_mtime_ns for stage in ("depth", "features") for path in stores(stage)} == before
+    assert len(stores("localcut")) == 2
+    assert "localcut: cached" in cuts3d("-v", "localcut", *SMALL, "--tau-knn", "0.2", photo)[2]
+
+
+def test_another_depth_map_or_image_is_not_mistaken_for_the_cached_one(cuts3d, photo):
+    assert cuts3d("depth", photo)[0] == 0
+    np.save("other.npy", np.linspace(1, 2, 120 * 160).reshape(120, 160))
+    assert cuts3d("depth", "--depth-map", "other.npy", photo)[0] == 0
+    assert len(stores("depth")) == 2
+
+
+def test_rows_as_json(cuts3d, photo):
+    _, out, _ = cuts3d("localcut", *SMALL, *CUT, "--json", "--no-picture", photo)
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert {"image", "instance", "area_%", "box_xywh_px"} <= set(rows[0])
+    assert not Path("s.cuts3d-localcut.png").exists()
+
+
+def test_maskcut_on_a_photograph_needs_no_depth(cuts3d, photo):
+    Path("s_depth.png").unlink()
+    args = ("--preset", "maskcut", "--set", "features.backend=kernel", "--set", "features.image_size=96")
+    code, out, err = cuts3d("localcut", *args, photo)
+    assert code == 0 and "s.png  1" in out, err
+
+
+def test_evaluate_train_selftrain_and_predict_on_a_folder_of_images(cuts3d, dataset, tmp_path, monkeypatch):
+    """From images to detections without a run; every command makes the pseudo-masks it needs once."""
+    monkeypatch.chdir(tmp_path)
+    images, maps = dataset / "images", ("--depth-map", dataset / "depth")
+    code, out, err = cuts3d("evaluate", "--annotations", dataset / "annotations.json", *SMALL, *CUT, *maps, images)
+    assert code == 0 and "AP50" in out, err
+    code, _, err = cuts3d("train", "--out", "det", *SMALL, *CUT, *TRAIN, *maps, images)
+    assert code == 0 and Path("det/checkpoint.pth").exists(), err
+    assert len(stores("crf")) == 4 and len(stores("pseudo-masks")) == 1
+    code, _, err = cuts3d(
+        "selftrain",
+        "--checkpoint",
+        "det/checkpoint.pth",
+        "--out",
+        "r1",
+        "--iterations",
+        "2",
+        *SMALL,
+        *CUT,
+        *TRAIN,
+        *maps,
+        images,
+    )
+    assert code == 0 and Path("r1/annotations.json").exists(), err
+    args = (
+        "--checkpoint",
+        "r1/checkpoint.pth",
+        "--out",
+        "found.json",
+        "--pictures",
+        "pictures",
+        "--picture-score",
+        "0",
+    )
+    code, _, err = cuts3d("predict", *args, images)
+    assert code == 0 and len(list(Path("pictures").glob("*.png"))) == 4, err
+    assert {image["file_name"] for image in json.loads(Path("found.json").read_text())["images"]} == {
+        f"s{i}.png" for i in range(1, 5)
+    }
+
+
+def test_init_writes_a_config_for_a_folder(cuts3d, dataset, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    args = ("init", dataset / "images", "--depth-map", dataset / "depth", "--preset", "paper-dino", "--out", "my.yaml")
+    assert cuts3d(*args)[0] == 0
+    from cuts3d_cli.config import load
+
+    config = load("my.yaml")
+    assert config.data.images == str(dataset / "images") and config.data.annotations is None
+    assert config.features.backend == "dino-vitb8" and config.run == "runs/images"
+    code, _, err = cuts3d(*args)
+    assert code == 1 and "--overwrite" in err
