@@ -50,7 +50,7 @@ def flag_name(field: str) -> str:
 
 
 def flags(section: Section, *, leave_out: Iterable[str] = ()) -> str:
-    """A section's values as command-line options, quoted for a shell; what is None or empty is left out."""
+    """A section's values as command-line options, quoted for a shell; what is None is left out."""
     words: list[str] = []
     for name, value in section.model_dump(mode="json").items():
         if name in leave_out or value is None:
@@ -58,6 +58,8 @@ def flags(section: Section, *, leave_out: Iterable[str] = ()) -> str:
         flag = flag_name(name)
         if isinstance(value, bool):
             words.append(flag if value else f"--no-{flag[2:]}")
+        elif value == []:  # an option left out would mean the default
+            words.append(f"--set={_name_of(section)}.{name}=[]")
         elif isinstance(type(section).model_fields[name].default, list):
             words += [word for item in value for word in (flag, str(item))]
         elif isinstance(value, list):
@@ -65,6 +67,10 @@ def flags(section: Section, *, leave_out: Iterable[str] = ()) -> str:
         else:
             words += [flag, str(value)]
     return shlex.join(words)
+
+
+def _name_of(section: Section) -> str:
+    return next(name for name, field in Config.model_fields.items() if field.annotation is type(section))
 
 
 def settings(name: str, section: Section) -> str:

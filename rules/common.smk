@@ -1,6 +1,8 @@
 # Paths, shards and parameters that the rules share. What can be tested lives in the package.
 
 import re
+import shlex
+import time
 from pathlib import Path
 
 from cuts3d_cli import __version__ as VERSION
@@ -8,15 +10,15 @@ from cuts3d_cli.store.layout import BASELINE, ORDER, round_path, shard_name
 from cuts3d_cli.workflow import baseline_localcut, checked_config, flags, settings
 
 CONFIG = checked_config(config, "config", full=not workflow.overwrite_configfiles)
+STARTED = time.time()
 RUN = CONFIG.run.rstrip("/")
 VAL = f"{RUN}/val"
 ROUNDS = CONFIG.selftrain.rounds
 HAS_VAL = CONFIG.data.val_images is not None
 LOCAL_CUT = CONFIG.localcut.local_cut
 HAS_BASELINE = CONFIG.baseline.enabled and LOCAL_CUT
-COMMON = (
-    f"--seed {CONFIG.seed} --device {CONFIG.device} --max-failed {CONFIG.max_failed}"
-)
+COMMON = f"--max-failed {CONFIG.max_failed}"
+GRID = f"--set features.image_size={CONFIG.features.image_size} --set features.patch_size={CONFIG.features.patch_size}"
 BASELINE_LOCALCUT = baseline_localcut(CONFIG)
 BASES = [RUN, VAL] if HAS_VAL else [RUN]
 
@@ -45,7 +47,11 @@ def shard_number(wildcards):
 
 def depth_map_flag(wildcards):
     folder = data_of(wildcards.base, "depth_maps")
-    return f"--depth-map {folder}" if folder and CONFIG.depth.backend == "files" else ""
+    if CONFIG.depth.backend != "files":
+        return ""
+    return (
+        f"--depth-map {shlex.quote(folder)}" if folder else "--set data.depth_maps=null"
+    )
 
 
 def previous_round(wildcards):

@@ -84,7 +84,7 @@ rule predict:
     params:
         run=lambda wc, input: Path(input.manifest).parent,
         flags=flags(CONFIG.predict),
-        common=f"--seed {CONFIG.seed} --device {CONFIG.device} --max-failed {CONFIG.max_failed}",
+        common=f"--device {CONFIG.device} {COMMON}",
         version=VERSION,
     message:
         "detections of round {wildcards.anyround}"

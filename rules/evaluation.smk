@@ -58,9 +58,12 @@ rule report:
         runtime=60,
     params:
         run=lambda wc, output: Path(output.html).parent,
+        evaluations=lambda wc, input: [
+            f"--evaluation={path}" for path in input.evaluations
+        ],
         settings=CONFIG.model_dump_json(exclude_unset=True),
         version=VERSION,
     message:
         "writing the report"
     shell:
-        "cuts3d report --run {params.run:q} --settings {params.settings:q} > {log} 2>&1"
+        "cuts3d report --run {params.run:q} {params.evaluations:q} --settings {params.settings:q} > {log} 2>&1"

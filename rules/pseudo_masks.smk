@@ -20,7 +20,7 @@ rule depth:
         shard=shard_number,
         maps=depth_map_flag,
         flags=flags(CONFIG.depth),
-        common=COMMON,
+        common=f"{COMMON} --device {CONFIG.device}",
         version=VERSION,
     message:
         "depth of shard {wildcards.shard} of {wildcards.base}"
@@ -47,7 +47,7 @@ rule features:
     params:
         shard=shard_number,
         flags=flags(CONFIG.features),
-        common=COMMON,
+        common=f"{COMMON} --device {CONFIG.device}",
         version=VERSION,
     message:
         "features of shard {wildcards.shard} of {wildcards.base}"
@@ -74,7 +74,7 @@ rule spatial_importance:
     params:
         shard=shard_number,
         flags=flags(CONFIG.spatial_importance),
-        grid=f"--set features.image_size={CONFIG.features.image_size} --set features.patch_size={CONFIG.features.patch_size}",
+        grid=GRID,
         common=COMMON,
         version=VERSION,
     message:
@@ -161,13 +161,14 @@ rule crf:
         shard=shard_number,
         branch="",
         local_cut=f"--set localcut.local_cut={str(LOCAL_CUT).lower()}",
+        grid=GRID,
         flags=flags(CONFIG.crf),
         common=COMMON,
         version=VERSION,
     message:
         "masks of shard {wildcards.shard} of {wildcards.base}"
     shell:
-        "cuts3d crf --run {wildcards.base:q} --shard {params.shard} {params.branch} {params.local_cut} {params.flags}"
+        "cuts3d crf --run {wildcards.base:q} --shard {params.shard} {params.branch} {params.local_cut} {params.grid} {params.flags}"
         " {params.common} > {log} 2>&1"
 
 
@@ -232,6 +233,7 @@ use rule crf as crf_baseline with:
         shard=shard_number,
         branch=f"--branch {BASELINE}",
         local_cut="--set localcut.local_cut=false",
+        grid=GRID,
         flags=flags(CONFIG.crf),
         common=COMMON,
         version=VERSION,

@@ -29,6 +29,9 @@ localrules:
 
 
 onsuccess:
-    if Path(rules.report.output.table).exists():
+    if (
+        Path(rules.report.output.table).exists()
+        and Path(rules.report.output.table).stat().st_mtime >= STARTED
+    ):
         print(Path(rules.report.output.table).read_text())
         print(f"report: {Path(rules.report.output.html).resolve()}")

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from cuts3d_cli.cli.main import COMMANDS, cli
-from cuts3d_cli.cli.options import build_config, section_options
+from cuts3d_cli.cli.options import build_config, config_options, section_options
 from cuts3d_cli.config import Config, Section, fingerprint, load, merge_values, preset_names, preset_values, resolve
 from cuts3d_cli.config_file import config_text
 from cuts3d_cli.errors import ConfigError
@@ -106,13 +106,16 @@ def test_fingerprint_ignores_order_and_sees_values():
 @pytest.mark.parametrize("name", SECTIONS)
 @pytest.mark.parametrize("preset", preset_names())
 def test_flags_of_the_workflow_give_the_section_back(name, preset):
+    if name == "data":
+        pytest.skip("no rule takes it as flags")
     section = getattr(resolve({"preset": preset}), name)
     seen = {}
 
     @click.command()
+    @config_options
     @section_options(name)
     def command(**options):
-        seen.update(build_config({"preset": preset, **options}, name).model_dump()[name])
+        seen.update(build_config(options, name).model_dump()[name])
 
     command.main(shlex.split(flags(section)), standalone_mode=False)
     assert seen == section.model_dump()

@@ -50,5 +50,6 @@ def command(images, files, annotations, depth_map, out, as_json, **options):
     results = {}
     for path in files:
         name = f"{path.parent.name}/{path.stem}" if len(files) > 1 else path.stem
+        name = str(path) if name in results else name
         results[name] = evaluate.run(path, annotations, config=config.evaluate, out=out)
     click.echo(json.dumps(results, indent=1) if as_json else evaluate.format_table(results))

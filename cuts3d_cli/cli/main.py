@@ -89,6 +89,11 @@ def main(args: list[str] | None = None) -> None:
         sys.exit(1)
     except ModuleNotFoundError as error:
         _fail_missing(error)
+    except ImportError as error:
+        if "libGL" not in str(error):
+            raise
+        click.echo("cuts3d: error: OpenCV needs the system library libGL.so.1 -> apt-get install libgl1", err=True)
+        sys.exit(1)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -76,7 +76,11 @@ def build_config(options: dict[str, Any], *sections: str) -> Config:
 def _file_values(path: Path | None) -> dict[str, Any]:
     from cuts3d_cli.config import read_values
 
-    return read_values(path) if path else {}
+    if path is None:
+        return {}
+    values = read_values(path)
+    resolve(values, source=str(path))  # a mistake in the file is reported with its name
+    return values
 
 
 def _assignment(text: str) -> dict[str, Any]:
@@ -85,7 +89,10 @@ def _assignment(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise ConfigError(f"option --set {text}", expected="SECTION.KEY=VALUE, such as localcut.tau_knn=0.1")
-    nested: Any = yaml.safe_load(value)
+    try:
+        nested: Any = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"option --set {text}", expected="a YAML value", found=str(error)) from None
     for part in reversed(key.strip().split(".")):
         nested = {part: nested}
     return nested

@@ -1,5 +1,6 @@
 """``cuts3d predict``."""
 
+import os
 from pathlib import Path
 
 import click
@@ -42,7 +43,7 @@ def command(images, run_dir, checkpoint, out, pictures, picture_score, **options
         records, root = manifest.records(), manifest.image_root
     else:
         root = common_root(images)
-        records = make_records([path.resolve() for path in expand(list(images))], root)
+        records = make_records([Path(os.path.abspath(path)) for path in expand(list(images))], root)
     counts = predict.run(checkpoint, out, records=records, image_root=root, config=config.predict, device=config.device)
     if pictures:
         write_overlays(out, pictures, least_score=picture_score)

@@ -38,6 +38,7 @@ def command(images, number, annotations, checkpoint, depth_map, out, fresh, **op
     """
     from cuts3d_cli.log import logger
     from cuts3d_cli.stages import selftrain
+    from cuts3d_cli.stages.common import check_failed
     from cuts3d_cli.stages.image_set import pseudo_masks
 
     if bool(images) == bool(annotations):
@@ -56,4 +57,5 @@ def command(images, number, annotations, checkpoint, depth_map, out, fresh, **op
         device=config.device,
         resume=not fresh,
     )
+    check_failed(counts, config.max_failed, "selftrain")
     logger.info("selftrain: round %d, labels %s -> %s", number, counts, out)

@@ -14,7 +14,7 @@ from cuts3d_cli.log import logger
 from cuts3d_cli.stages import preview
 from cuts3d_cli.stages.cache import expand, run_image
 from cuts3d_cli.stages.common import Counts, Source, check_failed
-from cuts3d_cli.stages.pipeline import execute
+from cuts3d_cli.stages.pipeline import depth_maps_of, execute
 from cuts3d_cli.store.layout import manifest_path, shard_name, stage_path
 from cuts3d_cli.store.manifest import read_manifest
 
@@ -31,8 +31,8 @@ def on_run(
 ) -> None:
     """Run a stage on one shard of a run, or on all."""
     manifest = read_manifest(manifest_path(run_dir))
-    if depth_maps is None and config.data.depth_maps:
-        depth_maps = Path(config.data.depth_maps)
+    if depth_maps is None:
+        depth_maps = depth_maps_of(manifest, config)
     for index in [shard] if shard is not None else range(manifest.n_shards):
         name = shard_name(index)
         source = Source(manifest.records(index), manifest.image_root, depth_maps)

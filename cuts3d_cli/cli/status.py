@@ -29,8 +29,6 @@ def command(run_dir, branch, depth_map, as_json, **options):
     from cuts3d_cli.stages import preview, status
 
     config = build_config(options)
-    if depth_map is None and config.data.depth_maps:
-        depth_map = Path(config.data.depth_maps)
     rows = status.run(run_dir, config, branch=branch, depth_maps=depth_map)
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows], indent=1))

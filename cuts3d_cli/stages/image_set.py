@@ -18,7 +18,7 @@ from cuts3d_cli.store.coco import moved_confidence, read_masks, write_masks
 def common_root(arguments: Sequence[Path]) -> Path:
     """Folder that file names are relative to: the folder given, or the nearest that holds all images."""
     folders = [path if path.is_dir() else path.parent for path in arguments]
-    return Path(os.path.commonpath([folder.resolve() for folder in folders]))
+    return Path(os.path.commonpath([os.path.abspath(folder) for folder in folders]))
 
 
 def pseudo_masks(images: Sequence[Path], config: Config, *, depth_map: Path | None = None, cache: Path = CACHE) -> Path:
@@ -52,7 +52,11 @@ def pseudo_masks(images: Sequence[Path], config: Config, *, depth_map: Path | No
         document = read_masks(result.paths["crf"])
         keys.append(document["info"]["fingerprint"])
         entries.append(
-            {**document["images"][0], "id": number, "file_name": path.resolve().relative_to(root).as_posix()}
+            {
+                **document["images"][0],
+                "id": number,
+                "file_name": Path(os.path.abspath(path)).relative_to(root).as_posix(),
+            }
         )
         sources.append((result.paths["crf"], [{**entry, "image_id": number} for entry in document["annotations"]]))
     check_failed(counts, config.max_failed, "pseudo-masks")

@@ -11,7 +11,17 @@ from cuts3d_cli.errors import StoreError
 from cuts3d_cli.stages.common import Counts, Job, Source, count_statuses, stage_fingerprint
 from cuts3d_cli.store.coco import read_masks
 from cuts3d_cli.store.layout import ORDER
+from cuts3d_cli.store.manifest import Manifest
 from cuts3d_cli.store.zarr_store import Store, open_store
+
+
+def depth_maps_of(manifest: Manifest, config: Config) -> Path | None:
+    """Folder of the depth maps that the configuration names for the images of a list; None: beside the images."""
+    data = config.data
+    for images, maps in ((data.images, data.depth_maps), (data.val_images, data.val_depth_maps)):
+        if images and maps and Path(images).resolve() == manifest.image_root:
+            return Path(maps)
+    return None
 
 
 def section_of(stage: str, config: Config) -> Section:
@@ -61,6 +71,8 @@ def extra_of(stage: str, config: Config, source: Source) -> object:
     """What a stage's result depends on beside its config section, inputs and images."""
     if stage == "spatial-importance":
         return {"grid": config.features.grid}
+    if stage == "crf":
+        return {"image_size": config.features.image_size}
     if stage == "depth" and config.depth.backend == "files":
         from cuts3d_cli.backends.depth_files import depth_map_digests
 

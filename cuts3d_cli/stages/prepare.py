@@ -12,12 +12,17 @@ from cuts3d_cli.store.files import digest_file
 from cuts3d_cli.store.images import IMAGE_SUFFIXES, image_size
 from cuts3d_cli.store.manifest import ImageRecord, Manifest, write_manifest
 
+DEPTH_MARKS = ("_depth", "-depth")
+"""Ends of the name of a depth map that lies beside its image."""
+
 OWN_PICTURES = ".cuts3d-"
 """Part of the name of every picture that cuts3d writes beside an image; such files are no input."""
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Image files below ``folder`` by suffix, sorted by relative name; hidden files and own pictures left out.
+    """Image files below ``folder`` by suffix, sorted by relative name.
+
+    Depth maps beside their images, hidden files and own pictures are left out.
 
     Raises:
         Cuts3dError: no such folder, or no image in it.
@@ -26,8 +31,10 @@ def find_images(folder: Path) -> list[Path]:
         raise Cuts3dError(
             f"image folder {folder}", expected="a folder", found="a file" if folder.exists() else "nothing"
         )
-    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    files = [path for path in folder.rglob("*") if path.is_file() and not _hidden(path.relative_to(folder))]
     images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES and OWN_PICTURES not in path.name]
+    stems = {path.with_suffix("") for path in images}
+    images = [path for path in images if not _is_depth_map(path.with_suffix(""), stems)]
     if not images:
         raise Cuts3dError(
             f"image folder {folder}",
@@ -37,6 +44,19 @@ def find_images(folder: Path) -> list[Path]:
     if len(images) < len(files):
         logger.info("prepare: %d files of %s are no images and are left out", len(files) - len(images), folder)
     return sorted(images, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _is_depth_map(stem: Path, stems: set[Path]) -> bool:
+    """Whether an image file is the depth map of another one beside it (photo_depth of photo)."""
+    for mark in DEPTH_MARKS:
+        if stem.name.endswith(mark):
+            base = stem.name.removesuffix(mark)
+            return any(stem.with_name(base + colour) in stems for colour in ("", "-color", "_color", "-rgb", "_rgb"))
+    return False
 
 
 def make_record(number: int, path: Path, root: Path) -> ImageRecord:

@@ -89,6 +89,8 @@ def write_overlays(path: Path, folder: Path, *, least_score: float) -> None:
     document = read_masks(path)
     root = image_root(document, path)
     for entry in document["images"]:
+        if entry["file_name"] in document["info"].get("failures", {}):
+            continue
         found = [a for a in document["annotations"] if a["image_id"] == entry["id"] and a["score"] >= least_score]
         shape = (-1, entry["height"], entry["width"])
         found_masks = np.array([decode_mask(a["segmentation"]) for a in found], bool).reshape(shape)

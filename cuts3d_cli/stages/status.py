@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +13,10 @@ from cuts3d_cli import __version__
 from cuts3d_cli.config import Config
 from cuts3d_cli.errors import Cuts3dError, StoreError
 from cuts3d_cli.stages.common import Counts, Source, count_statuses, stage_fingerprint
-from cuts3d_cli.stages.pipeline import extra_of, inputs_of, section_of, upstream_of
+from cuts3d_cli.stages.pipeline import depth_maps_of, extra_of, inputs_of, section_of, upstream_of
 from cuts3d_cli.stages.prepare import find_images
+from cuts3d_cli.stages.selftrain import round_config
+from cuts3d_cli.stages.train import RESUME_ONLY
 from cuts3d_cli.store.coco import read_masks
 from cuts3d_cli.store.layout import manifest_path, pseudo_masks_path, round_path, shard_name, stage_path
 from cuts3d_cli.store.manifest import Manifest, read_manifest
@@ -50,6 +53,8 @@ def run(run_dir: Path, config: Config, *, branch: str | None = None, depth_maps:
         StoreError: there is no image list.
     """
     manifest = read_manifest(manifest_path(run_dir))
+    if depth_maps is None:
+        depth_maps = depth_maps_of(manifest, config)
     rows = [_manifest_row(manifest)]
     stages = [*upstream_of("crf", config), "crf"]
     found: dict[tuple[str, int], Found] = {}
@@ -58,10 +63,11 @@ def run(run_dir: Path, config: Config, *, branch: str | None = None, depth_maps:
             if (result := read_result(stage, stage_path(run_dir, stage, shard_name(index), branch))) is not None:
                 found[stage, index] = result
     sources = [Source(manifest.records(index), manifest.image_root, depth_maps) for index in range(manifest.n_shards)]
-    rows += [_stage_row(stage, config, sources, found) for stage in stages]
-    rows.append(_merge_row(run_dir, branch, [found.get(("crf", index)) for index in range(manifest.n_shards)]))
+    expected: dict[tuple[str, int], str] = {}
+    rows += [_stage_row(stage, config, sources, found, expected) for stage in stages]
+    rows.append(_merge_row(run_dir, branch, [expected["crf", index] for index in range(manifest.n_shards)]))
     if branch is None and (run_dir / "detector").exists():
-        rows += _detector_rows(run_dir, config)
+        rows += _detector_rows(run_dir, config, masks_current=bool(rows[-1].current))
     return rows
 
 
@@ -90,18 +96,22 @@ def _manifest_row(manifest: Manifest) -> Row:
     return Row("prepare", 1, int(not why), 1, f"{manifest.n_images} images", why)
 
 
-def _stage_row(stage: str, config: Config, sources: list[Source], found: Mapping[tuple[str, int], Found]) -> Row:
+def _stage_row(
+    stage: str, config: Config, sources: list[Source], found: Mapping[tuple[str, int], Found], expected: dict
+) -> Row:
+    """Row of a stage; what it should be, given what the stages before it should be, goes into ``expected``."""
     present, current, reasons, counts = 0, 0, Counter(), Counts()
     section = section_of(stage, config)
     for index, source in enumerate(sources):
+        inputs = {name: expected[name, index] for name in inputs_of(stage, config)}
+        extra = extra_of(stage, config, source)
+        expected[stage, index] = stage_fingerprint(stage, section, inputs, source.records, extra)
         result = found.get((stage, index))
         if result is None:
             continue
         present += 1
         counts = _sum(counts, result.counts, index)
-        inputs = {name: found[name, index].fingerprint for name in inputs_of(stage, config) if (name, index) in found}
-        expected = stage_fingerprint(stage, section, inputs, source.records, extra_of(stage, config, source))
-        if result.fingerprint == expected:
+        if result.fingerprint == expected[stage, index]:
             current += 1
         else:
             reasons[_why(result, section.model_dump(mode="json"), inputs)] += 1
@@ -112,14 +122,12 @@ def _why(result: Found, wanted: Mapping[str, Any], inputs: Mapping[str, str]) ->
     """Why a result differs from what the configuration asks for."""
     if result.version != __version__:
         return f"made by cuts3d {result.version}, this is {__version__}"
-    changed = [
-        f"{key} {result.config.get(key)} -> {value}" for key, value in wanted.items() if result.config.get(key) != value
-    ]
+    before = result.config
+    changed = [f"{key} {before.get(key)} -> {value}" for key, value in wanted.items() if before.get(key) != value]
     if changed:
         return ", ".join(changed)
-    other = [name for name, value in inputs.items() if result.inputs.get(name) != value]
-    other += [f"no {name}" for name in result.inputs if name not in inputs]
-    return f"made from other inputs: {', '.join(other)}" if other else "images or depth maps changed"
+    other = sorted(name for name in {*inputs, *result.inputs} if result.inputs.get(name) != inputs.get(name))
+    return f"made from other inputs: {', '.join(other)}" if other else "images, depth maps or grid changed"
 
 
 def _sum(a: Counts, b: Counts, shard: int) -> Counts:
@@ -127,21 +135,35 @@ def _sum(a: Counts, b: Counts, shard: int) -> Counts:
     return Counts(a.done + b.done, a.no_object + b.no_object, failures)
 
 
-def _merge_row(run_dir: Path, branch: str | None, shards: list[Found | None]) -> Row:
+def _merge_row(run_dir: Path, branch: str | None, shards: list[str]) -> Row:
     path = pseudo_masks_path(run_dir, branch)
     if not path.exists():
         return Row("merge", 0, 0, 1, "", "")
     document = read_masks(path)
-    now = [shard.fingerprint if shard else None for shard in shards]
-    why = "" if document["info"].get("shards") == now else "made from other inputs: crf"
+    why = "" if document["info"].get("shards") == shards else "made from other inputs: crf"
     return Row("merge", 1, int(not why), 1, f"{len(document['annotations'])} masks", why)
 
 
-def _detector_rows(run_dir: Path, config: Config) -> list[Row]:
-    rows = []
+def _detector_rows(run_dir: Path, config: Config, *, masks_current: bool) -> list[Row]:
+    """A row for the first training and each round; one is current when all before it is."""
+    rows, before, stale = [], "merge", not masks_current
     for number in range(config.selftrain.rounds + 1):
-        folder = round_path(run_dir, number)
-        there = (folder / "checkpoint.pth").exists()
-        work = "a stopped training is there to resume" if not there and (folder / "work").exists() else ""
-        rows.append(Row("train" if number == 0 else f"selftrain {number}", int(there), int(there), 1, "", work))
+        folder, name = round_path(run_dir, number), "train" if number == 0 else f"selftrain {number}"
+        if not (folder / "checkpoint.pth").exists():
+            why = "a stopped training is there to resume" if (folder / "work").exists() else ""
+            rows.append(Row(name, 0, 0, 1, "", why))
+        else:
+            why = _training_changes(folder, config, number) or (f"made from other inputs: {before}" if stale else "")
+            rows.append(Row(name, 1, int(not why), 1, "", why))
+        before, stale = name, stale or not rows[-1].current
     return rows
+
+
+def _training_changes(folder: Path, config: Config, number: int) -> str:
+    """Settings that a finished training differs in from the configuration."""
+    wanted = (round_config(config.selftrain, config.train) if number else config.train).model_dump(mode="json")
+    wanted = {key: value for key, value in wanted.items() if key not in RESUME_ONLY}
+    made = json.loads((folder / "config.json").read_text())
+    before = {**made["train"], "seed": made["seed"]}
+    wanted["seed"] = config.seed + number
+    return ", ".join(f"{key} {before.get(key)} -> {value}" for key, value in wanted.items() if before.get(key) != value)

@@ -93,6 +93,13 @@ def test_evaluate_train_selftrain_and_predict_on_a_folder_of_images(cuts3d, data
     )
     code, _, err = cuts3d("predict", *args, images)
     assert code == 0 and len(list(Path("pictures").glob("*.png"))) == 4, err
+    Path("links").mkdir()
+    Path("links/l.png").symlink_to(images / "s1.png")
+    Path("links/broken.png").write_bytes(b"x")
+    code, _, err = cuts3d("predict", *args, "links")
+    assert code == 1 and "1 of 2 images failed" in err, err
+    assert json.loads(Path("found.json").read_text())["images"][1]["file_name"] == "l.png"
+    code, _, err = cuts3d("predict", *args, images)
     assert {image["file_name"] for image in json.loads(Path("found.json").read_text())["images"]} == {
         f"s{i}.png" for i in range(1, 5)
     }

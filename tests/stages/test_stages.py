@@ -12,7 +12,7 @@ from cuts3d_cli.config import resolve
 from cuts3d_cli.errors import ConfigError, Cuts3dError, StoreError
 from cuts3d_cli.stages import merge, prepare
 from cuts3d_cli.stages.common import Source
-from cuts3d_cli.stages.pipeline import execute, inputs_of, upstream_of
+from cuts3d_cli.stages.pipeline import depth_maps_of, execute, extra_of, inputs_of, upstream_of
 from cuts3d_cli.store.coco import decode_mask, read_masks
 from cuts3d_cli.store.layout import manifest_path, stage_path
 from cuts3d_cli.store.manifest import read_manifest
@@ -194,10 +194,30 @@ def test_too_many_failures_end_the_command(dataset, tmp_path, cuts3d):
 def test_prepare_leaves_own_pictures_and_other_files_out(dataset, tmp_path):
     images = tmp_path / "images"
     images.mkdir()
-    for name in ("a.png", "b.cuts3d-localcut.png", ".hidden.png"):
+    (images / ".cache").mkdir()
+    names = ("a.png", "a_depth.png", "c-depth.png", "b.cuts3d-localcut.png", ".hidden.png", ".cache/d.png")
+    for name in names:
         (images / name).write_bytes((dataset / "images/s1.png").read_bytes())
     (images / "notes.txt").write_text("x")
-    assert [path.name for path in prepare.find_images(images)] == ["a.png"]
+    assert [path.name for path in prepare.find_images(images)] == ["a.png", "c-depth.png"]
+
+
+def test_depth_maps_named_for_other_images_are_not_taken(dataset, tmp_path):
+    """data.depth_maps belongs to data.images; a list of other images has its maps beside them."""
+    manifest = prepare.run(dataset / "images", manifest_path(tmp_path), n_shards=1)
+    assert depth_maps_of(manifest, resolve({})) is None
+    data = {"images": str(dataset / "images"), "depth_maps": "maps", "val_images": "elsewhere", "val_depth_maps": "v"}
+    assert depth_maps_of(manifest, resolve({"data": data})).name == "maps"
+    data = {"images": "elsewhere", "val_images": str(dataset / "images"), "val_depth_maps": "v"}
+    assert depth_maps_of(manifest, resolve({"data": data})).name == "v"
+
+
+def test_the_working_size_is_part_of_the_masks(dataset, tmp_path):
+    run_all(tmp_path, dataset)
+    config = resolve({**SMALL, "features": {"image_size": 96, "patch_size": 4}})
+    manifest = read_manifest(manifest_path(tmp_path))
+    source = Source(manifest.records(0), manifest.image_root)
+    assert extra_of("crf", config, source) == {"image_size": 96}
 
 
 def test_a_folder_of_broken_images_is_an_error(tmp_path):

@@ -177,7 +177,10 @@ def test_status_sees_the_change_too(finished, cuts3d, monkeypatch):
     assert all(row["current"] == row["total"] for row in rows.values()), rows
     rows = {row["stage"]: row for row in json.loads(cuts3d(*args, "--set", "localcut.tau_knn=0.1")[1])}
     stale = {stage for stage, row in rows.items() if row["current"] < row["total"]}
-    assert stale == {"localcut"} and "tau_knn 0.115 -> 0.1" in rows["localcut"]["why"]
+    assert stale == {"localcut", "confidence", "crf", "merge", "train", "selftrain 1"}
+    assert "tau_knn 0.115 -> 0.1" in rows["localcut"]["why"] and "localcut" in rows["confidence"]["why"]
+    rows = {row["stage"]: row for row in json.loads(cuts3d(*args, "--set", "selftrain.lr=0.3")[1])}
+    assert {stage for stage, row in rows.items() if row["current"] < row["total"]} == {"selftrain 1"}
 
 
 def test_a_lost_shard_is_made_again_and_gives_the_same_masks(finished):
