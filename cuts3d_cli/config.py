@@ -1,6 +1,6 @@
 """The typed configuration: the one source of every name, default, range, unit and paper reference.
 
-``config.yaml``, the command-line options, the presets and the README's table are made from these
+``config.yaml``, the command-line options and the presets are made from or checked against these
 models; ``tests/test_config.py`` keeps them together. The defaults are the embedded preset, which
 needs no weights and no network; the other presets override what differs (``presets/*.yaml``).
 Section numbers, equations and tables refer to CutS3D (Sick et al., ICCV 2025, arXiv 2411.16319).

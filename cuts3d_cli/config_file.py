@@ -1,4 +1,4 @@
-"""The text of a config.yaml and of the README's table of settings, made from the models in ``config.py``."""
+"""The text of a config.yaml, made from the models in ``config.py``."""
 
 from __future__ import annotations
 

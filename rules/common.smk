@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from cuts3d_cli import __version__ as VERSION
-from cuts3d_cli.store.layout import BASELINE, ORDER, round_path, shard_name
+from cuts3d_cli.store.layout import BASELINE, shard_name
 from cuts3d_cli.workflow import baseline_localcut, checked_config, flags, settings
 
 CONFIG = checked_config(config, "config", full=not workflow.overwrite_configfiles)

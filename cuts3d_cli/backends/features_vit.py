@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-TRAINING_SIZE_PX = 224
-"""Image side the position embeddings were trained at; they are interpolated to the working size."""
-
 WRAPPERS = ("state_dict", "model", "teacher")
 """Keys under which training checkpoints keep the model."""
 
