@@ -87,7 +87,7 @@ class FeaturesConfig(Section):
     )
     weights: str | None = Field(None, description="file with the model's weights instead of a download")
     kernel_width: float = Field(
-        6.0, gt=0, description="deviation of the embedded colour kernel", json_schema_extra={"unit": "Lab"}
+        12.0, gt=0, description="deviation of the embedded colour kernel", json_schema_extra={"unit": "Lab"}
     )
     kernel_lightness: float = Field(
         0.25, ge=0, description="weight of lightness against the colour axes in the embedded features"
@@ -129,7 +129,7 @@ class SpatialImportanceConfig(Section):
 class LocalCutConfig(Section):
     """NCut and LocalCut, repeated until N instances are tried (Sec. 3.1-3.3)."""
 
-    n_instances: int = Field(3, ge=1, description="instances tried per image, N (Table 15)")
+    n_instances: int = Field(5, ge=1, description="instances tried per image, N (Table 15: 3)")
     tau_ncut: float = Field(0.13, ge=-1, le=1, description="threshold that binarises the affinity (Table 15)")
     sharpen: bool = Field(True, description="sharpen the affinity by Spatial Importance (Eq. 3)")
     exponent: Literal["mean", "row", "max"] = Field(
@@ -159,8 +159,10 @@ class LocalCutConfig(Section):
     maxflow: Literal["scipy", "networkx"] = Field(
         "scipy", description="max-flow solver: scipy (Dinic), networkx (Dinitz, slow oracle)"
     )
-    eigensolver: Literal["lanczos", "dense"] = Field(
-        "lanczos", description="second eigenvector: lanczos (dense as fallback), or dense"
+    eigensolver: Literal["lanczos", "torch", "dense"] = Field(
+        "lanczos",
+        description="second eigenvector: lanczos (with `device: cuda` as torch), torch (several images at once on "
+        "`device`), or dense, the fallback of both",
     )
     exclude: Literal["nodes", "features"] = Field(
         "nodes",
@@ -200,6 +202,10 @@ class CrfConfig(Section):
     unary: Literal["softmax", "hard", "confidence"] = Field(
         "softmax", description="softmax of the 0/1 mask (CutLER: 0.731/0.269), near-certain, or the Spatial Confidence"
     )
+    confidence: Literal["cuts", "crf"] = Field(
+        "cuts",
+        description="confidence and score of the masks: Spatial Confidence, or the CRF's own probability (Table 11b)",
+    )
     iterations: int = Field(10, ge=1, description="mean-field iterations")
     gaussian_sxy: float = Field(
         3.0, gt=0, description="deviation of the smoothness kernel", json_schema_extra={"unit": "px"}
@@ -217,6 +223,12 @@ class CrfConfig(Section):
         0.5, ge=0, le=1, description="a refined mask below this IoU with the mask before is rejected"
     )
 
+    @model_validator(mode="after")
+    def _has_probability(self) -> CrfConfig:
+        if self.confidence == "crf" and not self.enabled:
+            raise ValueError("confidence crf is the CRF's probability and needs enabled: true")
+        return self
+
 
 class TrainConfig(Section):
     """Training of the class-agnostic detector (Sec. 3.5, Tables 16 and 17)."""
@@ -225,11 +237,27 @@ class TrainConfig(Section):
         "embedded_cascade", description="name of a detector config of cuts3d_cli/detector/configs, or a path"
     )
     init: str | None = Field(
-        None, description="weights of the backbone (torchvision key names) or of a detector to start from"
+        None,
+        description="weights to start from: dino-resnet50, a file or URL of a backbone (torchvision key names) or "
+        "detector (ours, CutLER's), or none",
+    )
+    fraction: float = Field(
+        1.0, gt=0, le=1, description="share of the labelled images to learn from, drawn by the seed; with --labels"
     )
     iterations: int = Field(500, ge=1, description="optimiser steps")
-    batch_size: int = Field(4, ge=1, description="images a step")
+    batch_size: int = Field(4, ge=1, description="images a step, over all processes and accumulated parts")
+    accumulate: int = Field(
+        1, ge=1, description="parts a step's images go through the network in, to save memory; batch norm sees a part"
+    )
     lr: float = Field(0.02, gt=0, description="learning rate after warm-up")
+    lr_batch: int | None = Field(
+        None,
+        ge=1,
+        description="batch size that lr is meant for: lr is scaled by batch_size / lr_batch; null: lr as it is",
+    )
+    predictor_lr: float = Field(
+        1.0, gt=0, description="factor on lr for the last layers of the heads; with --labels (CutLER: 2 or 4)"
+    )
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")
     weight_decay: float = Field(5e-5, ge=0, description="weight decay")
     warmup_iterations: int = Field(50, ge=0, description="steps of linear warm-up")
@@ -238,12 +266,23 @@ class TrainConfig(Section):
     image_size: int = Field(
         192, ge=32, description="image side the small detector trains and predicts at", json_schema_extra={"unit": "px"}
     )
-    loss: Literal["spatial", "scalar", "none"] = Field(
-        "spatial", description="mask loss weight: Spatial Confidence per pixel (Eq. 6), its mean per instance, or none"
+    loss: Literal["spatial", "scalar", "cuvler", "none"] = Field(
+        "spatial",
+        description="mask loss weight: Spatial Confidence per pixel (Eq. 6), its mean per instance, CuVLER's soft "
+        "target (the mean weights class, box and mask), or none",
     )
     droploss: bool = Field(True, description="drop the classification loss of proposals that no mask overlaps (CutLER)")
+    droploss_rule: Literal["paper", "released"] = Field(
+        "paper", description="masks that DropLoss compares with: all of the image, or what CutLER's code takes for them"
+    )
     droploss_iou: float = Field(
         0.01, ge=0, le=1, description="largest IoU with any mask's box at which a proposal is dropped"
+    )
+    rpn_nms: float = Field(
+        0.65, gt=0, le=1, description="IoU above which the paper's detectors suppress a proposal in training (CutLER)"
+    )
+    rpn_proposals: int = Field(
+        4000, ge=1, description="proposals of an image the paper's detectors train on (CutLER: 4000)"
     )
     copy_paste: bool = Field(True, description="copy-paste augmentation")
     copy_paste_scale: tuple[float, float] = Field(
@@ -255,10 +294,19 @@ class TrainConfig(Section):
     alpha_blend: Literal["spatial", "scalar", "none"] = Field(
         "spatial", description="blend what is pasted by its confidence (Eq. 5), by its mean (Table 8b), or not"
     )
+    amp: bool = Field(False, description="compute in half precision where there is a GPU; without one it has no effect")
+    precise_bn: int = Field(
+        0, ge=0, description="batches that batch norm's statistics are taken from anew in the end (CutLER: 200)"
+    )
     checkpoint_every: int = Field(
         100, ge=1, description="steps between checkpoints that a killed training resumes from"
     )
-    workers: int = Field(1, ge=0, description="processes that load data")
+    workers: int = Field(1, ge=0, description="processes that load data, per training process")
+
+    @property
+    def used_lr(self) -> float:
+        """Learning rate after warm-up for the batch size, by the linear rule."""
+        return self.lr if self.lr_batch is None else self.lr * self.batch_size / self.lr_batch
 
 
 class SelfTrainConfig(Section):
@@ -274,8 +322,12 @@ class SelfTrainConfig(Section):
     )
     max_detections: int = Field(30, ge=1, description="predictions taken per image")
     iterations: int = Field(200, ge=1, description="optimiser steps a round")
-    batch_size: int = Field(4, ge=1, description="images a step")
+    batch_size: int = Field(4, ge=1, description="images a step, over all processes and accumulated parts")
+    accumulate: int = Field(1, ge=1, description="parts a step's images go through the network in, to save memory")
     lr: float = Field(0.01, gt=0, description="learning rate")
+    lr_batch: int | None = Field(
+        None, ge=1, description="batch size that lr is meant for: lr is scaled by batch_size / lr_batch; null: as it is"
+    )
     warmup_iterations: int = Field(20, ge=0, description="steps of linear warm-up")
     weight_decay: float = Field(1e-4, ge=0, description="weight decay (CutLER's self-training: 1e-4)")
     lr_steps: list[int] = Field([150], description="steps at which the learning rate is multiplied by train.lr_gamma")
@@ -285,6 +337,15 @@ class SelfTrainConfig(Section):
     droploss: bool = Field(
         False, description="drop the classification loss of unmatched proposals (CutLER: off in self-training)"
     )
+    rpn_nms: float = Field(0.7, gt=0, le=1, description="as train.rpn_nms, in the rounds (CutLER: 0.7)")
+    rpn_proposals: int = Field(1000, ge=1, description="as train.rpn_proposals, in the rounds (CutLER: 1000)")
+    target_images: str | None = Field(
+        None, description="folder of another domain's images for in-domain self-training (Sec. 4.3), without depth"
+    )
+    target_threshold: float = Field(
+        0.7, ge=0, le=1, description="in-domain: predictions above are the labels; there are no earlier masks"
+    )
+    target_iterations: int = Field(200, ge=1, description="in-domain: optimiser steps (the paper on COCO: 14000)")
 
 
 class PredictConfig(Section):
@@ -302,6 +363,12 @@ class EvaluateConfig(Section):
     )
     iou_types: list[Literal["bbox", "segm"]] = Field(
         ["bbox", "segm"], description="what is compared: boxes, masks or both"
+    )
+    class_agnostic: bool = Field(
+        True, description="score all categories as one (zero-shot evaluation); off is the usual COCO evaluation"
+    )
+    difficult: Literal["ignore", "count"] = Field(
+        "ignore", description="objects flagged difficult (VOC) or ignore: their detections count neither way, or count"
     )
 
 
@@ -322,10 +389,63 @@ class BaselineConfig(Section):
     )
 
 
+class ExperimentsConfig(Section):
+    """The ablations of Tables 4 to 6, made on request only (`snakemake results`)."""
+
+    seeds: list[int] = Field([0, 1, 2], min_length=1, description="seeds that every training is repeated with")
+    iterations: int = Field(180, ge=1, description="optimiser steps of a first training, instead of train.iterations")
+    lr_steps: list[int] = Field([140], description="steps at which its learning rate is multiplied by train.lr_gamma")
+    rounds: int = Field(3, ge=0, description="rounds of self-training (Table 17)")
+    round_iterations: int = Field(60, ge=1, description="optimiser steps a round, instead of selftrain.iterations")
+    round_lr_steps: list[int] = Field(
+        [45], description="steps at which a round's learning rate is multiplied by train.lr_gamma"
+    )
+
+    @model_validator(mode="after")
+    def _seeds_once(self) -> ExperimentsConfig:
+        if len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+            raise ValueError(f"seeds must be distinct and 0 or more: {self.seeds}")
+        return self
+
+
+class FinetuneConfig(Section):
+    """Learning from labels with classes (CutLER), made on request only (`snakemake finetuned`)."""
+
+    labels: str | None = Field(
+        None, description="COCO JSON with classes to learn from; null: data.annotations. Scored on data.val_annotations"
+    )
+    images: str | None = Field(None, description="folder of the labelled images; null: data.images")
+    fractions: list[float] = Field(
+        [0.05, 0.2, 1.0], min_length=1, description="shares of the labelled images that detectors learn from"
+    )
+    iterations: list[int] = Field(
+        [120], min_length=1, description="optimiser steps, once for all shares or one for each"
+    )
+    lr: list[float] = Field(
+        [0.02], min_length=1, description="learning rate, once or for each; times 0.1 at 2/3 and 8/9 of the steps"
+    )
+    lr_batch: int | None = Field(None, ge=1, description="as train.lr_batch, for lr")
+    predictor_lr: list[float] = Field(
+        [2.0], min_length=1, description="factor on lr for the heads' last layers, once or for each"
+    )
+    batch_size: int = Field(4, ge=1, description="images a step")
+    warmup_iterations: int = Field(20, ge=0, description="steps of linear warm-up")
+
+    @model_validator(mode="after")
+    def _one_for_each(self) -> FinetuneConfig:
+        if len(set(self.fractions)) < len(self.fractions) or not all(0 < share <= 1 for share in self.fractions):
+            raise ValueError(f"fractions must be distinct, above 0 and at most 1: {self.fractions}")
+        for key in ("iterations", "lr", "predictor_lr"):
+            values = getattr(self, key)
+            if len(values) not in (1, len(self.fractions)) or min(values) <= 0:
+                raise ValueError(f"{key} must be one number above 0, or {len(self.fractions)}: {values}")
+        return self
+
+
 class Config(Section):
     """Everything a run is made with."""
 
-    preset: str = Field("embedded", description="named set of defaults: embedded, paper, paper-dino or maskcut")
+    preset: str = Field("embedded", description="set of defaults: embedded, paper, paper-dino, maskcut or tokencut")
     run: str = Field("runs/sample", description="folder that takes all results")
     seed: int = Field(0, ge=0, description="seed of everything random")
     device: str = Field("auto", description="auto (a GPU where there is one), cpu, cuda or cuda:N")
@@ -343,6 +463,8 @@ class Config(Section):
     evaluate: EvaluateConfig = EvaluateConfig()
     report: ReportConfig = ReportConfig()
     baseline: BaselineConfig = BaselineConfig()
+    experiments: ExperimentsConfig = ExperimentsConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
 
 
 def check_thresholds(tau_knn_min: float, tau_knn: float) -> None:

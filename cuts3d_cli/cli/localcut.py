@@ -6,8 +6,9 @@ command = stage_command(
     "localcut",
     """Instances of an image: NCut on the sharpened affinity, then a min-cut on the 3D graph (paper Sec. 3.2).
 
-    Prints a row per instance and writes an overlay. A second call with another threshold reuses depth,
-    features and importance. With --preset maskcut it is CutLER's MaskCut and needs no depth.
+    Prints a row per try, with what came of it, and writes an overlay. A second call with another threshold reuses
+    depth, features and importance. With --preset maskcut it is CutLER's MaskCut, with --preset tokencut TokenCut
+    (one object); they need no depth.
 
     \b
     Examples:

@@ -29,13 +29,63 @@ def cosine_affinity(features: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: wrong number of axes, or a value that is not finite.
     """
-    if features.ndim != 3:
-        raise ValueError(f"features: expected (C, h, w), got shape {features.shape}")
-    flat = features.reshape(features.shape[0], -1).astype(np.float32)
-    if not np.isfinite(flat).all():
-        raise ValueError("features: expected finite values, got NaN or infinity")
-    flat /= np.maximum(np.linalg.norm(flat, axis=0), 1e-12)
+    flat = _directions(features)
     return flat.T @ flat
+
+
+def strong_pairs(
+    features: np.ndarray, tau_ncut: float, *, importance: np.ndarray | None = None, exponent: str = "mean"
+) -> np.ndarray:
+    """The pairs of patches whose affinity, sharpened by Eq. 3 where there is an importance, exceeds ``tau_ncut``.
+
+    The same as `cosine_affinity`, `sharpen` and a threshold, but made some rows at a time and from one half of the
+    symmetric matrix, so that no (n, n) matrix of numbers is ever held.
+
+    Args:
+        features: (C, h, w), any float type.
+        tau_ncut: threshold.
+        importance: (h, w) in [0, 1], or None.
+        exponent: mean, row or max; see `sharpen`.
+
+    Returns:
+        (n, n) bool, n = h * w, symmetric.
+
+    Raises:
+        ValueError: see `cosine_affinity` and `sharpen`.
+    """
+    flat = _directions(features)
+    n = flat.shape[1]
+    power = None if importance is None else _powers(importance, n, exponent)
+    strong = np.empty((n, n), dtype=bool)
+    for start in range(0, n, _ROWS):
+        end = min(start + _ROWS, n)
+        block = flat[:, start:end].T @ flat[:, start:]
+        if power is not None:
+            block = _raised(block, power[start:end, None], power[None, start:], exponent, FLOOR)
+        above = block > np.float32(tau_ncut)
+        strong[start:end, start:] = above
+        strong[end:, start:end] = above[:, end - start :].T
+    return strong
+
+
+def strong_without_features(
+    index: np.ndarray, n: int, tau_ncut: float, *, importance: np.ndarray | None = None, exponent: str = "mean"
+) -> np.ndarray:
+    """The rows of `strong_pairs` for patches whose features are zero, and so all their cosines (CutLER's exclusion).
+
+    Args:
+        index: (m,) int, the patches.
+        n: patches in all.
+        tau_ncut, importance, exponent: as for `strong_pairs`.
+
+    Returns:
+        (m, n) bool.
+    """
+    if importance is None:
+        return np.full((len(index), n), tau_ncut < 0)
+    power = _powers(importance, n, exponent)
+    none = np.zeros((len(index), n), dtype=np.float32)
+    return _raised(none, power[index, None], power[None, :], exponent, FLOOR) > np.float32(tau_ncut)
 
 
 def sharpen(
@@ -65,25 +115,14 @@ def sharpen(
     Raises:
         ValueError: shapes that do not fit, importance outside [0, 1], or an unknown exponent.
     """
-    share = np.asarray(importance, dtype=np.float32).ravel()
-    n = len(share)
+    n = np.size(importance)
     if weights.shape != (n, n):
         raise ValueError(f"weights and importance: expected ({n}, {n}) for {n} patches, got {weights.shape}")
-    if not (share.min() >= 0 and share.max() <= 1):
-        raise ValueError(f"importance: expected values in [0, 1], got {share.min()} to {share.max()}")
-    if exponent not in ("mean", "row", "max"):
-        raise ValueError(f"exponent: expected mean, row or max, got {exponent!r}")
+    power = _powers(importance, n, exponent)
     out = np.empty_like(weights) if out is None else out
-    power = 1 - share
     for start in range(0, n, _ROWS):
         rows = slice(start, start + _ROWS)
-        log = np.log(np.maximum(weights[rows], np.float32(floor)))
-        own, other = power[rows, None], power[None, :]
-        if exponent == "row":
-            out[rows] = (np.exp(log * own) + np.exp(log * other)) / 2
-        else:
-            log *= (own + other) / 2 if exponent == "mean" else np.minimum(own, other)
-            np.exp(log, out=out[rows])
+        out[rows] = _raised(weights[rows], power[rows, None], power[None, :], exponent, floor)
     return out
 
 
@@ -105,34 +144,34 @@ def binarise(weights: np.ndarray, tau_ncut: float, *, out: np.ndarray | None = N
     return out
 
 
-def without_features(weights: np.ndarray, taken: np.ndarray) -> np.ndarray:
-    """The cosine affinity as if the features of the taken patches were zero (CutLER's exclusion).
-
-    The patches stay in the graph, where binarising ties them to all others by 1e-5.
-
-    Args:
-        weights: (n, n) float32, from `cosine_affinity`.
-        taken: (n,) or (h, w) bool.
-
-    Returns:
-        (n, n) float32, a copy.
-    """
-    left = weights.copy()
-    index = np.flatnonzero(taken)
-    left[index, :] = 0
-    left[:, index] = 0
-    return left
+def _directions(features: np.ndarray) -> np.ndarray:
+    """(C, n) float32: the features of each patch, of length 1 or all zero."""
+    if features.ndim != 3:
+        raise ValueError(f"features: expected (C, h, w), got shape {features.shape}")
+    flat = features.reshape(features.shape[0], -1).astype(np.float32)
+    if not np.isfinite(flat).all():
+        raise ValueError("features: expected finite values, got NaN or infinity")
+    flat /= np.maximum(np.linalg.norm(flat, axis=0), 1e-12)
+    return flat
 
 
-def without_nodes(weights: np.ndarray, taken: np.ndarray) -> np.ndarray:
-    """The graph without the rows and columns of the taken patches (CutS3D's exclusion, Sec. 3.2).
+def _powers(importance: np.ndarray, n: int, exponent: str) -> np.ndarray:
+    """(n,) float32: what each patch's importance leaves of the power."""
+    share = np.asarray(importance, dtype=np.float32).ravel()
+    if len(share) != n:
+        raise ValueError(f"importance: expected a value for each of {n} patches, got {len(share)}")
+    if not (share.min() >= 0 and share.max() <= 1):
+        raise ValueError(f"importance: expected values in [0, 1], got {share.min()} to {share.max()}")
+    if exponent not in ("mean", "row", "max"):
+        raise ValueError(f"exponent: expected mean, row or max, got {exponent!r}")
+    return 1 - share
 
-    Args:
-        weights: (n, n).
-        taken: (n,) or (h, w) bool, m of them true.
 
-    Returns:
-        (n - m, n - m), a copy; the patches left keep their order.
-    """
-    keep = np.flatnonzero(~np.ravel(taken))
-    return weights[np.ix_(keep, keep)]
+def _raised(weights: np.ndarray, own: np.ndarray, other: np.ndarray, exponent: str, floor: float) -> np.ndarray:
+    """Eq. 3 on some rows, given the power of each row's patch and of each column's."""
+    log = np.maximum(weights, np.float32(floor))
+    np.log(log, out=log)
+    if exponent == "row":
+        return (np.exp(log * own) + np.exp(log * other)) / 2
+    log *= (own + other) / 2 if exponent == "mean" else np.minimum(own, other)
+    return np.exp(log, out=log)

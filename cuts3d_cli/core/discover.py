@@ -5,7 +5,9 @@ With ``local_cut=False, sharpen=False, exclude="features", stop_at_rest=False`` 
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -14,11 +16,70 @@ from cuts3d_cli.core.geometry import grid_points
 from cuts3d_cli.core.localcut import choose_sink, semantic_graph
 from cuts3d_cli.core.localcut import local_cut as cut_in_3d
 from cuts3d_cli.core.masks import component_of, mask_iou
-from cuts3d_cli.core.ncut import bipartition, second_eigenvector
+from cuts3d_cli.core.ncut import bipartition, second_eigenvectors
+from cuts3d_cli.core.patch_graph import PatchGraph
 from cuts3d_cli.core.types import Discovery, Outcome, Try
 
 
 def discover(
+    features: np.ndarray,
+    depth: np.ndarray | None = None,
+    importance: np.ndarray | None = None,
+    *,
+    eigensolver: str = "lanczos",
+    **settings: Any,
+) -> Discovery:
+    """Find up to N instances in one image.
+
+    Args:
+        features: (C, h, w) float.
+        depth: (H, W) float in [0, 1], 0 nearest; needed by ``local_cut``.
+        importance: (h, w) float in [0, 1]; needed by ``sharpen``.
+        eigensolver: see `ncut.second_eigenvector`.
+        settings: the keywords of `discovery`.
+
+    Returns:
+        Masks, terminals and eigenvectors on the patch grid, and what came of each try.
+
+    Raises:
+        ValueError: an input that is missing, of the wrong shape or not finite, or an unknown choice.
+    """
+    return discover_batch([(features, depth, importance)], eigensolver=eigensolver, **settings)[0]
+
+
+def discover_batch(
+    images: Iterable[tuple[np.ndarray, np.ndarray | None, np.ndarray | None]],
+    *,
+    eigensolver: str = "lanczos",
+    device: str = "cpu",
+    **settings: Any,
+) -> list[Discovery]:
+    """`discover` of several images, whose first tries are solved together, then their second ones, and so on.
+
+    Only ``torch`` gains from it; each image holds one byte a pair of patches.
+
+    Args:
+        images: features, depth and importance of each.
+        eigensolver: see `ncut.second_eigenvector`.
+        device: where torch computes.
+        settings: the keywords of `discovery`.
+    """
+    searches = [discovery(*image, **settings) for image in images]
+    results: list[Discovery | None] = [None] * len(searches)
+    answers: dict[int, tuple[np.ndarray, str] | None] = dict.fromkeys(range(len(searches)))
+    while answers:
+        graphs = {}
+        for number, answer in answers.items():
+            try:
+                graphs[number] = searches[number].send(answer)
+            except StopIteration as end:
+                results[number] = end.value
+        solved = second_eigenvectors(list(graphs.values()), solver=eigensolver, device=device)
+        answers = dict(zip(graphs, solved, strict=True))
+    return results
+
+
+def discovery(
     features: np.ndarray,
     depth: np.ndarray | None = None,
     importance: np.ndarray | None = None,
@@ -35,15 +96,14 @@ def discover(
     capacity: str = "inverse",
     sink: str = "outside",
     maxflow: str = "scipy",
-    eigensolver: str = "lanczos",
     exclude: str = "nodes",
     component: str = "seed",
     max_overlap: float = 0.5,
     min_area: float = 0.01,
     corners: int = 3,
     stop_at_rest: bool = True,
-) -> Discovery:
-    """Find up to ``n_instances`` instances in one image.
+) -> Generator[PatchGraph, tuple[np.ndarray, str], Discovery]:
+    """Find up to ``n_instances`` instances in one image, leaving the eigenvectors to the caller.
 
     Each try solves NCut on the patches, takes the foreground, cuts one instance out of it in 3D, and takes the patches
     found out of the graph (``exclude``): ``nodes`` removes them, ``features`` zeroes their features. A try but the
@@ -63,9 +123,12 @@ def discover(
         tau_ncut, sharpen, exponent: see `affinity`.
         local_cut: cut in 3D; off, the instance is the semantic mask.
         tau_knn, k, xy_extent, background_z, capacity, sink, maxflow: see `localcut` and `geometry`.
-        eigensolver, corners, component: see `ncut`; ``component`` holds for the instance too.
+        corners, component: see `ncut`; ``component`` holds for the instance too.
         exclude: nodes or features.
         max_overlap, min_area, stop_at_rest: see above.
+
+    Yields:
+        The graph of a try, for its second eigenvector (n,) and the name of the solver, as `second_eigenvector` gives.
 
     Returns:
         Masks, terminals and eigenvectors on the patch grid, and what came of each try.
@@ -75,7 +138,7 @@ def discover(
     """
     _check(features, depth, importance, sharpen=sharpen, local_cut=local_cut, exclude=exclude)
     h, w = grid_hw = features.shape[1:]
-    graph = _PatchGraph(features, importance if sharpen else None, exponent, tau_ncut, remove_nodes=exclude == "nodes")
+    graphs = _Graphs(features, importance if sharpen else None, exponent, tau_ncut, remove_nodes=exclude == "nodes")
     points = grid_points(depth, grid_hw, xy_extent=xy_extent) if local_cut else None
 
     semantic = np.zeros((n_instances, h, w), dtype=bool)
@@ -89,17 +152,17 @@ def discover(
     previous = np.zeros(grid_hw, dtype=bool)  # candidate of the try before, empty if rejected
     x, solver = None, None
     for slot in range(n_instances):
-        nodes = graph.nodes(taken)
+        nodes = graphs.nodes(taken)
         if np.count_nonzero(nodes) < max(2, min_area * h * w):
             tries[slot] = Try("few")
             break
         if x is None:
-            weights = graph.weights(taken)
-            if _is_uniform(weights):
+            graph = graphs.without(taken)
+            if graph.is_uniform:
                 tries[slot] = Try("uniform")
                 break
-            x = np.zeros(grid_hw)
-            x[nodes], solver = second_eigenvector(weights, solver=eigensolver)
+            x, solver = yield graph
+            x = x.reshape(grid_hw)
         fiedler[slot] = x
         sides = bipartition(x, nodes=nodes, corners=corners, component=component)
         tries[slot] = Try("kept", solver, sides.flipped)
@@ -126,32 +189,27 @@ def discover(
     return Discovery(semantic, instance, terminals, fiedler, tuple(tries))
 
 
-class _PatchGraph:
-    """The binary graph of NCut for any set of taken patches, under either exclusion."""
+class _Graphs:
+    """The graph of NCut for a growing set of taken patches, under either exclusion."""
 
     def __init__(
         self, features: np.ndarray, importance: np.ndarray | None, exponent: str, tau_ncut: float, *, remove_nodes: bool
     ):
-        self.importance, self.exponent, self.tau_ncut, self.remove_nodes = importance, exponent, tau_ncut, remove_nodes
-        self.whole = affinity.cosine_affinity(features)
-        if remove_nodes:
-            self.whole = self._binary(self.whole)  # the graph of every try is a part of this one
-
-    def _binary(self, weights: np.ndarray) -> np.ndarray:
-        """Eq. 3 where there is an importance, then the threshold; in place."""
-        if self.importance is not None:
-            affinity.sharpen(weights, self.importance, exponent=self.exponent, out=weights)
-        return affinity.binarise(weights, self.tau_ncut, out=weights)
+        self.remove_nodes = remove_nodes
+        self.rule = {"tau_ncut": tau_ncut, "importance": importance, "exponent": exponent}
+        self.strong = affinity.strong_pairs(features, **self.rule)
 
     def nodes(self, taken: np.ndarray) -> np.ndarray:
         """(h, w) bool: the patches of the graph."""
         return ~taken if self.remove_nodes else np.ones_like(taken)
 
-    def weights(self, taken: np.ndarray) -> np.ndarray:
-        """(m, m) float32 of 1 and 1e-5 for the m patches of the graph, in order; not to be written to."""
-        if self.remove_nodes:
-            return affinity.without_nodes(self.whole, taken) if taken.any() else self.whole
-        return self._binary(affinity.without_features(self.whole, taken))
+    def without(self, taken: np.ndarray) -> PatchGraph:
+        """The graph once these patches are taken; graphs given before may not be used any more."""
+        index = np.flatnonzero(taken)
+        if len(index) and not self.remove_nodes:
+            rows = affinity.strong_without_features(index, taken.size, **self.rule)
+            self.strong[index], self.strong[:, index] = rows, rows.T
+        return PatchGraph(self.strong, self.nodes(taken))
 
 
 def _check(
@@ -172,13 +230,6 @@ def _check(
         raise ValueError(f"importance: sharpening needs a map {features.shape[1:]}, got {found}")
     if local_cut and depth is None:
         raise ValueError("depth: the cut in 3D needs a map (H, W), got None")
-
-
-def _is_uniform(weights: np.ndarray) -> bool:
-    """Whether all pairs of different patches have the same weight in a graph of two weights."""
-    n = len(weights)
-    strong = np.count_nonzero(weights == 1) - np.count_nonzero(weights.diagonal() == 1)
-    return strong in (0, n * n - n)
 
 
 def _judge(candidate: np.ndarray, previous: np.ndarray, max_overlap: float, min_area: float) -> Outcome:

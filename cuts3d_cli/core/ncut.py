@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from scipy.linalg import eigh
-from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
 
+from cuts3d_cli.core.lanczos import DEAD, Ritz, lanczos
 from cuts3d_cli.core.masks import component_of
 
 TINY = 64
 """Graphs up to this many patches are solved densely: faster there, and Lanczos needs room."""
+
+DENSE_LIMIT = 4096
+"""Largest graph, 64 x 64 patches, that turns to the dense solver where Lanczos does not converge: O(n^3) time, and
+some 5 float64 copies of W. Beyond it the last vector of Lanczos is taken."""
 
 SMALL_GAP = 1e-3
 """Below this distance of second and third eigenvalue the rounding of float32 products would mix the
@@ -20,50 +25,77 @@ two eigenvectors visibly (it is about 1e-6, divided by the gap), so the products
 TIE = 1e-5
 """Values closer than this share of the largest |x| count as equal: solvers differ by their rounding."""
 
+_SINGLE = {"steps": 80, "tol": 1e-7, "dead": 1e-6}
+_DOUBLE = {"steps": 300, "tol": 1e-7, "dead": 1e-12}
+_BLOCK = 2**20
 
-def second_eigenvector(weights: np.ndarray, *, solver: str = "lanczos") -> tuple[np.ndarray, str]:
+
+class Graph(Protocol):
+    """What a solver asks of a graph of n patches, some of them without any weight; see `PatchGraph`."""
+
+    degrees: np.ndarray
+
+    def product(self, v: np.ndarray, *, double: bool = False) -> np.ndarray:
+        """W v, (n,) float64."""
+
+    def weights(self) -> np.ndarray:
+        """W of the patches with weight, float64."""
+
+
+def second_eigenvector(graph: Graph | np.ndarray, *, solver: str = "lanczos") -> tuple[np.ndarray, str]:
     """Eigenvector of the second smallest eigenvalue of (Z - W) x = lambda Z x, Z the diagonal of row sums.
 
     ``lanczos`` finds the largest eigenvector of Z^-1/2 W Z^-1/2 beside the known first one, Z^1/2 1, which is
-    projected out, and maps it back with Z^-1/2; about 14 products with W. It starts from a fixed vector and turns
-    to ``dense`` for graphs of up to 64 patches, where it does not converge, or where nothing is left to
-    iterate on (a graph of equal weights). ``dense`` is the generalised solver of LAPACK in float64, O(n^3): the oracle.
+    projected out, and maps it back with Z^-1/2; some 10 to 30 products with W. It starts from a fixed vector, goes on
+    with products in float64 where the gap to the third eigenvalue is small, and turns to ``dense`` for graphs of up to
+    64 patches, and for graphs of up to 4096 where it does not converge or nothing is left to iterate on (a graph of
+    equal weights). Larger ones keep the best vector that Lanczos has (``ritz``): where it does not converge, many cuts
+    are equally good, and this is one of them.
+    ``dense`` is the generalised solver of LAPACK in float64, O(n^3): the oracle.
+    ``torch`` is the same iteration on torch tensors, see `ncut_torch`.
 
     The sign is canonical, whatever the solver: the patch of largest |x| is positive, and of patches within 1e-5 of
     the largest |x| the first one in order decides.
 
     Args:
-        weights: (n, n) float, symmetric, not negative, n >= 2. A patch without any weight gets x = 0.
-        solver: lanczos or dense.
+        graph: a graph, or its weights (n, n) float, symmetric, not negative. A patch without any weight gets x = 0.
+        solver: lanczos, dense or torch.
 
     Returns:
         x: (n,) float64 with max |x| = 1.
-        solver_used: lanczos, lanczos float64 (a small gap), or dense.
+        solver_used: lanczos, lanczos float64 (a small gap), dense, torch or ritz.
 
     Raises:
         ValueError: not square, fewer than two patches with weight, not finite, a negative row sum, an unknown solver.
     """
-    if weights.ndim != 2 or weights.shape[0] != weights.shape[1]:
-        raise ValueError(f"weights: expected (n, n), got shape {weights.shape}")
-    if solver not in ("lanczos", "dense"):
-        raise ValueError(f"solver: expected lanczos or dense, got {solver!r}")
-    degrees = weights.sum(axis=1, dtype=np.float64)
-    if not np.isfinite(degrees).all() or (degrees < 0).any():
-        raise ValueError("weights: expected finite weights that are not negative")
-    linked = degrees > 0
-    if np.count_nonzero(linked) < 2:
-        raise ValueError(f"weights: expected at least 2 patches with weight, got {np.count_nonzero(linked)}")
-    if not linked.all():
-        index = np.flatnonzero(linked)
-        part, used = second_eigenvector(weights[np.ix_(index, index)], solver=solver)
-        x = np.zeros(len(weights))
-        x[index] = part
-        return x, used
-    found = None
-    if solver == "lanczos" and len(weights) > TINY:
-        found = _lanczos(weights, degrees)
-    x, used = found or (_dense(weights, degrees), "dense")
-    return canonical_sign(x / np.abs(x).max()), used
+    return second_eigenvectors([graph], solver=solver)[0]
+
+
+def second_eigenvectors(
+    graphs: list[Graph] | list[np.ndarray], *, solver: str = "lanczos", device: str = "cpu"
+) -> list[tuple[np.ndarray, str]]:
+    """`second_eigenvector` of several graphs, with ``torch`` all of one size at once.
+
+    Args:
+        graphs: graphs or their weights.
+        solver: lanczos, dense or torch.
+        device: where torch computes.
+    """
+    if solver not in ("lanczos", "dense", "torch"):
+        raise ValueError(f"solver: expected lanczos, dense or torch, got {solver!r}")
+    ready = [_checked(_WeightGraph(graph) if isinstance(graph, np.ndarray) else graph) for graph in graphs]
+    if solver == "torch":
+        from cuts3d_cli.core.ncut_torch import ritz_vectors  # torch takes a second to import
+
+        large = [graph for graph in ready if np.count_nonzero(graph.degrees) > TINY]
+        found = dict(zip(map(id, large), ritz_vectors(large, device=device), strict=True))
+        return [_finished(graph, found.get(id(graph)), "torch") for graph in ready]
+    return [_finished(graph, *(_lanczos(graph) if solver == "lanczos" else (None, "dense"))) for graph in ready]
+
+
+def fixed_start(n: int) -> np.ndarray:
+    """(n,) float64: the vector that every iteration starts from, so that equal graphs give equal results."""
+    return np.random.default_rng(0).standard_normal(n)
 
 
 def canonical_sign(x: np.ndarray) -> np.ndarray:
@@ -77,68 +109,94 @@ def first_largest(values: np.ndarray, tie: float = TIE) -> int:
     return int(np.argmax(flat >= flat.max() - tie * np.abs(flat).max()))
 
 
+def _checked(graph: Graph) -> Graph:
+    degrees = graph.degrees
+    if not np.isfinite(degrees).all() or (degrees < 0).any():
+        raise ValueError("weights: expected finite weights that are not negative")
+    if np.count_nonzero(degrees) < 2:
+        raise ValueError(f"weights: expected at least 2 patches with weight, got {np.count_nonzero(degrees)}")
+    return graph
+
+
+def _finished(graph: Graph, ritz: Ritz | None, solver: str) -> tuple[np.ndarray, str]:
+    """The eigenvector from what an iteration found; from the dense solver where it found nothing to trust."""
+    linked = graph.degrees > 0
+    if ritz is not None and (is_settled(ritz) or np.count_nonzero(linked) > DENSE_LIMIT):
+        x = to_generalised(ritz.vector[0], graph.degrees)
+        used = solver if is_settled(ritz) else "ritz"
+    else:
+        x, used = np.zeros(len(linked)), "dense"
+        x[linked] = _dense(graph.weights(), graph.degrees[linked])
+    return canonical_sign(x / np.abs(x).max()), used
+
+
+def is_settled(ritz: Ritz) -> bool:
+    """Whether the iteration converged, and on more than a graph whose vectors are all alike."""
+    return bool(ritz.converged.all() and (ritz.second > DEAD).all())
+
+
+def to_generalised(v: np.ndarray, degrees: np.ndarray) -> np.ndarray:
+    """Z^-1/2 v; 0 where a patch has no weight."""
+    return np.divide(v, np.sqrt(degrees), out=np.zeros_like(v), where=degrees > 0)
+
+
 def _dense(weights: np.ndarray, degrees: np.ndarray) -> np.ndarray:
-    laplacian = -weights.astype(np.float64)
+    laplacian = -weights
     laplacian[np.diag_indices_from(laplacian)] += degrees
-    pair = eigh(laplacian, np.diag(degrees), subset_by_index=[0, 1])[1]
+    pair = eigh(laplacian, np.diag(degrees), subset_by_index=[0, 1], overwrite_a=True, overwrite_b=True)[1]
     # A graph of two parts has eigenvalue 0 twice, and LAPACK mixes 1 into both vectors: take it out, keep what is left.
     pair -= degrees @ pair / degrees.sum()
     return pair[:, np.argmax(np.abs(pair).max(axis=0))]
 
 
-def _lanczos(weights: np.ndarray, degrees: np.ndarray) -> tuple[np.ndarray, str] | None:
-    """The eigenvector in the precision that the gap asks for, or None where Lanczos does not find it.
-
-    Its work is bounded: some 200 products in float32 and 400 in float64, not more than the dense solver takes.
-    """
-    single = _Deflated(weights.astype(np.float32, copy=False), degrees)
-    start = single.project(np.random.default_rng(0).standard_normal(len(weights)))
-    step = single.product(start)
-    if np.linalg.norm(step - (start @ step) / (start @ start) * start) < 1e-6 * np.linalg.norm(start):
-        return None  # every vector is an eigenvector: Lanczos has nowhere to go
-    found = single.largest(start, k=2, ncv=12, tol=1e-6, maxiter=20)
-    if found is not None:
-        (second, third), vectors = found
-        if second - third >= SMALL_GAP:
-            return single.scale * vectors[0], "lanczos"
-        start = vectors[0]
-    double = _Deflated(weights.astype(np.float64), degrees)
-    found = double.largest(start, k=1, ncv=40, tol=1e-9, maxiter=10)
-    return None if found is None else (double.scale * found[1][0], "lanczos float64")
+def _lanczos(graph: Graph) -> tuple[Ritz | None, str]:
+    """What Lanczos finds in the precision that the gap asks for, and the name of that precision."""
+    n_linked = np.count_nonzero(graph.degrees)
+    if n_linked <= TINY:
+        return None, "dense"
+    found = _iterate(graph, fixed_start(len(graph.degrees)), double=False, **_SINGLE)
+    if found.second[0] <= DEAD or (found.converged[0] and found.first[0] - found.second[0] >= SMALL_GAP):
+        return found, "lanczos"
+    return _iterate(graph, found.vector[0], double=True, **_DOUBLE), "lanczos float64"
 
 
-class _Deflated:
-    """Z^-1/2 W Z^-1/2 as an operator whose first eigenvector, Z^1/2 1, is out of the way.
+def _iterate(graph: Graph, start: np.ndarray, *, double: bool, steps: int, tol: float, dead: float) -> Ritz:
+    """Lanczos on Z^-1/2 W Z^-1/2 with its first eigenvector, Z^1/2 1, out of the way.
 
     Its eigenvalue, 1, goes to -1 and not to 0: the second one may be negative.
     """
+    first = np.sqrt(graph.degrees / graph.degrees.sum())
+    start = np.where(graph.degrees > 0, start, 0)
+    basis = np.empty((1, steps, len(start)))
+    basis[0, 0] = start - (first @ start) * first
 
-    def __init__(self, weights: np.ndarray, degrees: np.ndarray):
-        self.weights = weights
-        self.scale = 1 / np.sqrt(degrees)
-        self.first = np.sqrt(degrees / degrees.sum())
+    def product(v: np.ndarray) -> np.ndarray:
+        along = to_generalised(graph.product(to_generalised(v[0], graph.degrees), double=double), graph.degrees)
+        return (along - 2 * (first @ v[0]) * first)[None]
 
-    def project(self, v: np.ndarray) -> np.ndarray:
-        return v - (self.first @ v) * self.first
+    return lanczos(product, basis, tol=tol, dead=dead)
 
-    def product(self, v: np.ndarray) -> np.ndarray:
-        v = v.ravel()
-        scaled = (self.scale * v).astype(self.weights.dtype, copy=False)
-        return self.scale * (self.weights @ scaled) - 2 * (self.first @ v) * self.first
 
-    def largest(
-        self, start: np.ndarray, *, k: int, ncv: int, tol: float, maxiter: int
-    ) -> tuple[np.ndarray, np.ndarray] | None:
-        """The k largest eigenvalues, largest first, and their vectors as rows; None without convergence."""
-        n = len(start)
-        operator = LinearOperator((n, n), matvec=self.product, dtype=np.float64)
-        rng = np.random.default_rng(0)  # ARPACK draws a vector where its subspace is exhausted
-        try:
-            values, vectors = eigsh(operator, k=k, which="LA", v0=start, ncv=ncv, tol=tol, maxiter=maxiter, rng=rng)
-        except (ArpackNoConvergence, ArpackError):
-            return None
-        order = np.argsort(values)[::-1]
-        return values[order], vectors[:, order].T
+class _WeightGraph:
+    """A graph of any weights, given as a matrix."""
+
+    def __init__(self, weights: np.ndarray):
+        if weights.ndim != 2 or weights.shape[0] != weights.shape[1]:
+            raise ValueError(f"weights: expected (n, n), got shape {weights.shape}")
+        self._weights = weights
+        self.degrees = weights.sum(axis=1, dtype=np.float64)
+
+    def product(self, v: np.ndarray, *, double: bool = False) -> np.ndarray:
+        if not double:
+            return (self._weights @ v.astype(self._weights.dtype)).astype(np.float64)
+        out, rows = np.empty(len(v)), max(1, _BLOCK // len(v))  # no float64 copy of all of it
+        for start in range(0, len(v), rows):
+            out[start : start + rows] = self._weights[start : start + rows].astype(np.float64) @ v
+        return out
+
+    def weights(self) -> np.ndarray:
+        index = np.flatnonzero(self.degrees)
+        return self._weights[np.ix_(index, index)].astype(np.float64)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ too ``few`` patches were left; ``stopped``: not tried after such an end."""
 
 @dataclass(frozen=True)
 class Try:
-    """One of the N tries: its outcome, the eigensolver that ran (None: none did), the corners' verdict."""
+    """One of the N tries: its outcome, the eigensolver that ran (None: none did; its name is that of
+    `ncut.second_eigenvector`), and the corners' verdict."""
 
     outcome: Outcome
     solver: str | None = None

@@ -13,7 +13,7 @@ from cuts3d_cli import __version__
 from cuts3d_cli.config import Config, Section, fingerprint
 from cuts3d_cli.errors import Cuts3dError, ImageError
 from cuts3d_cli.log import logger, progress
-from cuts3d_cli.store.layout import DONE, FAILED, FORMAT_VERSION, NO_OBJECT
+from cuts3d_cli.store.layout import DONE, FAILED, NO_OBJECT, format_version
 from cuts3d_cli.store.manifest import ImageRecord
 from cuts3d_cli.store.zarr_store import Store, create_store
 
@@ -53,7 +53,7 @@ def stage_fingerprint(
     return fingerprint(
         {
             "stage": stage,
-            "format": FORMAT_VERSION,
+            "format": format_version(stage),
             "package": __version__,
             "config": config.model_dump(mode="json"),
             "inputs": dict(inputs),

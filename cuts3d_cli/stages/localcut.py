@@ -2,25 +2,92 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from cuts3d_cli.core.discover import discover
+from cuts3d_cli.config import Config
+from cuts3d_cli.core.discover import discover_batch
+from cuts3d_cli.core.types import Discovery
 from cuts3d_cli.stages.common import Counts, Job, Result, run_stage
+from cuts3d_cli.store.layout import FAILED, OUTCOME_NAMES, SOLVER_NAMES
 
 
 def run(job: Job) -> Counts:
-    """Write ``semantic``, ``instance``, ``terminals`` and ``fiedler`` from features, depth and importance."""
+    """Write the arrays of `layout.STAGES` for localcut from features, depth and importance."""
     arrays = {
         name: store.array(name if name in ("features", "depth") else "importance") for name, store in job.stores.items()
     }
-    settings = job.section.model_dump()
+    eigensolver, device = solver_and_device(job.config, job.section.eigensolver)
+    settings = {**job.section.model_dump(), "eigensolver": eigensolver, "device": device}
 
-    def compute(row, record):
+    def read(row: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
         features = arrays["features"][row].astype(np.float32)
         depth = arrays["depth"][row].astype(np.float32) if "depth" in arrays else None
         importance = arrays["spatial-importance"][row] if "spatial-importance" in arrays else None
-        found = discover(features, depth, importance, **settings)
+        return features, depth, importance
+
+    size = images_at_once(int(np.prod(arrays["features"].shape[2:])), eigensolver)
+    found_in = _ahead(_usable_rows(job), size, lambda rows: discover_batch([read(row) for row in rows], **settings))
+
+    def compute(row, record):
+        found = found_in(row)
         outputs = {name: getattr(found, name) for name in ("semantic", "instance", "terminals", "fiedler")}
-        return Result(outputs, no_object=not found.instance.any())
+        return Result({**outputs, **_codes(found)}, no_object=not found.instance.any())
 
     return run_stage("localcut", job, compute, sizes={"N": job.section.n_instances})
+
+
+def solver_and_device(config: Config, eigensolver: str) -> tuple[str, str]:
+    """The eigensolver that runs and where: a GPU named as the device turns lanczos to torch.
+
+    Raises:
+        ConfigError: torch is to run on a device that is not here.
+    """
+    if eigensolver == "lanczos" and config.device.startswith("cuda"):
+        eigensolver = "torch"
+    if eigensolver != "torch":
+        return eigensolver, "cpu"
+    from cuts3d_cli.backends.torch_tools import resolve_device
+
+    return eigensolver, str(resolve_device(config.device))
+
+
+def images_at_once(n_patches: int, eigensolver: str) -> int:
+    """Images whose eigenvectors are sought together; only torch gains from more than one."""
+    if eigensolver != "torch":
+        return 1
+    from cuts3d_cli.core.ncut_torch import batch_size
+
+    return batch_size(n_patches)
+
+
+def _usable_rows(job: Job) -> list[int]:
+    """Rows of the images that no stage before has lost."""
+    return [
+        row
+        for row, record in enumerate(job.source.records)
+        if not record.error and all(store.status[row] != FAILED for store in job.stores.values())
+    ]
+
+
+def _ahead(rows: list[int], size: int, find: Callable[[list[int]], list[Discovery]]) -> Callable[[int], Discovery]:
+    """Results by row, found ``size`` rows at a time; asked for in the order of ``rows``, each once."""
+    found: dict[int, Discovery] = {}
+
+    def of(row: int) -> Discovery:
+        if row not in found:
+            at = rows.index(row)
+            batch = rows[at : at + size]
+            found.update(zip(batch, find(batch), strict=True))
+        return found.pop(row)
+
+    return of
+
+
+def _codes(found: Discovery) -> dict[str, np.ndarray]:
+    """Outcome and solver of each try as the numbers that the store holds."""
+    return {
+        "outcome": np.array([OUTCOME_NAMES.index(t.outcome) for t in found.info], np.uint8),
+        "solver": np.array([SOLVER_NAMES.index(t.solver or "none") for t in found.info], np.uint8),
+    }

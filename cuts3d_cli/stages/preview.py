@@ -15,11 +15,26 @@ from cuts3d_cli.stages.prepare import OWN_PICTURES
 from cuts3d_cli.store.coco import decode_mask, image_root, read_masks
 from cuts3d_cli.store.files import atomic_path
 from cuts3d_cli.store.images import read_image
+from cuts3d_cli.store.layout import OUTCOME_NAMES
 from cuts3d_cli.store.zarr_store import Store, open_store
+
+OUTCOME_WORDS = {
+    "kept": "kept",
+    "overlap": "rejected: overlaps the mask before",
+    "small": "rejected: too small",
+    "covered": "rejected: covered by earlier ones",
+    "rest": "end: only the rest is left",
+    "uniform": "end: all patches alike",
+    "few": "end: too few patches left",
+    "stopped": "not tried",
+}
+"""What a row says about a try."""
+
+_LOCALCUT_COLUMNS = ("instance", "area_%", "box_xywh_px", "source_rc", "sink_rc")
 
 
 def rows(stage: str, result: ImageResult) -> list[dict[str, Any]]:
-    """Rows that a stage prints about an image; one per instance where it has instances."""
+    """Rows that a stage prints about an image: one per instance where it has instances, localcut's one per try."""
     base = {"image": str(result.path)}
     if stage == "crf":
         found = read_masks(result.paths["crf"])["annotations"]
@@ -108,13 +123,18 @@ def _instance_rows(result: ImageResult, store: Store) -> list[dict[str, Any]]:
     localcut = open_store(result.paths["localcut"], "localcut")
     instance, terminals = localcut.array("instance")[0], localcut.array("terminals")[0]
     score = store.array("score")[0] if store.stage == "confidence" else None
+    outcomes = [OUTCOME_NAMES[code] for code in localcut.array("outcome")[0]]
     found = []
-    for slot in np.flatnonzero(instance.any(axis=(1, 2))):
-        grid = instance[slot]
+    for slot, grid in enumerate(instance):
+        outcome = {"outcome": OUTCOME_WORDS[outcomes[slot]]} if score is None else {}
+        if not grid.any():
+            if outcome and outcomes[slot] != "stopped":
+                found.append({**dict.fromkeys(_LOCALCUT_COLUMNS, "-"), "instance": "none", **outcome})
+            continue
         scale = np.array([record.width / grid.shape[1], record.height / grid.shape[0]] * 2)
         box = boxes_xywh_px(grid[None])[0] * scale
         extra = {"score": f"{score[slot]:.3f}"} if score is not None else _terminal_cells(terminals[slot], grid.shape)
-        found.append(_instance_row(int(slot) + 1, grid.mean(), box, **extra))
+        found.append(_instance_row(slot + 1, grid.mean(), box, **extra, **outcome))
     return found
 
 

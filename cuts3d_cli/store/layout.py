@@ -15,23 +15,34 @@ FORMAT_VERSION = 1
 DONE, NO_OBJECT, FAILED = 0, 1, 2
 STATUS_NAMES = ("done", "no object", "failed")
 
+OUTCOME_NAMES = ("stopped", "kept", "overlap", "small", "covered", "rest", "uniform", "few")
+"""What the codes in localcut's ``outcome`` stand for; see `core.types.Outcome`."""
+
+SOLVER_NAMES = ("none", "lanczos", "lanczos float64", "dense", "torch", "ritz")
+"""What the codes in localcut's ``solver`` stand for; see `core.ncut.second_eigenvector`."""
+
 
 @dataclass(frozen=True)
 class ArraySpec:
-    """An array of a store: its axes (the first is always n), dtype and meaning."""
+    """An array of a store: its axes (the first is always n), dtype, meaning, and what its codes stand for."""
 
     axes: tuple[str, ...]
     dtype: str
     meaning: str
+    values: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class StageSpec:
-    """A stage that writes stores: the stages it reads, its config section and its arrays."""
+    """A stage that writes stores: the stages it reads, its config section, its arrays, and its format version.
+
+    The version of a stage alone is raised where only its own store changes, so that the others stay good.
+    """
 
     inputs: tuple[str, ...]
     section: str
     arrays: dict[str, ArraySpec]
+    version: int = FORMAT_VERSION
 
 
 STAGES: dict[str, StageSpec] = {
@@ -50,7 +61,10 @@ STAGES: dict[str, StageSpec] = {
             "instance": ArraySpec(("n", "N", "G", "G"), "bool", "the instance; an empty slot is all False"),
             "terminals": ArraySpec(("n", "N", "2"), "int32", "flat patch index of source and sink; -1 = none"),
             "fiedler": ArraySpec(("n", "N", "G", "G"), "float32", "second eigenvector; 0 at removed patches"),
+            "outcome": ArraySpec(("n", "N"), "uint8", "what came of each try, a code", OUTCOME_NAMES),
+            "solver": ArraySpec(("n", "N"), "uint8", "eigensolver of each try, a code", SOLVER_NAMES),
         },
+        version=2,
     ),
     "confidence": StageSpec(
         ("localcut", "depth"),
@@ -72,6 +86,11 @@ BASELINE = "maskcut"
 """Name of the branch that holds the MaskCut baseline."""
 
 
+def format_version(stage: str) -> int:
+    """The format version of a stage's results."""
+    return STAGES[stage].version if stage in STAGES else FORMAT_VERSION
+
+
 def shard_name(index: int) -> str:
     """Name of shard ``index`` in paths: five digits."""
     return f"{index:05d}"
@@ -91,6 +110,12 @@ def stage_path(run: str | Path, stage: str, shard: str, branch: str | None = Non
     """Where a stage's result for a shard lies; stages before localcut are common to all branches."""
     root = branch_root(run, branch if stage in BRANCHED else None)
     return root / stage / f"{shard}{'.json' if stage == 'crf' else '.zarr'}"
+
+
+def crf_confidence_path(masks: str | Path) -> Path:
+    """The confidence store that the crf stage writes beside its masks (<base>/crf/<shard>.json) when asked to."""
+    masks = Path(masks)
+    return masks.parent.parent / "crf-confidence" / f"{masks.stem}.zarr"
 
 
 def pseudo_masks_path(run: str | Path, branch: str | None = None) -> Path:

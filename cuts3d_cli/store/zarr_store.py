@@ -14,7 +14,7 @@ from zarr.codecs import BloscCodec
 from cuts3d_cli import __version__
 from cuts3d_cli.errors import StoreError
 from cuts3d_cli.store.files import atomic_path
-from cuts3d_cli.store.layout import DONE, FAILED, FORMAT_VERSION, NO_OBJECT, STAGES, STATUS_NAMES, StageSpec
+from cuts3d_cli.store.layout import DONE, FAILED, NO_OBJECT, STAGES, STATUS_NAMES, StageSpec, format_version
 
 SHARD_BYTES = 32 * 2**20
 """Uncompressed size that a file of a store aims at: a million images must not make millions of files."""
@@ -97,10 +97,10 @@ def open_store(path: str | Path, stage: str | None = None) -> Store:
     except (FileNotFoundError, NotADirectoryError):
         raise StoreError(f"no store at {path}", hint=f"run `cuts3d {name}` first") from None
     attrs = dict(group.attrs)
-    version = attrs.get("format_version")
-    if version != FORMAT_VERSION:
+    version, wanted = attrs.get("format_version"), format_version(attrs.get("stage", name))
+    if version != wanted:
         raise StoreError(
-            f"store {path}", expected=f"format version {FORMAT_VERSION}", found=version, hint=f"rerun `cuts3d {name}`"
+            f"store {path}", expected=f"format version {wanted}", found=version, hint=f"rerun `cuts3d {name}`"
         )
     if stage is not None and attrs["stage"] != stage:
         raise StoreError(f"store {path}", expected=f"stage {stage}", found=attrs["stage"])
@@ -174,7 +174,11 @@ class StoreWriter:
             fill_value=0,
             compressors=BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"),
             dimension_names=spec.axes if len(set(spec.axes)) == len(spec.axes) else None,
-            attributes={"axes": list(spec.axes), "meaning": spec.meaning},
+            attributes={
+                "axes": list(spec.axes),
+                "meaning": spec.meaning,
+                **({"values": list(spec.values)} if spec.values else {}),
+            },
         )
         self._arrays[name] = array
         return array
@@ -235,7 +239,7 @@ def create_store(
         group.create_array("status", data=writer.status, attributes={"values": list(STATUS_NAMES)})
         group.attrs.update(
             {
-                "format_version": FORMAT_VERSION,
+                "format_version": format_version(stage),
                 "package_version": __version__,
                 "stage": stage,
                 "config": dict(config),

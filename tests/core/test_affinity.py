@@ -9,8 +9,8 @@ from cuts3d_cli.core.affinity import (
     binarise,
     cosine_affinity,
     sharpen,
-    without_features,
-    without_nodes,
+    strong_pairs,
+    strong_without_features,
 )
 
 
@@ -115,15 +115,28 @@ def test_binarise_is_strictly_above_the_threshold():
     assert binarise(weights, 0.5, out=weights) is weights
 
 
-def test_zeroed_features_equal_the_affinity_of_zeroed_features():
-    features, taken = some_features(), np.zeros((5, 7), dtype=bool)
-    taken[1:3, 2:5] = True
+@pytest.mark.parametrize("exponent", [None, "mean", "row", "max"])
+@pytest.mark.parametrize("tau_ncut", [-0.2, 0.0, 0.3])
+def test_strong_pairs_are_those_above_the_threshold(exponent, tau_ncut):
+    features, share = some_features(shape=(8, 13, 17)), np.random.default_rng(1).uniform(0.45, 1, (13, 17))
     weights = cosine_affinity(features)
-    assert np.array_equal(without_features(weights, taken), cosine_affinity(np.where(taken, 0, features)))
-    assert np.array_equal(weights, cosine_affinity(features))
+    if exponent is not None:
+        weights = sharpen(weights, share, exponent=exponent)
+    kwargs = {} if exponent is None else {"importance": share, "exponent": exponent}
+    strong = strong_pairs(features, tau_ncut, **kwargs)
+    clear = np.abs(weights - tau_ncut) > 1e-5
+    assert strong.dtype == np.bool_ and np.array_equal(strong, strong.T)
+    assert np.array_equal(strong[clear], (weights > tau_ncut)[clear]) and (strong.any() or tau_ncut > 0)
 
 
-def test_removed_nodes_leave_the_others_in_order():
-    weights, taken = np.arange(16.0).reshape(4, 4), np.array([[False, True], [False, False]])
-    assert np.array_equal(without_nodes(weights, taken), [[0, 2, 3], [8, 10, 11], [12, 14, 15]])
-    assert without_nodes(weights, np.ones((2, 2), dtype=bool)).shape == (0, 0)
+@pytest.mark.parametrize("exponent", [None, "mean", "row", "max"])
+@pytest.mark.parametrize("tau_ncut", [-0.2, 0.1, 0.3])
+def test_zeroed_features_give_the_rows_of_zeroed_features(exponent, tau_ncut):
+    """Importance up to 1 lifts even the floor above a threshold."""
+    features, share = some_features(), np.random.default_rng(1).uniform(0.8, 1, (5, 7))
+    taken = np.zeros((5, 7), dtype=bool)
+    taken[1:3, 2:5] = True
+    kwargs = {} if exponent is None else {"importance": share, "exponent": exponent}
+    index = np.flatnonzero(taken)
+    expected = strong_pairs(np.where(taken, 0, features), tau_ncut, **kwargs)[index]
+    assert np.array_equal(strong_without_features(index, 35, tau_ncut, **kwargs), expected)

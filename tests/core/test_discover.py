@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from cuts3d_cli.config import LocalCutConfig
+from cuts3d_cli.config import LocalCutConfig, resolve
 from cuts3d_cli.core.confidence import spatial_confidence
-from cuts3d_cli.core.discover import discover
+from cuts3d_cli.core.discover import discover, discover_batch, discovery
 from cuts3d_cli.core.spatial_importance import spatial_importance
 from cuts3d_cli.core.types import Discovery, Try
 
@@ -60,7 +60,15 @@ def test_scaled_depth_and_threshold_give_the_same_instances(two_boxes, factor):
 
 
 @pytest.mark.parametrize(
-    "choice", [{"maxflow": "networkx"}, {"eigensolver": "dense"}, {"exponent": "row"}, {"exponent": "max"}], ids=str
+    "choice",
+    [
+        {"maxflow": "networkx"},
+        {"eigensolver": "dense"},
+        {"eigensolver": "torch"},
+        {"exponent": "row"},
+        {"exponent": "max"},
+    ],
+    ids=str,
 )
 def test_oracles_and_other_exponents_find_the_same_boxes(two_boxes, choice):
     importance = spatial_importance(two_boxes.depth, (24, 24))
@@ -95,8 +103,9 @@ def test_patches_without_any_affinity_find_nothing():
     assert not found.found.any() and outcomes(found)[0] == "uniform"
 
 
-def test_one_patch_is_too_few():
-    found = discover(np.ones((3, 1, 1)), np.ones((8, 8)), sharpen=False)
+@pytest.mark.parametrize("keys", [{"sharpen": False}, MASKCUT], ids=["cuts3d", "maskcut"])
+def test_one_patch_is_too_few(keys):
+    found = discover(np.ones((3, 1, 1)), np.ones((8, 8)), **keys)
     assert found.instance.shape == (3, 1, 1) and not found.found.any() and outcomes(found)[0] == "few"
 
 
@@ -197,11 +206,45 @@ def test_maskcut_equals_the_released_code(golden, case):
     assert np.array_equal(found.instance, stored["masks"].astype(bool))
 
 
+@pytest.mark.parametrize("case", ["render1_30", "render7_30", "render12_30", "render0_60", "render4_60"])
+def test_tokencut_is_the_first_mask_of_maskcut(golden, case):
+    stored = golden(f"maskcut_{case}")
+    settings = resolve({"preset": "tokencut", "localcut": {"tau_ncut": float(stored["tau"])}}).localcut.model_dump()
+    found = discover(stored["features"], **settings)
+    assert np.array_equal(found.instance, stored["masks"][:1].astype(bool))
+
+
+@pytest.mark.parametrize(
+    ("case", "solver"),
+    [*((f"render{i}_30", s) for i in (1, 7, 12) for s in ("torch", "dense")), ("render0_60", "torch")],
+)
+def test_every_solver_gives_the_released_masks(golden, case, solver):
+    stored = golden(f"maskcut_{case}")
+    found = discover(stored["features"], tau_ncut=float(stored["tau"]), eigensolver=solver, **MASKCUT)
+    assert np.array_equal(found.instance, stored["masks"].astype(bool))
+    assert {attempt.solver for attempt in found.info} == {solver}
+
+
+@pytest.mark.parametrize("solver", ["lanczos", "torch"])
+def test_a_batch_gives_what_each_image_gives_alone(draw_boxes, solver):
+    """One image ends at once, the others after different numbers of tries."""
+    scenes = [draw_boxes(noise=noise, seed=seed) for seed, noise in enumerate((0.15, 1.0, 1.5))]
+    images = [(scene.features, scene.depth, None) for scene in scenes]
+    images.insert(1, (np.ones((32, 24, 24)), scenes[0].depth, None))
+    together = discover_batch(images, sharpen=False, eigensolver=solver)
+    assert outcomes(together[1])[0] == "uniform" and len(together) == 4
+    for image, found in zip(images, together, strict=True):
+        alone = discover(*image, sharpen=False, eigensolver=solver)
+        assert np.array_equal(found.instance, alone.instance) and outcomes(found) == outcomes(alone)
+        assert np.allclose(found.fiedler, alone.fiedler, atol=1e-6)
+    assert discover_batch([]) == []
+
+
 def test_keywords_are_those_of_the_configuration():
     from inspect import signature
 
-    options = {name: p.default for name, p in signature(discover).parameters.items() if p.kind is p.KEYWORD_ONLY}
-    assert set(options) == set(LocalCutConfig.model_fields)
+    options = {name for name, p in signature(discovery).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    assert options | {"eigensolver"} == set(LocalCutConfig.model_fields)
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import eigh
 
-from cuts3d_cli.core.affinity import binarise, cosine_affinity, without_features
-from cuts3d_cli.core.ncut import TINY, bipartition, canonical_sign, first_largest, second_eigenvector
+from cuts3d_cli.core import ncut
+from cuts3d_cli.core.affinity import strong_pairs
+from cuts3d_cli.core.ncut import (
+    TINY,
+    bipartition,
+    canonical_sign,
+    first_largest,
+    second_eigenvector,
+    second_eigenvectors,
+)
+from cuts3d_cli.core.patch_graph import PatchGraph
 
 
 def cosine_of(a, b):
@@ -24,7 +33,7 @@ def random_graph(n, seed=0, share=0.3):
     return np.maximum(np.maximum(weights, weights.T), np.float32(1e-5))
 
 
-@pytest.mark.parametrize("solver", ["lanczos", "dense"])
+@pytest.mark.parametrize("solver", ["lanczos", "torch", "dense"])
 @pytest.mark.parametrize("n", [2, TINY, 90, 200])
 def test_the_vector_solves_the_generalised_problem(solver, n):
     weights = random_graph(n)
@@ -38,22 +47,66 @@ def test_the_vector_solves_the_generalised_problem(solver, n):
     assert np.abs(x).max() == 1
 
 
+@pytest.mark.parametrize("solver", ["lanczos", "torch"])
 @pytest.mark.parametrize("seed", range(3))
-def test_lanczos_equals_dense(seed):
+def test_iterations_equal_dense(seed, solver):
     weights = random_graph(300, seed)
-    (a, used), (b, _) = second_eigenvector(weights), second_eigenvector(weights, solver="dense")
-    assert used.startswith("lanczos")
+    (a, used), (b, _) = second_eigenvector(weights, solver=solver), second_eigenvector(weights, solver="dense")
+    assert used.startswith(solver)
     assert cosine_of(a, b) > 0.99999 and np.array_equal(np.sign(a[np.abs(a) > 0.01]), np.sign(b[np.abs(a) > 0.01]))
 
 
-def test_a_small_gap_is_solved_in_double_precision():
+@pytest.mark.parametrize(("solver", "name"), [("lanczos", "lanczos float64"), ("torch", "torch")])
+def test_a_small_gap_is_solved_in_double_precision(solver, name):
     """Three groups joined by weak edges: the second and third eigenvalue are about 1e-5 apart."""
     weights = clusters([80, 100, 140])
-    (a, used), (b, _) = second_eigenvector(weights), second_eigenvector(weights, solver="dense")
-    assert used == "lanczos float64" and cosine_of(a, b) > 0.999999
+    b, _ = second_eigenvector(weights, solver="dense")
+    for graph in (weights, PatchGraph(weights == 1)):
+        a, used = second_eigenvector(graph, solver=solver)
+        assert used == name and cosine_of(a, b) > 0.999999
 
 
-@pytest.mark.parametrize("solver", ["lanczos", "dense"])
+def test_torch_solves_graphs_of_any_sizes_together_as_each_alone():
+    """One of them has its subspace exhausted after two steps, one is too small to iterate on, one has no structure."""
+    graphs = [random_graph(100), clusters([60, 40]), random_graph(100, 1), random_graph(150), random_graph(20)]
+    graphs += [np.ones((100, 100))]
+    found = second_eigenvectors(graphs, solver="torch")
+    assert [used for _, used in found] == ["torch"] * 4 + ["dense"] * 2
+    for graph, (x, _) in zip(graphs[:5], found, strict=False):
+        assert cosine_of(x, second_eigenvector(graph, solver="dense")[0]) > 0.9999
+        assert np.allclose(x, second_eigenvector(graph, solver="torch")[0], atol=1e-9)
+
+
+def test_removed_patches_are_as_good_as_dropped_rows_and_columns():
+    strong = random_graph(150) == 1
+    nodes = np.random.default_rng(0).random(150) < 0.7
+    expected, _ = second_eigenvector(np.where(strong, 1, 1e-5)[np.ix_(nodes, nodes)], solver="dense")
+    for solver in ("lanczos", "torch", "dense"):
+        x, _ = second_eigenvector(PatchGraph(strong, nodes), solver=solver)
+        assert not x[~nodes].any() and np.allclose(x[nodes], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("solver", ["lanczos", "torch"])
+def test_large_graphs_without_an_answer_get_one_without_the_dense_solver(solver, monkeypatch):
+    """No structure: every vector is as good, so the one that the iteration starts from is the answer."""
+    monkeypatch.setattr(ncut, "DENSE_LIMIT", 80)
+    weights = np.ones((100, 100))
+    x, used = second_eigenvector(weights, solver=solver)
+    assert used == "ritz" and abs(x.mean()) < 1e-6 and np.abs(x).max() == 1
+    assert np.array_equal(x, second_eigenvector(weights, solver=solver)[0])
+
+
+@pytest.mark.parametrize(("limit", "name"), [(200, "dense"), (80, "ritz")])
+def test_an_iteration_that_ends_too_soon_is_not_trusted_where_dense_can_answer(limit, name, monkeypatch):
+    monkeypatch.setattr(ncut, "DENSE_LIMIT", limit)
+    for precision in ("_SINGLE", "_DOUBLE"):
+        monkeypatch.setattr(ncut, precision, getattr(ncut, precision) | {"steps": 4})
+    weights = random_graph(150)
+    x, used = second_eigenvector(weights)
+    assert used == name and np.isfinite(x).all() and np.ptp(x) > 0
+
+
+@pytest.mark.parametrize("solver", ["lanczos", "torch", "dense"])
 def test_disconnected_parts_get_a_value_each(solver):
     x, _ = second_eigenvector(clusters([100, 40], weak=0), solver=solver)
     assert np.ptp(x[:100]) < 1e-6 and np.ptp(x[100:]) < 1e-6
@@ -70,14 +123,21 @@ def test_a_patch_without_weight_gets_zero():
     weights = np.zeros((101, 101), dtype=np.float32)
     weights[1:, 1:] = random_graph(100)
     x, _ = second_eigenvector(weights)
-    assert x[0] == 0 and np.allclose(x[1:], second_eigenvector(random_graph(100))[0])
+    assert x[0] == 0 and np.allclose(x[1:], second_eigenvector(random_graph(100))[0], atol=1e-5)
 
 
-def test_permuted_patches_give_the_permuted_vector():
-    weights, order = random_graph(150), np.random.default_rng(1).permutation(150)
-    x, _ = second_eigenvector(weights)
-    permuted, _ = second_eigenvector(np.ascontiguousarray(weights[np.ix_(order, order)]))
+@settings(max_examples=15)
+@given(st.integers(0, 10**6), st.sampled_from(["lanczos", "torch", "dense"]))
+def test_permuted_patches_give_the_permuted_vector_and_sides(seed, solver):
+    """Without the rules of the image plane (corners, components), the sides are those of the patches alone."""
+    weights, order = random_graph(120, seed % 7), np.random.default_rng(seed).permutation(120)
+    x, _ = second_eigenvector(weights, solver=solver)
+    permuted, _ = second_eigenvector(np.ascontiguousarray(weights[np.ix_(order, order)]), solver=solver)
     assert np.allclose(permuted, x[order], atol=1e-4)
+    plain, other = (bipartition(v.reshape(10, 12), corners=5, component="none") for v in (x, permuted))
+    clear = np.abs(x - x.mean()) > 1e-3
+    assert np.array_equal(other.foreground.ravel()[clear[order]], plain.foreground.ravel()[order][clear[order]])
+    assert order[other.seed] == plain.seed
 
 
 @pytest.mark.parametrize("weights", [random_graph(150), clusters([100, 60])], ids=["random", "groups"])
@@ -224,16 +284,24 @@ def test_stored_eigenvectors_give_the_released_masks(golden, case):
         union = union | previous
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_features_give_the_released_eigenvectors_up_to_sign(golden, case):
+@pytest.mark.parametrize(
+    ("solver", "case"),
+    [
+        (solver, case)
+        for solver in ("lanczos", "torch", "dense")
+        for case in CASES
+        if solver != "dense" or case[-2:] < "60"
+    ],
+)
+def test_features_give_the_released_eigenvectors_up_to_sign(golden, case, solver):
     stored = golden(f"maskcut_{case}")
-    weights = cosine_affinity(stored["features"])
     taken = np.zeros(stored["masks"].shape[1:], dtype=bool)
     checked = 0
     for step, (x, mask) in enumerate(zip(stored["eigenvectors"], stored["masks"], strict=True)):
-        graph = binarise(without_features(weights, taken), float(stored["tau"]))
         if (case, step) not in DEGENERATE:
-            assert cosine_of(second_eigenvector(graph)[0], x) > 0.999
+            graph = PatchGraph(strong_pairs(np.where(taken, 0, stored["features"]), float(stored["tau"])))
+            found, used = second_eigenvector(graph, solver=solver)
+            assert cosine_of(found, x) > 0.9999 and used.startswith(solver)
             checked += 1
         taken |= mask.astype(bool)
     assert checked

@@ -125,7 +125,7 @@ def test_reader_says_what_is_wrong(tmp_path):
 
 
 def test_another_format_version_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("cuts3d_cli.store.zarr_store.FORMAT_VERSION", 0)
+    monkeypatch.setattr("cuts3d_cli.store.zarr_store.format_version", lambda stage: 0)
     make(tmp_path / "s.zarr")
     monkeypatch.undo()
     with pytest.raises(StoreError, match=f"expected format version {FORMAT_VERSION}; found 0 -> rerun"):
