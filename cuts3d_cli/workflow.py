@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from cuts3d_cli.config import Config, LocalCutConfig, Section, check_thresholds, resolve
+from cuts3d_cli.config import ConfidenceConfig, Config, CrfConfig, LocalCutConfig, Section, check_thresholds, resolve
 from cuts3d_cli.errors import ConfigError, Cuts3dError
 
 
@@ -42,6 +42,24 @@ def baseline_localcut(config: Config) -> LocalCutConfig:
     """MaskCut's cut settings on the run's own features, as the workflow's baseline uses them."""
     maskcut = resolve({"preset": "maskcut"}).localcut
     return maskcut.model_copy(update={"tau_ncut": config.baseline.tau_ncut, "n_instances": config.localcut.n_instances})
+
+
+def baseline_crf(config: Config) -> CrfConfig:
+    """The run's CRF for MaskCut, which has no confidence and gets none."""
+    unary = "softmax" if config.crf.unary == "confidence" else config.crf.unary
+    return config.crf.model_copy(update={"unary": unary, "confidence": "cuts"})
+
+
+def crf_flags(crf: CrfConfig, confidence: ConfidenceConfig) -> str:
+    """Options of the crf command; its own confidence needs the least value of the confidence section."""
+    return flags(crf) + (f" --set confidence.sc_min={confidence.sc_min}" if crf.confidence == "crf" else "")
+
+
+def confidence_folder(config: Config) -> str | None:
+    """Where the confidence maps that the masks point to lie below a run; None where there are none."""
+    if config.crf.confidence == "crf":
+        return "crf-confidence"
+    return "confidence" if config.localcut.local_cut else None
 
 
 def flag_name(field: str) -> str:

@@ -6,8 +6,17 @@ import time
 from pathlib import Path
 
 from cuts3d_cli import __version__ as VERSION
+from cuts3d_cli.evaluation import experiments as ex
 from cuts3d_cli.store.layout import BASELINE, shard_name
-from cuts3d_cli.workflow import baseline_localcut, checked_config, flags, settings
+from cuts3d_cli.workflow import (
+    baseline_crf,
+    baseline_localcut,
+    checked_config,
+    confidence_folder,
+    crf_flags,
+    flags,
+    settings,
+)
 
 CONFIG = checked_config(config, "config", full=not workflow.overwrite_configfiles)
 STARTED = time.time()
@@ -20,7 +29,9 @@ HAS_BASELINE = CONFIG.baseline.enabled and LOCAL_CUT
 COMMON = f"--max-failed {CONFIG.max_failed}"
 GRID = f"--set features.image_size={CONFIG.features.image_size} --set features.patch_size={CONFIG.features.patch_size}"
 BASELINE_LOCALCUT = baseline_localcut(CONFIG)
+CONFIDENCE_FOLDER = confidence_folder(CONFIG)
 BASES = [RUN, VAL] if HAS_VAL else [RUN]
+EXPERIMENT = f"{RUN}/{ex.FOLDER}/detector/{{variant}}/seed{{seed}}"
 
 
 wildcard_constraints:
@@ -97,3 +108,44 @@ def evaluations():
                 f"{RUN}/detector/round{number}/predictions_val.json"
             )
     return scored
+
+
+def masks_of(kind, base=RUN):
+    """Pseudo-masks of a kind."""
+    branch = ex.masks_branch(kind)
+    return (
+        f"{base}/{branch}/pseudo_masks.json" if branch else f"{base}/pseudo_masks.json"
+    )
+
+
+def experiment_confidence(wildcards):
+    return CONFIDENCE_STORES if ex.VARIANTS[wildcards.variant].masks == "cuts3d" else []
+
+
+def experiment_labels(wildcards):
+    """The masks that the round before trained on."""
+    if (before := previous_round(wildcards)) == 0:
+        return masks_of(ex.VARIANTS[wildcards.variant].masks)
+    return f"{EXPERIMENT}/round{before}/annotations.json".format(**wildcards)
+
+
+def experiment_scores(wildcards):
+    """Scores of the detectors that a table compares."""
+    if problem := ex.unmet(CONFIG):
+        raise WorkflowError(problem)
+    return [
+        str(ex.evaluation_path(RUN, training))
+        for training in ex.trainings(wildcards.table, CONFIG)
+    ]
+
+
+def experiment_mask_scores(wildcards):
+    """Scores of the pseudo-masks that Table 4 compares."""
+    splits = ["train", "val"] if CONFIG.data.annotations is not None else ["val"]
+    if wildcards.table not in ("table4", "results"):
+        return []
+    return [
+        str(ex.masks_evaluation_path(RUN, kind, split))
+        for kind in ex.MASKS
+        for split in splits
+    ]

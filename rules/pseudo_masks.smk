@@ -141,12 +141,20 @@ rule confidence:
         "cuts3d confidence --run {wildcards.base:q} --shard {params.shard} {params.flags} {params.common} > {log} 2>&1"
 
 
+CRF_CONFIDENCE = (
+    [directory("{base}/crf-confidence/{shard}.zarr")]
+    if CONFIG.crf.confidence == "crf"
+    else []
+)
+
+
 rule crf:
     input:
         crf_inputs,
         "{base}/manifest.jsonl",
     output:
         "{base}/crf/{shard}.json",
+        *CRF_CONFIDENCE,
     log:
         "{base}/logs/crf/{shard}.log",
     benchmark:
@@ -162,7 +170,7 @@ rule crf:
         branch="",
         local_cut=f"--set localcut.local_cut={str(LOCAL_CUT).lower()}",
         grid=GRID,
-        flags=flags(CONFIG.crf),
+        flags=crf_flags(CONFIG.crf, CONFIG.confidence),
         common=COMMON,
         version=VERSION,
     message:
@@ -234,7 +242,7 @@ use rule crf as crf_baseline with:
         branch=f"--branch {BASELINE}",
         local_cut="--set localcut.local_cut=false",
         grid=GRID,
-        flags=flags(CONFIG.crf),
+        flags=flags(baseline_crf(CONFIG)),
         common=COMMON,
         version=VERSION,
     message:

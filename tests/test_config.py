@@ -10,7 +10,7 @@ from cuts3d_cli.cli.options import build_config, config_options, section_options
 from cuts3d_cli.config import Config, Section, fingerprint, load, merge_values, preset_names, preset_values, resolve
 from cuts3d_cli.config_file import config_text
 from cuts3d_cli.errors import ConfigError
-from cuts3d_cli.workflow import flags
+from cuts3d_cli.workflow import baseline_crf, confidence_folder, crf_flags, flags
 
 ROOT = Path(__file__).parents[1]
 SECTIONS = {
@@ -147,3 +147,16 @@ def test_snakefile_uses_every_mask_section():
 
 def test_config_yaml_is_yaml_with_every_section():
     assert set(SECTIONS) <= set(yaml.safe_load((ROOT / "config.yaml").read_text()))
+
+
+def test_the_confidence_of_the_crf_in_the_workflow():
+    """Its store, its least value on the command line, and a baseline that keeps clear of it."""
+    plain, own = resolve(), resolve({"crf": {"confidence": "crf"}, "confidence": {"sc_min": 0.4}})
+    assert (confidence_folder(plain), confidence_folder(own)) == ("confidence", "crf-confidence")
+    assert confidence_folder(resolve({"preset": "maskcut"})) is None
+    assert "sc_min" not in crf_flags(plain.crf, plain.confidence)
+    assert crf_flags(own.crf, own.confidence).endswith("--set confidence.sc_min=0.4")
+    assert baseline_crf(own).confidence == "cuts" and baseline_crf(plain) == plain.crf
+    assert baseline_crf(resolve({"crf": {"unary": "confidence"}})).unary == "softmax"
+    with pytest.raises(ConfigError, match="needs enabled: true"):
+        resolve({"crf": {"confidence": "crf", "enabled": False}})

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from cuts3d_cli.cli.main import COMMANDS
+from cuts3d_cli.config import Config, preset_names
 from cuts3d_cli.store.layout import STAGES
 
 ROOT = Path(__file__).parents[1]
@@ -15,6 +16,11 @@ README = (ROOT / "README.md").read_text()
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_an_example(name):
     assert re.search(rf"^cuts3d (-v )?{name}\b", README, re.MULTILINE), name
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_is_named(name):
+    assert f"`{name}`" in README and name in Config.model_fields["preset"].description
 
 
 def test_format_table_is_the_layout():

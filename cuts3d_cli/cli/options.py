@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from cuts3d_cli.config import Config, merge_values, preset_names, resolve
 from cuts3d_cli.errors import ConfigError
+from cuts3d_cli.threads import limit
 from cuts3d_cli.workflow import flag_name
 
 
@@ -38,7 +39,7 @@ def section_values(section: str, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def config_options(command: Callable) -> Callable:
-    """Decorator: where the configuration comes from."""
+    """Decorator: where the configuration comes from, and the threads to run on."""
     decorators = [
         click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file with settings."),
         click.option("--preset", type=click.Choice(preset_names()), help="Named set of defaults."),
@@ -48,10 +49,34 @@ def config_options(command: Callable) -> Callable:
         click.option("--device", help="auto, cpu, cuda or cuda:N."),
         click.option("--seed", type=click.IntRange(0), help="Seed of everything random."),
         click.option("--max-failed", type=click.FloatRange(0, 1), help="Share of images that may fail."),
+        click.option(
+            "--threads",
+            type=click.IntRange(1),
+            expose_value=False,
+            callback=_limit_threads,
+            help="Threads of this process, at most the cores. Default: OMP_NUM_THREADS, else 1 for arrays and all for"
+            " networks.",
+        ),
     ]
     for decorator in reversed(decorators):
         command = decorator(command)
     return command
+
+
+def _limit_threads(ctx: click.Context, param: click.Parameter, threads: int | None) -> None:
+    if threads is not None:
+        limit(threads)  # before the command's body imports the libraries that read it
+
+
+def launcher_option(command: Callable) -> Callable:
+    """Decorator: what started the processes of a training."""
+    return click.option(
+        "--launcher",
+        type=click.Choice(["none", "pytorch", "slurm"]),
+        default="none",
+        show_default=True,
+        help="What started this process among others: torchrun (pytorch) or srun (slurm).",
+    )(command)
 
 
 def build_config(options: dict[str, Any], *sections: str) -> Config:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import breadth_first_order
 from scipy.spatial import cKDTree
 
 from cuts3d_cli.core.geometry import to_background
@@ -27,6 +30,23 @@ class KnnGraph:
         """Edges and lengths of at most ``tau_knn``, without a new query."""
         short = self.lengths <= tau_knn
         return self.edges[short], self.lengths[short]
+
+    def reached(self, node: int, tau_knn: float) -> np.ndarray:
+        """(n,) bool: what edges of at most ``tau_knn`` join to a node, itself included."""
+        whole = self._both_ways
+        short = whole.data <= tau_knn
+        starts = np.concatenate([[0], np.cumsum(short)])[whole.indptr]
+        kept = csr_array((np.ones(starts[-1]), whole.indices[short], starts), shape=(self.n, self.n))
+        side = np.zeros(self.n, dtype=bool)
+        side[breadth_first_order(kept, node, return_predecessors=False)] = True
+        return side
+
+    @cached_property
+    def _both_ways(self) -> csr_array:
+        """Lengths in both directions; every threshold is a part of it."""
+        a, b = self.edges.astype(np.int32).T
+        pairs = np.concatenate([a, b]), np.concatenate([b, a])
+        return csr_array((np.tile(self.lengths, 2), pairs), shape=(self.n, self.n))
 
 
 def knn_graph(points: np.ndarray, *, k: int = 20, longest: float = np.inf) -> KnnGraph:
@@ -128,6 +148,9 @@ def local_cut(
 ) -> np.ndarray:
     """Instance: the source's side of the minimum cut, within the semantic mask (Sec. 3.2).
 
+    Where no path of short edges leads from source to sink the cut is free: the side is what the source reaches, and no
+    flow is sought. That is the rule with a background plane farther away than ``tau_knn``.
+
     Args:
         graph: of the points with those outside the mask on the background plane, see `semantic_graph`.
         semantic: (h, w) bool.
@@ -142,11 +165,12 @@ def local_cut(
     """
     if not semantic.any():
         return np.zeros(semantic.shape, dtype=bool)
-    edges, lengths = graph.up_to(tau_knn)
-    if sink < 0:
-        sink = graph.n  # a node without edges: no path leads there, so the side is all that is joined to the source
-    side, _ = min_cut(graph.n + 1, edges, edge_capacities(lengths, capacity=capacity), source, sink, solver=maxflow)
-    return side[: graph.n].reshape(semantic.shape) & semantic
+    side = graph.reached(source, tau_knn)
+    if sink >= 0 and side[sink]:
+        edges, lengths = graph.up_to(tau_knn)
+        capacities = edge_capacities(lengths, capacity=capacity)
+        side, _ = min_cut(graph.n, edges, capacities, source, sink, solver=maxflow)
+    return side.reshape(semantic.shape) & semantic
 
 
 def semantic_graph(

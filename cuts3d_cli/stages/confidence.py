@@ -8,6 +8,7 @@ from cuts3d_cli.config import check_thresholds
 from cuts3d_cli.core.confidence import mean_confidence, spatial_confidence
 from cuts3d_cli.errors import StoreError
 from cuts3d_cli.stages.common import Counts, Job, Result, run_stage
+from cuts3d_cli.store.rows import Rows
 
 
 def run(job: Job) -> Counts:
@@ -17,7 +18,7 @@ def run(job: Job) -> Counts:
         StoreError: the localcut store was made without 3D cuts.
         ConfigError: tau_knn_min exceeds the tau_knn that localcut ran with.
     """
-    localcut, depth, config = job.stores["localcut"], job.stores["depth"].array("depth"), job.section
+    localcut, depth, config = job.stores["localcut"], Rows(job.stores["depth"].array("depth")), job.section
     cut = localcut.config
     if not cut["local_cut"]:
         raise StoreError(
@@ -26,7 +27,7 @@ def run(job: Job) -> Counts:
             hint="leave the confidence stage out",
         )
     check_thresholds(config.tau_knn_min, cut["tau_knn"])
-    arrays = {name: localcut.array(name) for name in ("semantic", "instance", "terminals")}
+    arrays = {name: Rows(localcut.array(name)) for name in ("semantic", "instance", "terminals")}
 
     settings = {name: cut[name] for name in ("tau_knn", "k", "xy_extent", "background_z", "capacity", "maxflow")}
     settings |= config.model_dump()

@@ -4,50 +4,73 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cuts3d_cli.core import masks
-from cuts3d_cli.core.crf import DenseCrf, refine
+from cuts3d_cli.core.confidence import mean_confidence
+from cuts3d_cli.core.crf import DenseCrf, probability_on_grid, refine_together
+from cuts3d_cli.errors import ConfigError
 from cuts3d_cli.stages.common import Counts, Job, Result, for_each_image
 from cuts3d_cli.store.coco import annotation, image_entry, write_masks
 from cuts3d_cli.store.images import image_sized_mask, read_image, working_image
+from cuts3d_cli.store.layout import crf_confidence_path
+from cuts3d_cli.store.manifest import ImageRecord
+from cuts3d_cli.store.zarr_store import StoreWriter, create_store
 
 REFINE = ("unary", "fill_holes", "min_iou")
-"""Settings of :func:`core.crf.refine`; the others but ``enabled`` are those of the CRF itself."""
+"""Settings of :func:`core.crf.refine_together`."""
+
+OWN = ("enabled", "confidence")
+"""Settings of this stage; the remaining ones are those of the CRF itself."""
+
+
+@dataclass(frozen=True)
+class Instances:
+    """The instances of an image that are not empty.
+
+    Attributes:
+        slots: (M,) int, their places among the N tried.
+        masks: (M, G, G) bool.
+        confidence: (M, G, G) float32, or None where there is no Spatial Confidence.
+        scores: (M,) float32.
+    """
+
+    slots: np.ndarray
+    masks: np.ndarray
+    confidence: np.ndarray | None
+    scores: np.ndarray
 
 
 def run(job: Job) -> Counts:
-    """Write the shard's masks as COCO JSON; each points to its Spatial Confidence where there is one."""
-    annotations: list[dict[str, Any]] = []
+    """Write the shard's masks as COCO JSON; each points to its confidence map where there is one.
+
+    With ``confidence: crf`` a confidence store is written beside (`layout.crf_confidence_path`).
+
+    Raises:
+        ConfigError: the unary needs the Spatial Confidence and there is none.
+    """
     config = job.section.model_dump()
-    own = {name: value for name, value in config.items() if name not in (*REFINE, "enabled")}
-    size = job.config.features.image_size
+    if config["unary"] == "confidence" and "confidence" not in job.stores:
+        raise ConfigError("crf.unary confidence", expected="Spatial Confidence", found="localcut.local_cut off")
+    annotations: list[dict[str, Any]] = []
+    store = crf_confidence_path(job.out) if config["confidence"] == "crf" else None
+    with _confidence_writer(job, store) as writer:
 
-    def compute(row, record):
-        image = working_image(read_image(job.source.image_root / record.file_name), size)
-        found = []
-        crf = DenseCrf(image, **own) if config["enabled"] else None
-        for slot, grid_mask, confidence, score in _instances(job, row):
-            mask = masks.enlarge(grid_mask, (size, size))
-            if crf is not None:
-                smooth = None if confidence is None else masks.resize_map(confidence, (size, size))
-                mask, _, accepted = refine(crf, mask, confidence=smooth, **{name: config[name] for name in REFINE})
-                if not accepted:
-                    continue
-            full = image_sized_mask(mask, (record.height, record.width))
-            if full.any():
-                found.append(annotation(record.id, full, score, _pointer(job, row, slot, confidence)))
-        return Result({"annotations": found}, no_object=not found)
+        def take(row: int, result: Result | None, failure: str | None) -> None:
+            if result is not None:
+                annotations.extend(result.arrays["annotations"])
+            if writer is not None and result is None:
+                writer.fail(row, failure)
+            elif writer is not None:
+                maps = {name: result.arrays[name] for name in ("confidence", "score")}
+                writer.write(row, no_object=result.no_object, **maps)
 
-    def take(row: int, result: Result | None, failure: str | None) -> None:
-        if result is not None:
-            annotations.extend(result.arrays["annotations"])
-
-    counts = for_each_image("crf", job, compute, take)
-    localcut = job.stores["localcut"]
+        counts = for_each_image("crf", job, lambda row, record: _masks_of(job, row, record, store), take)
     write_masks(
         job.out,
         kind="pseudo-masks",
@@ -56,32 +79,93 @@ def run(job: Job) -> Counts:
         annotations=annotations,
         info={
             "config": {
-                "localcut": localcut.config,
+                "localcut": job.stores["localcut"].config,
                 **_confidence_config(job.stores),
                 "crf": job.section.model_dump(mode="json"),
             },
             "fingerprint": job.fingerprint,
-            "inputs": {name: store.fingerprint for name, store in job.stores.items()},
+            "inputs": _inputs(job),
             "counts": asdict(counts),
         },
     )
     return counts
 
 
-def _instances(job: Job, row: int):
-    """Slot, grid mask (G, G), confidence (G, G) or None, and score of each instance of an image."""
+def _masks_of(job: Job, row: int, record: ImageRecord, store: Path | None) -> Result:
+    """The annotations of an image, and for ``store`` their confidence maps in the slots of the instances."""
+    size, grid = job.config.features.image_size, job.config.features.grid
+    found = _instances(job, row)
+    enlarged = np.array([masks.enlarge(mask, (size, size)) for mask in found.masks], bool).reshape(-1, size, size)
+    refined, probability, accepted = _refined(job, record, enlarged, found.confidence)
+    n_tried = job.stores["localcut"].array("instance").shape[1]
+    confidence, score = np.zeros((n_tried, grid, grid), np.float32), np.zeros(n_tried, np.float32)
+    annotations = []
+    for index in np.flatnonzero(accepted):
+        slot = int(found.slots[index])
+        full = image_sized_mask(refined[index], (record.height, record.width))
+        if not full.any():
+            continue
+        pointer, value = None, float(found.scores[index])
+        if store is not None:
+            confidence[slot] = probability_on_grid(
+                probability[index], refined[index], (grid, grid), sc_min=job.config.confidence.sc_min
+            )
+            score[slot] = value = float(mean_confidence(confidence[slot][None], confidence[slot][None] > 0)[0])
+            pointer = _pointer(job, store, row, slot)
+        elif found.confidence is not None:
+            pointer = _pointer(job, job.stores["confidence"].path, row, slot)
+        annotations.append(annotation(record.id, full, value, pointer))
+    arrays = {"annotations": annotations, "confidence": confidence, "score": score}
+    return Result(arrays, no_object=not annotations)
+
+
+def _refined(
+    job: Job, record: ImageRecord, enlarged: np.ndarray, confidence: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Refined masks, the CRF's probability and which are accepted; all as they are where the CRF is off."""
+    config = job.section.model_dump()
+    # Read in any case: an image that went missing is a failure, whatever was found in it.
+    image = working_image(read_image(job.source.image_root / record.file_name), job.config.features.image_size)
+    if not config["enabled"] or not len(enlarged):
+        return enlarged, enlarged.astype(np.float32), np.ones(len(enlarged), bool)
+    crf = DenseCrf(image, **{name: config[name] for name in config if name not in (*REFINE, *OWN)})
+    smooth = None if confidence is None else np.stack([masks.resize_map(c, enlarged.shape[1:]) for c in confidence])
+    return refine_together(crf, enlarged, confidence=smooth, **{name: config[name] for name in REFINE})
+
+
+def _instances(job: Job, row: int) -> Instances:
     instance = job.stores["localcut"].array("instance")[row]
+    slots = np.flatnonzero(instance.any(axis=(1, 2)))
     store = job.stores.get("confidence")
-    confidence = store.array("confidence")[row].astype(np.float32) if store else None
-    score = store.array("score")[row] if store else np.ones(len(instance), np.float32)
-    for slot in np.flatnonzero(instance.any(axis=(1, 2))):
-        yield int(slot), instance[slot], None if confidence is None else confidence[slot], float(score[slot])
+    if store is None:
+        return Instances(slots, instance[slots], None, np.ones(len(slots), np.float32))
+    confidence = store.array("confidence")[row][slots].astype(np.float32)
+    return Instances(slots, instance[slots], confidence, store.array("score")[row][slots])
 
 
-def _pointer(job: Job, row: int, slot: int, confidence: np.ndarray | None) -> dict[str, Any] | None:
-    if confidence is None:
-        return None
-    path = os.path.relpath(job.stores["confidence"].path.resolve(), job.out.resolve().parent)
+def _confidence_writer(job: Job, path: Path | None) -> AbstractContextManager[StoreWriter | None]:
+    """The store of the CRF's probabilities; read like that of the confidence stage."""
+    if path is None:
+        return nullcontext()
+    ids = [record.id for record in job.source.records]
+    config = {**job.section.model_dump(mode="json"), "sc_min": job.config.confidence.sc_min}
+    return create_store(
+        path,
+        "confidence",
+        ids,
+        config=config,
+        inputs=_inputs(job),
+        fingerprint=job.fingerprint,
+        attrs={"made_by": "crf"},
+    )
+
+
+def _inputs(job: Job) -> dict[str, str]:
+    return {name: store.fingerprint for name, store in job.stores.items()}
+
+
+def _pointer(job: Job, store: Path, row: int, slot: int) -> dict[str, Any]:
+    path = os.path.relpath(store.resolve(), job.out.resolve().parent)
     return {"store": path.replace(os.sep, "/"), "row": row, "instance": slot}
 
 

@@ -7,9 +7,9 @@ from importlib import import_module
 from pathlib import Path
 
 from cuts3d_cli.config import Config, Section
-from cuts3d_cli.errors import StoreError
-from cuts3d_cli.stages.common import Counts, Job, Source, count_statuses, stage_fingerprint
-from cuts3d_cli.store.coco import read_masks
+from cuts3d_cli.log import logger
+from cuts3d_cli.stages.common import Counts, Job, Source, stage_fingerprint
+from cuts3d_cli.stages.finished import Damaged, read_result
 from cuts3d_cli.store.layout import ORDER
 from cuts3d_cli.store.manifest import Manifest
 from cuts3d_cli.store.zarr_store import Store, open_store
@@ -72,7 +72,8 @@ def extra_of(stage: str, config: Config, source: Source) -> object:
     if stage == "spatial-importance":
         return {"grid": config.features.grid}
     if stage == "crf":
-        return {"image_size": config.features.image_size}
+        size = {"image_size": config.features.image_size}
+        return {**size, "sc_min": config.confidence.sc_min} if config.crf.confidence == "crf" else size
     if stage == "depth" and config.depth.backend == "files":
         from cuts3d_cli.backends.depth_files import depth_map_digests
 
@@ -116,17 +117,12 @@ def fingerprints_of(stores: Mapping[str, Store]) -> dict[str, str]:
 
 
 def counts_of(stage: str, path: Path, fingerprint: str) -> Counts | None:
-    """Counts of the result at ``path`` if it is the one with this fingerprint, else None."""
-    if not path.exists():
+    """Counts of the result at ``path`` if it is whole and the one with this fingerprint, else None."""
+    result = read_result(stage, path)
+    if isinstance(result, Damaged):
+        logger.warning("%s: made again, as %s", stage, result.reason)
         return None
-    if stage == "crf":
-        info = read_masks(path)["info"]
-        return Counts(**info["counts"]) if info.get("fingerprint") == fingerprint else None
-    try:
-        store = open_store(path, stage)
-    except StoreError:
-        return None
-    return count_statuses(store) if store.fingerprint == fingerprint else None
+    return result.counts if result is not None and result.fingerprint == fingerprint else None
 
 
 def _check_lineage(stores: dict[str, Store]) -> None:

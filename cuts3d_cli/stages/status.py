@@ -11,8 +11,9 @@ from typing import Any
 
 from cuts3d_cli import __version__
 from cuts3d_cli.config import Config
-from cuts3d_cli.errors import Cuts3dError, StoreError
-from cuts3d_cli.stages.common import Counts, Source, count_statuses, stage_fingerprint
+from cuts3d_cli.errors import Cuts3dError
+from cuts3d_cli.stages.common import Counts, Source, stage_fingerprint
+from cuts3d_cli.stages.finished import Damaged, Found, read_result
 from cuts3d_cli.stages.pipeline import depth_maps_of, extra_of, inputs_of, section_of, upstream_of
 from cuts3d_cli.stages.prepare import find_images
 from cuts3d_cli.stages.selftrain import round_config
@@ -20,7 +21,6 @@ from cuts3d_cli.stages.train import RESUME_ONLY
 from cuts3d_cli.store.coco import read_masks
 from cuts3d_cli.store.layout import manifest_path, pseudo_masks_path, round_path, shard_name, stage_path
 from cuts3d_cli.store.manifest import Manifest, read_manifest
-from cuts3d_cli.store.zarr_store import open_store
 
 
 @dataclass(frozen=True)
@@ -35,17 +35,6 @@ class Row:
     why: str
 
 
-@dataclass(frozen=True)
-class Found:
-    """A stage's result on a shard: fingerprint, counts, what it was made with."""
-
-    fingerprint: str
-    counts: Counts
-    config: Mapping[str, Any]
-    inputs: Mapping[str, str]
-    version: str
-
-
 def run(run_dir: Path, config: Config, *, branch: str | None = None, depth_maps: Path | None = None) -> list[Row]:
     """Status of a run under a configuration.
 
@@ -57,7 +46,7 @@ def run(run_dir: Path, config: Config, *, branch: str | None = None, depth_maps:
         depth_maps = depth_maps_of(manifest, config)
     rows = [_manifest_row(manifest)]
     stages = [*upstream_of("crf", config), "crf"]
-    found: dict[tuple[str, int], Found] = {}
+    found: dict[tuple[str, int], Found | Damaged] = {}
     for stage in stages:
         for index in range(manifest.n_shards):
             if (result := read_result(stage, stage_path(run_dir, stage, shard_name(index), branch))) is not None:
@@ -71,22 +60,6 @@ def run(run_dir: Path, config: Config, *, branch: str | None = None, depth_maps:
     return rows
 
 
-def read_result(stage: str, path: Path) -> Found | None:
-    """What lies at a stage's path; None if nothing readable."""
-    if not path.exists():
-        return None
-    try:
-        if stage == "crf":
-            info = read_masks(path)["info"]
-            return Found(
-                info["fingerprint"], Counts(**info["counts"]), info["config"]["crf"], info["inputs"], info["version"]
-            )
-        store = open_store(path, stage)
-    except StoreError:
-        return None
-    return Found(store.fingerprint, count_statuses(store), store.config, store.inputs, store.attrs["package_version"])
-
-
 def _manifest_row(manifest: Manifest) -> Row:
     try:
         now = len(find_images(manifest.image_root))
@@ -97,7 +70,11 @@ def _manifest_row(manifest: Manifest) -> Row:
 
 
 def _stage_row(
-    stage: str, config: Config, sources: list[Source], found: Mapping[tuple[str, int], Found], expected: dict
+    stage: str,
+    config: Config,
+    sources: list[Source],
+    found: Mapping[tuple[str, int], Found | Damaged],
+    expected: dict,
 ) -> Row:
     """Row of a stage; what it should be, given what the stages before it should be, goes into ``expected``."""
     present, current, reasons, counts = 0, 0, Counter(), Counts()
@@ -108,6 +85,9 @@ def _stage_row(
         expected[stage, index] = stage_fingerprint(stage, section, inputs, source.records, extra)
         result = found.get((stage, index))
         if result is None:
+            continue
+        if isinstance(result, Damaged):
+            reasons[result.reason] += 1
             continue
         present += 1
         counts = _sum(counts, result.counts, index)

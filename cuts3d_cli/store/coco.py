@@ -67,6 +67,7 @@ def write_masks(
     images: Sequence[Mapping[str, Any]],
     annotations: Sequence[Mapping[str, Any]],
     info: Mapping[str, Any] | None = None,
+    categories: Sequence[Mapping[str, Any]] = CATEGORIES,
 ) -> None:
     """Write masks as COCO JSON, atomically; annotations are numbered from 1 in the order given."""
     document = {
@@ -77,7 +78,7 @@ def write_masks(
             "image_root": str(image_root),
             **(info or {}),
         },
-        "categories": CATEGORIES,
+        "categories": list(categories),
         "images": list(images),
         "annotations": [
             {"id": number, **entry} for number, entry in enumerate((without_id(a) for a in annotations), start=1)

@@ -3,7 +3,7 @@ import sys
 import numpy as np
 import pytest
 
-from cuts3d_cli.core.crf import DenseCrf, refine, unary_probability
+from cuts3d_cli.core.crf import DenseCrf, probability_on_grid, refine, refine_together, unary_probability
 from cuts3d_cli.errors import Cuts3dError
 
 
@@ -39,6 +39,58 @@ def test_one_crf_serves_many_masks():
     refine(crf, ~disc)
     assert np.array_equal(refine(crf, disc)[1], first)
     assert np.array_equal(refine(DenseCrf(image), disc)[1], first)
+
+
+def apart(image, unary, iterations=10):
+    """pydensecrf's own inference of a single mask, as the released code calls it."""
+    from pydensecrf.densecrf import DenseCRF2D
+
+    crf = DenseCRF2D(image.shape[1], image.shape[0], 2)
+    crf.addPairwiseGaussian(sxy=3, compat=7)
+    crf.addPairwiseBilateral(sxy=50, srgb=5, rgbim=image, compat=10)
+    both = np.stack([1 - unary, unary]).reshape(2, -1)
+    crf.setUnaryEnergy(np.ascontiguousarray(-np.log(both), dtype=np.float32))
+    return np.array(crf.inference(iterations))[1].reshape(unary.shape)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 6])
+def test_masks_side_by_side_are_those_of_inferences_apart(count):
+    """On an image whose width is not its height, with unaries of every strength."""
+    rng = np.random.default_rng(count)
+    image = np.repeat(np.repeat(rng.integers(0, 256, (5, 9, 3)), 8, axis=0), 6, axis=1)
+    image = np.clip(image + rng.normal(0, 4, image.shape), 0, 255).astype(np.uint8)
+    unaries = np.clip(np.kron(rng.random((count, 5, 9)), np.ones((8, 6))), 0.01, 0.99)
+    found = DenseCrf(image).probabilities(unaries)
+    expected = np.array([apart(image, unary) for unary in unaries])
+    assert np.abs(found - expected).max() < 1e-4
+    assert np.array_equal(found > 0.5, expected > 0.5)
+    assert 0.05 < (found > 0.5).mean() < 0.95
+
+
+def test_the_probability_of_a_mask_does_not_depend_on_its_companions():
+    image, disc = disc_image()
+    masks = np.stack([disc, np.roll(disc, 6, axis=1), ~disc, np.roll(disc, 9, axis=0), disc & ~np.roll(disc, 9)])
+    crf = DenseCrf(image)
+    together = refine_together(crf, masks)
+    for number, mask in enumerate(masks):
+        alone = refine(crf, mask)
+        assert all(np.array_equal(a, b[number]) for a, b in zip(alone, together, strict=True))
+
+
+def test_no_mask_at_all():
+    image, _ = disc_image()
+    refined, probability, accepted = refine_together(DenseCrf(image), np.zeros((0, 48, 48), bool))
+    assert refined.shape == probability.shape == (0, 48, 48) and accepted.shape == (0,)
+
+
+def test_the_probability_as_a_map_of_confidence():
+    """Patches: outside, half covered, inside, inside but unsure."""
+    mask = np.zeros((8, 8), bool)
+    mask[4:, :] = mask[:2, 4:] = True
+    probability = np.where(mask, 0.9, 0.2)
+    probability[4:, 4:] = 0.3
+    found = probability_on_grid(probability, mask, (2, 2), sc_min=0.5)
+    assert found == pytest.approx(np.array([[0, 0.9], [0.9, 0.5]])) and found.dtype == np.float32
 
 
 def test_unaries():

@@ -1,9 +1,11 @@
+import networkx as nx
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
 from cuts3d_cli.core.geometry import grid_points
 from cuts3d_cli.core.localcut import choose_sink, edge_capacities, knn_graph, local_cut, semantic_graph
+from cuts3d_cli.core.mincut import min_cut
 
 
 def pairs(edges):
@@ -157,3 +159,75 @@ def test_permuted_points_give_the_permuted_instance():
     assert np.array_equal(
         cut(points[order], semantic[order], back[source], back[sink]), cut(points, semantic, source, sink)[order]
     )
+
+
+def smallest_and_largest_side(n, edges, capacities, source, sink):
+    """The source's side of the cheapest cut with the fewest and with the most nodes; equal where the cut is unique."""
+    smallest, value = min_cut(n, edges, capacities, source, sink)
+    return smallest, ~min_cut(n, edges, capacities, sink, source)[0], value
+
+
+@pytest.mark.parametrize("capacity", ["inverse", "distance", "unit"])
+@pytest.mark.parametrize("background_z", [1.0, 1.5])
+def test_networkx_finds_the_same_cut_in_a_scene(draw_boxes, capacity, background_z):
+    """On the graph of a drawn scene, the sink anywhere: the value always, the instance where the cut is unique."""
+    unique = 0
+    for seed in range(6):
+        scene = draw_boxes(grid=12, seed=seed)
+        semantic = scene.boxes.any(axis=0)
+        rng = np.random.default_rng(seed)
+        x = np.where(semantic, 1, -1) * rng.uniform(0.3, 1, semantic.shape)
+        x[scene.boxes[1]] *= 0.2  # the least decided patch is on the farther box, which its edges join to the other
+        source = int(np.argmax(x))
+        sink = choose_sink(x, semantic, source, sink="anywhere")
+        points = grid_points(scene.depth, semantic.shape) + rng.normal(0, 0.01, (semantic.size, 3))
+        graph = semantic_graph(points, semantic, k=30, background_z=background_z, longest=0.9)
+        joined = graph.reached(source, 0.9)
+        assert joined[sink], "no flow to compare"
+        capacities = edge_capacities(graph.lengths, capacity=capacity)
+        smallest, largest, value = smallest_and_largest_side(graph.n, graph.edges, capacities, source, sink)
+        flow = nx.Graph()
+        flow.add_weighted_edges_from(zip(*graph.edges.T.tolist(), capacities.tolist(), strict=True), weight="capacity")
+        expected, (side, _) = nx.minimum_cut(flow, source, sink, flow_func=nx.algorithms.flow.dinitz)
+        assert value == pytest.approx(expected, rel=1e-5)
+        if np.array_equal(smallest, largest & joined):  # what hangs on neither terminal is on no side
+            unique += 1
+            assert set(np.flatnonzero(smallest).tolist()) == side & set(np.flatnonzero(joined).tolist())
+            found = local_cut(graph, semantic, source, sink, tau_knn=0.9, capacity=capacity)
+            assert np.array_equal(found, smallest.reshape(semantic.shape) & semantic)
+    assert unique or capacity == "unit"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_reached_is_the_connected_part(seed):
+    points = np.random.default_rng(seed).random((60, 3))
+    points[7] = points[8]  # an edge of no length is an edge
+    graph = knn_graph(points, k=5, longest=0.3)
+    for tau in (0.0, 0.1, 0.2, 0.3):
+        whole = nx.Graph(graph.up_to(tau)[0].tolist())
+        whole.add_nodes_from(range(60))
+        for node in (0, 7, 59):
+            found = set(np.flatnonzero(graph.reached(node, tau)).tolist())
+            assert found == nx.node_connected_component(whole, node)
+
+
+@pytest.mark.parametrize("factor", [0.5, 7.0])
+@pytest.mark.parametrize("capacity", ["inverse", "distance", "unit"])
+def test_scaled_points_and_threshold_give_the_same_instance(factor, capacity):
+    """Lengths of scene and threshold alike; the depth alone is another scene (below)."""
+    depth, semantic, _ = terraces()
+    points = grid_points(depth, (12, 12)) + np.random.default_rng(0).normal(0, 0.02, (144, 3))
+    source, sink = 3 * 12 + 2, 7 * 12 + 9
+
+    def cut(points, background_z, tau):
+        graph = semantic_graph(points, semantic, k=20, background_z=background_z, longest=tau)
+        return local_cut(graph, semantic, source, sink, tau_knn=tau, capacity=capacity)
+
+    assert np.array_equal(cut(points * factor, 1.5 * factor, 0.45 * factor), cut(points, 1.5, 0.45))
+
+
+def test_depth_scaled_alone_changes_what_a_threshold_parts():
+    depth, semantic, near = terraces()
+    for factor, expected in ((1, near), (0.5, semantic)):  # steps of 0.3 and 0.15 against 0.2
+        graph = semantic_graph(grid_points(depth * factor, (12, 12)), semantic, k=40, background_z=1.5, longest=0.2)
+        assert np.array_equal(local_cut(graph, semantic, 3 * 12 + 2, 0, tau_knn=0.2), expected)

@@ -1,6 +1,8 @@
 """The stages on a run: what they write, what they refuse, and what survives a kill."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,11 +12,20 @@ import pytest
 
 from cuts3d_cli.config import resolve
 from cuts3d_cli.errors import ConfigError, Cuts3dError, StoreError
-from cuts3d_cli.stages import merge, prepare
+from cuts3d_cli.stages import merge, prepare, status
 from cuts3d_cli.stages.common import Source
+from cuts3d_cli.stages.finished import Damaged, read_result
+from cuts3d_cli.stages.localcut import solver_and_device
 from cuts3d_cli.stages.pipeline import depth_maps_of, execute, extra_of, inputs_of, upstream_of
 from cuts3d_cli.store.coco import decode_mask, read_masks
-from cuts3d_cli.store.layout import manifest_path, stage_path
+from cuts3d_cli.store.layout import (
+    FORMAT_VERSION,
+    OUTCOME_NAMES,
+    SOLVER_NAMES,
+    STATUS_NAMES,
+    manifest_path,
+    stage_path,
+)
 from cuts3d_cli.store.manifest import read_manifest
 from cuts3d_cli.store.zarr_store import open_store
 
@@ -53,7 +64,7 @@ def test_stores_hold_what_the_layout_says(done):
     assert importance.shape == (2, 12, 12) and importance.min() >= 0.45 - 1e-6 and importance.max() <= 1
     localcut = open_store(stage_path(done, "localcut", "00000"))
     instance, semantic = localcut.array("instance")[:], localcut.array("semantic")[:]
-    assert instance.shape == (2, 3, 12, 12) and not (instance & ~semantic).any()
+    assert instance.shape == (2, resolve().localcut.n_instances, 12, 12) and not (instance & ~semantic).any()
     confidence = open_store(stage_path(done, "confidence", "00000"))
     values = confidence.array("confidence")[:]
     assert ((values == 0) | ((values >= 0.5) & (values <= 1))).all()
@@ -75,6 +86,57 @@ def test_instances_are_cut_apart_in_depth(done, dataset):
         assert min((mask & left).sum() / left.sum(), (mask & right).sum() / right.sum()) < 0.5
 
 
+def test_localcut_records_what_came_of_each_try_and_which_solver_ran(done):
+    store = open_store(stage_path(done, "localcut", "00000"))
+    outcome, solver = store.array("outcome")[:], store.array("solver")[:]
+    assert outcome.shape == solver.shape == (2, resolve().localcut.n_instances) and store.array("solver").attrs[
+        "values"
+    ] == list(SOLVER_NAMES)
+    kept = outcome == OUTCOME_NAMES.index("kept")
+    np.testing.assert_array_equal(kept, store.array("instance")[:].any(axis=(2, 3)))
+    assert kept.any() and set(solver[kept]) <= {SOLVER_NAMES.index(name) for name in SOLVER_NAMES[1:]}
+    assert set(outcome[solver == 0]) <= {OUTCOME_NAMES.index(name) for name in ("stopped", "few", "uniform")}
+
+
+def test_codes_stand_for_every_outcome():
+    from typing import get_args
+
+    from cuts3d_cli.core.types import Outcome
+
+    assert sorted(OUTCOME_NAMES) == sorted(get_args(Outcome))
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 20])
+def test_images_solved_together_give_what_each_gives_alone(done, dataset, tmp_path, monkeypatch, at_once):
+    """Through torch, with an image among them that cannot be read."""
+    monkeypatch.setattr("cuts3d_cli.core.ncut_torch.batch_size", lambda n: at_once)
+    images = tmp_path / "data/images"
+    shutil.copytree(dataset / "images", images)
+    (images / "s2.png").write_bytes(b"broken")
+    prepare.run(images, manifest_path(tmp_path), n_shards=1)
+    values = {**SMALL, "localcut": {**SMALL["localcut"], "eigensolver": "torch"}, "device": "cpu"}
+    run_all(tmp_path, dataset, values, stages=STAGES[:4])
+    store = open_store(stage_path(tmp_path, "localcut", "00000"))
+    assert STATUS_NAMES[store.status[1]] == "failed" and "torch" in {SOLVER_NAMES[c] for c in store.array("solver")[0]}
+    alone = [open_store(stage_path(done, "localcut", f"0000{i}")).array("instance")[:] for i in (0, 1)]
+    rows = [0, 2, 3]
+    np.testing.assert_array_equal(store.array("instance")[:][rows], np.concatenate(alone)[rows])
+
+
+@pytest.mark.parametrize(
+    ("device", "asked", "expected"),
+    [("auto", "lanczos", ("lanczos", "cpu")), ("cpu", "torch", ("torch", "cpu")), ("cpu", "dense", ("dense", "cpu"))],
+)
+def test_the_solver_follows_the_device(device, asked, expected):
+    assert solver_and_device(resolve({"device": device}), asked) == expected
+
+
+def test_a_named_gpu_takes_the_eigenvectors_through_torch(monkeypatch):
+    monkeypatch.setattr("cuts3d_cli.backends.torch_tools.resolve_device", lambda name: name)
+    assert solver_and_device(resolve({"device": "cuda:1"}), "lanczos") == ("torch", "cuda:1")
+    assert solver_and_device(resolve({"device": "cuda"}), "dense") == ("dense", "cpu")
+
+
 def test_confidence_pointers_lead_to_their_maps(done):
     masks = read_masks(done / "pseudo_masks.json")
     for entry in masks["annotations"]:
@@ -83,6 +145,103 @@ def test_confidence_pointers_lead_to_their_maps(done):
         assert store.image_ids[pointer["row"]] == entry["image_id"]
         assert store.array("confidence")[pointer["row"], pointer["instance"]].any()
         assert entry["score"] == pytest.approx(store.array("score")[pointer["row"]][pointer["instance"]], abs=1e-6)
+
+
+def test_the_crf_gives_its_own_confidence(done, dataset, tmp_path):
+    """The same masks; pointers and scores lead to the second store, and the detector reads it."""
+    pytest.importorskip("mmdet")
+    from cuts3d_cli.detector.dataset import PseudoMaskDataset, confidence_grid
+
+    own = {**SMALL, "crf": {"iterations": 2, "confidence": "crf"}, "confidence": {"tau_knn_min": 0.05, "sc_min": 0.4}}
+    for shard in (0, 1):
+        run_all(tmp_path, dataset, own, shard=shard)
+    merge.run(tmp_path)
+    masks, before = read_masks(tmp_path / "pseudo_masks.json"), read_masks(done / "pseudo_masks.json")
+    assert [a["segmentation"] for a in masks["annotations"]] == [a["segmentation"] for a in before["annotations"]]
+    for entry in masks["annotations"]:
+        pointer = entry["confidence"]
+        assert pointer["store"].startswith("crf-confidence/")
+        store = open_store(tmp_path / pointer["store"], "confidence")
+        assert store.image_ids[pointer["row"]] == entry["image_id"] and store.config["sc_min"] == 0.4
+        grid = store.array("confidence")[pointer["row"], pointer["instance"]].astype(np.float32)
+        assert ((grid == 0) | ((grid >= 0.4) & (grid <= 1))).all()
+        score = store.array("score")[pointer["row"]][pointer["instance"]]
+        assert entry["score"] == pytest.approx(score, abs=1e-6)
+        assert score == pytest.approx(grid[grid > 0].mean(), abs=1e-3)
+    read = [i["confidence"] for e in PseudoMaskDataset(tmp_path / "pseudo_masks.json") for i in e["instances"]]
+    assert [confidence_grid(pointer)[1] for pointer in read] == [0.4] * len(masks["annotations"])
+    assert all(kept for _, kept in run_all(tmp_path, dataset, own))
+    shutil.rmtree(tmp_path / "crf-confidence/00000.zarr")
+    assert [kept for _, kept in run_all(tmp_path, dataset, own)] == [True] * 5 + [False]
+    assert not run_all(tmp_path, dataset, {**own, "confidence": {**own["confidence"], "sc_min": 0.6}})[-1][1]
+
+
+def test_maskcut_gets_confidence_from_the_crf_alone(dataset, tmp_path):
+    values = {"preset": "maskcut", "features": {"backend": "kernel", "image_size": 96, "weights": None}}
+    stages = ["features", "localcut", "crf"]
+    run_all(tmp_path, dataset, {**values, "crf": {"confidence": "crf"}}, stages=stages)
+    entries = read_masks(stage_path(tmp_path, "crf", "00000"))["annotations"]
+    assert entries and all(0.5 <= entry["score"] <= 1 and "confidence" in entry for entry in entries)
+    with pytest.raises(ConfigError, match=r"crf\.unary confidence; expected Spatial Confidence"):
+        run_all(tmp_path, dataset, {**values, "crf": {"unary": "confidence"}}, stages=stages)
+
+
+def damage_missing_key(path):
+    document = json.loads(path.read_text())
+    del document["info"]["counts"]
+    path.write_text(json.dumps(document))
+
+
+def damage_text(path):
+    path.write_text(path.read_text()[:100])
+
+
+def damage_info(path):
+    path.write_text(json.dumps({**json.loads(path.read_text()), "info": None}))
+
+
+def damage_attributes(path):
+    meta = json.loads((path / "zarr.json").read_text())
+    meta["attributes"] = {"format_version": FORMAT_VERSION}
+    (path / "zarr.json").write_text(json.dumps(meta))
+
+
+def damage_array(path):
+    shutil.rmtree(path / "status")
+
+
+def damage_meta(path):
+    (path / "zarr.json").write_text("{")
+
+
+@pytest.mark.parametrize(
+    ("stage", "damage"),
+    [
+        ("crf", damage_missing_key),
+        ("crf", damage_text),
+        ("crf", damage_info),
+        ("depth", damage_attributes),
+        ("depth", damage_array),
+        ("depth", damage_meta),
+    ],
+)
+def test_a_damaged_result_is_missing_with_its_reason_and_made_again(done, dataset, tmp_path, caplog, stage, damage):
+    run_dir = tmp_path / "run"
+    shutil.copytree(done, run_dir)
+    path = stage_path(run_dir, stage, "00000")
+    damage(path)
+    result = read_result(stage, path)
+    assert isinstance(result, Damaged) and str(path) in result.reason
+    row = next(r for r in status.run(run_dir, resolve(SMALL), depth_maps=dataset / "depth") if r.stage == stage)
+    assert (row.present, row.current, row.total) == (1, 1, 2) and str(path) in row.why
+    with caplog.at_level("WARNING", logger="cuts3d"):
+        assert run_all(run_dir, dataset, stages=[stage])[0][1] is False
+    assert "made again" in caplog.text and str(path) in caplog.text
+    assert run_all(run_dir, dataset, stages=[stage])[0][1] is True
+
+
+def test_nothing_is_neither_found_nor_damaged(tmp_path):
+    assert read_result("crf", tmp_path / "none.json") is None
 
 
 def test_a_second_run_keeps_everything(done, dataset):
@@ -162,13 +321,13 @@ def test_a_killed_localcut_leaves_no_store_and_reruns_to_the_same(done, dataset,
 import os, signal, pathlib
 import cuts3d_cli.stages.localcut as stage
 from cuts3d_cli.cli.main import main
-real, calls = stage.discover, []
-def discover(*args, **options):
+real, calls = stage.discover_batch, []
+def discover_batch(*args, **options):
     calls.append(1)
     if len(calls) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
     return real(*args, **options)
-stage.discover = discover
+stage.discover_batch = discover_batch
 main(["localcut", "--run", {str(tmp_path)!r}, "--shard", "0", "--tau-knn", "0.115"])
 """
     ended = subprocess.run([sys.executable, "-c", code], check=False)

@@ -1,0 +1,64 @@
+"""Reading what a stage left on a shard: the one place that says whether a result is there and sound."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cuts3d_cli.errors import StoreError
+from cuts3d_cli.stages.common import Counts, count_statuses
+from cuts3d_cli.store.coco import read_masks
+from cuts3d_cli.store.layout import crf_confidence_path
+from cuts3d_cli.store.zarr_store import open_store
+
+
+@dataclass(frozen=True)
+class Found:
+    """A stage's result on a shard: fingerprint, counts, what it was made with."""
+
+    fingerprint: str
+    counts: Counts
+    config: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    version: str
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """Something that is no whole result of this version; it counts as missing and is made again."""
+
+    reason: str
+
+
+def read_result(stage: str, path: Path) -> Found | Damaged | None:
+    """What lies at a stage's path; None if nothing."""
+    if not path.exists():
+        return None
+    try:
+        return _read_masks(path) if stage == "crf" else _read_store(stage, path)
+    except StoreError as error:
+        return Damaged(str(error))
+    except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:  # parts are missing or cannot be read
+        return Damaged(f"{path} is damaged ({type(error).__name__}: {error})")
+
+
+def _read_store(stage: str, path: Path) -> Found:
+    store = open_store(path, stage)
+    return Found(store.fingerprint, count_statuses(store), store.config, store.inputs, store.attrs["package_version"])
+
+
+def _read_masks(path: Path) -> Found:
+    info = read_masks(path)["info"]
+    config = info["config"]["crf"]
+    if config["confidence"] == "crf":
+        _check_confidence(crf_confidence_path(path), info["fingerprint"])
+    return Found(info["fingerprint"], Counts(**info["counts"]), config, info["inputs"], info["version"])
+
+
+def _check_confidence(path: Path, fingerprint: str) -> None:
+    """The masks and the confidence store beside them come from the same call."""
+    store = open_store(path, "confidence")
+    if store.fingerprint != fingerprint:
+        raise StoreError(f"store {path} belongs to other masks", expected=fingerprint, found=store.fingerprint)
