@@ -1,4 +1,4 @@
-"""The command that measures choices, on two drawn images."""
+"""The command that measures choices, on two images and on drawn scenes."""
 
 import json
 import sys
@@ -12,8 +12,10 @@ from PIL import Image
 from pycocotools import mask as rle
 
 ROOT = Path(__file__).parents[2]
+MODULES = ("choices", "choices_score", "choices_sets", "controlled")
 SIZE = 160
 BOXES = [(50, 20), (60, 80)]  # two boxes of one colour that touch, one nearer than the other
+SMALL = {"features": {"image_size": 240}, "depth": {"size": 240}, "localcut": {"tau_knn": 0.115}}
 
 
 @pytest.fixture
@@ -22,7 +24,8 @@ def choices(monkeypatch):
     import choices
 
     yield choices
-    sys.modules.pop("choices")
+    for name in MODULES:
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture
@@ -55,29 +58,136 @@ def config_file(tmp_path):
         "depth_maps": str(tmp_path / "depth"),
         "annotations": str(tmp_path / "truth.json"),
     }
-    path = tmp_path / "config.yaml"
-    path.write_text(
-        yaml.safe_dump(
-            {"data": data, "features": {"image_size": SIZE}, "depth": {"size": SIZE}, "localcut": {"tau_knn": 0.115}}
-        )
+    features = {"image_size": SIZE, "kernel_width": 6.0}
+    return written(
+        tmp_path, {"data": data, "features": features, "depth": {"size": SIZE}, "localcut": {"tau_knn": 0.115}}
     )
+
+
+@pytest.fixture
+def small_file(tmp_path):
+    """Configuration of a grid of 30 x 30, for drawn scenes."""
+    return written(tmp_path, SMALL)
+
+
+def written(folder, values):
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(values))
     return path
 
 
+def run(choices, path, *arguments):
+    return CliRunner().invoke(choices.main, ["--config", str(path), *arguments], catch_exceptions=False)
+
+
+def table(output):
+    """Rows of the table: (label, method), and its cells by column."""
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in output.splitlines() if line[:1] == "|"]
+    header, _rule, *rows = lines
+    return {(row[0], row[1]): dict(zip(header[2:], row[2:], strict=True)) for row in rows}
+
+
 def test_the_table_shows_what_the_cut_in_3d_gains(choices, config_file):
-    arguments = ["--config", str(config_file), "--vary", "features.kernel_width=6,8", "--workers", "1"]
-    result = CliRunner().invoke(choices.main, arguments, catch_exceptions=False)
+    result = run(choices, config_file, "--vary", "features.kernel_width=6,8")
     assert result.exit_code == 0
-    _title, _methods, *rows = result.output.splitlines()
-    assert [row.split("|")[0].strip() for row in rows] == [
-        "as configured",
-        "features.kernel_width=6",
-        "features.kernel_width=8",
-    ]
-    maskcut, localcut, cuts3d = ([float(v) for v in cell.split()] for cell in rows[0].split("|")[1:])
-    assert maskcut[0] <= 0.5  # one mask over both boxes
-    assert localcut[0] == cuts3d[0] == 1
-    assert rows[0].split("|")[1:] == rows[1].split("|")[1:]
+    assert result.output.startswith("sample: 2 images, 4 objects")
+    rows = table(result.output)
+    labels = ("as configured", "kernel_width 6", "kernel_width 8")
+    assert list(rows) == [(label, method) for label in labels for method in choices.METHODS]
+    assert set(rows["as configured", "CutS3D"]) == set(choices.COLUMNS)
+    assert float(rows["as configured", "MaskCut"]["R50"]) <= 50  # one mask over both boxes
+    for method in ("LocalCut", "CutS3D"):
+        assert rows["as configured", method]["R50"] == rows["as configured", method]["AP50"] == "100.0"
+    assert rows["as configured", "CutS3D"] == rows["kernel_width 6", "CutS3D"]  # the same again
+
+
+def test_masks_after_the_crf(choices, config_file):
+    result = run(choices, config_file, "--crf", "--methods", "CutS3D", "--n", "1", "--vary", "crf.min_iou=1")
+    rows = table(result.output)
+    assert "after the CRF" in result.output
+    assert rows["as configured", "CutS3D"]["R50"] == "100.0"
+    assert float(rows["min_iou 1", "CutS3D"]["found"]) <= 2
+
+
+def test_two_runs_print_the_same_whatever_the_workers(choices, small_file):
+    arguments = ("--set", "drawn", "--depth", "monocular", "--n", "3", "--vary", "scenes.seed=1")
+    one, two = (run(choices, small_file, *arguments, "--workers", str(n)).output for n in (1, 2))
+    assert one == two
+    rows = table(one)
+    assert len(rows) == 6 and rows["as configured", "CutS3D"] != rows["seed 1", "CutS3D"]
+
+
+def test_perfect_masks_score_in_full_and_a_missed_object_counts_in_its_groups(choices, small_file):
+    from choices_score import Masks, Truth, _encoded
+    from choices_sets import load_scene
+
+    from cuts3d_cli import config as settings
+    from cuts3d_cli.core.masks import mask_iou
+
+    scenes = [load_scene(f"scene {n}", "drawn", settings.resolve(SMALL), choices.SceneOptions()) for n in range(4)]
+
+    def scores(missed):
+        masks = []
+        for i, scene in enumerate(scenes):
+            kept = [j for j in range(len(scene.masks)) if (i, j) not in missed]
+            runs = [_encoded(scene.masks[j]) for j in kept]
+            masks.append(Masks(runs, list(range(len(kept))), mask_iou(scene.masks, scene.masks[kept]), []))
+        return Truth(scenes).score(masks)
+
+    full = scores(set())
+    assert full.pop("found") == 15 / 4 and full.pop("flow") is None
+    assert set(full.values()) == {1.0}
+    touching = scenes[1].kinds.index("touching")
+    without = scores({(1, touching)})
+    assert without["touching"] == 3 / 4 and without["R50"] == 14 / 15 and without["alone"] == without["behind"] == 1
+    assert without["prec"] == 1 and 0.9 < without["AP50"] < 1
+
+
+def test_flow_counts_where_the_sink_is_in_reach(choices, small_file):
+    arguments = ("--set", "drawn", "--n", "2", "--methods", "LocalCut,MaskCut", "--vary", "localcut.tau_knn=2")
+    rows = table(run(choices, small_file, *arguments).output)
+    assert rows["as configured", "LocalCut"]["flow"] == "0.0"  # the plane is out of reach
+    assert rows["tau_knn 2", "LocalCut"]["flow"] != "0.0"
+    assert rows["as configured", "MaskCut"]["flow"] == "-"
+
+
+def test_no_mask_at_all(choices):
+    from choices_score import Masks, Truth
+    from choices_sets import load_scene
+
+    from cuts3d_cli import config as settings
+
+    scene = load_scene("scene 0", "drawn", settings.resolve(SMALL), choices.SceneOptions())
+    scores = Truth([scene]).score([Masks([], [], np.zeros((len(scene.masks), 0)), [])])
+    assert scores["AP50"] == scores["R50"] == scores["found"] == 0
+    assert scores["prec"] is None and scores["touching"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--vary", "localcut.tau=1"], "unknown key localcut.tau"),
+        (["--vary", "localcut.k=none"], "--vary: localcut.k"),
+        (["--vary", "scenes.blur=1"], "unknown key scenes.blur"),
+        (["--vary", "scenes.depth_blur=-1"], "scenes.depth_blur"),
+        (["--vary", "tau_knn=0.1"], "expected SECTION.KEY=VALUE"),
+        (["--vary", "localcut.k"], "expected SECTION.KEY=VALUE"),
+        (["--vary", "features.kernel_width=4"], "changes no mask here"),
+        (["--methods", "TokenCut"], "--methods"),
+        (["--crf"], "--crf"),
+    ],
+)
+def test_a_mistake_is_one_line(choices, small_file, arguments, message):
+    result = run(choices, small_file, "--set", "drawn", *arguments)
+    assert result.exit_code == 1
+    (line,) = result.output.splitlines()
+    assert message in line
+
+
+def test_classes_need_groups(choices, config_file):
+    result = run(choices, config_file, "--set", "sample-classes")
+    assert result.exit_code == 1
+    assert "have no classes" in result.output.splitlines()[-1]
 
 
 def test_varied(choices):

@@ -1,0 +1,200 @@
+"""Time of one image step by step, as the released baseline works (before) and as cuts3d does (after).
+
+    python benchmarks/stage_profile.py --images 4
+
+"After" runs the six mask stages on a shard of sample images, with a clock on the functions they call. "Before" is
+MaskCut as released, on the same features: cosine affinity, the dense generalised eigen-solver in float64, a CRF built
+anew for every mask; it has no depth and no stores. Milliseconds an image, and the share of the column's total.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from measuring import Stopwatch, configuration, image_names, in_child, prepared_run, table
+
+from cuts3d_cli.config import Config
+
+STAGES = ("depth", "features", "spatial-importance", "localcut", "confidence", "crf")
+STEPS = {
+    "read image": "files",
+    "read depth": "files",
+    "resize to the working size": "image",
+    "features": "features",
+    "Spatial Importance": "3D",
+    "affinity and graph": "NCut",
+    "second eigenvector": "NCut",
+    "bipartition": "NCut",
+    "k-NN graph": "3D",
+    "LocalCut: min-cut": "3D",
+    "Spatial Confidence: T min-cuts": "3D",
+    "CRF: build": "CRF",
+    "CRF: inference, fill, judge": "CRF",
+    "resize to the image's size": "image",
+    "RLE": "files",
+    "Zarr": "files",
+    "rest": "other",
+}
+"""Each step and what it counts as; ``rest`` is what no clock is on."""
+
+
+@contextmanager
+def watching_stages(watch: Stopwatch, config: Config) -> Iterator[None]:
+    """Clocks on what the stages call, and on Zarr."""
+    import zarr
+
+    from cuts3d_cli.backends import depth_files
+    from cuts3d_cli.backends.base import feature_backend
+    from cuts3d_cli.core import confidence, discover
+    from cuts3d_cli.stages import common, crf, features, pipeline, spatial_importance
+    from cuts3d_cli.store import zarr_store
+
+    create = common.create_store
+
+    @contextmanager
+    def create_store(*args, **keywords):
+        manager = create(*args, **keywords)
+        with watch.part("Zarr"):
+            writer = manager.__enter__()
+        try:
+            yield writer
+        finally:
+            with watch.part("Zarr"):
+                manager.__exit__(*sys.exc_info())
+
+    common.create_store = create_store
+    try:
+        with watch.watching(
+            (features, "read_image", "read image"),
+            (crf, "read_image", "read image"),
+            (depth_files, "depth_of_image", "read depth"),
+            (features, "working_image", "resize to the working size"),
+            (crf, "working_image", "resize to the working size"),
+            (type(feature_backend(config.features)), "extract", "features"),
+            (spatial_importance, "spatial_importance", "Spatial Importance"),
+            (discover, "_Graphs", "affinity and graph"),
+            (discover._Graphs, "without", "affinity and graph"),
+            (discover, "second_eigenvectors", "second eigenvector"),
+            (discover, "bipartition", "bipartition"),
+            (discover, "semantic_graph", "k-NN graph"),
+            (discover, "cut_in_3d", "LocalCut: min-cut"),
+            (confidence, "semantic_graph", "k-NN graph"),
+            (confidence, "local_cut", "Spatial Confidence: T min-cuts"),
+            (crf, "DenseCrf", "CRF: build"),
+            (crf, "refine_together", "CRF: inference, fill, judge"),
+            (crf, "image_sized_mask", "resize to the image's size"),
+            (crf, "annotation", "RLE"),
+            (pipeline, "open_store", "Zarr"),
+            (zarr.Array, "__getitem__", "Zarr"),
+            (zarr_store.StoreWriter, "write", "Zarr"),
+        ):
+            yield
+    finally:
+        common.create_store = create
+
+
+def run_stages(names: list[str], config: Config, folder: str) -> dict[str, Stopwatch]:
+    """Run the stages on a shard of images; by stage, where its time went (the sum is the stage's wall time)."""
+    from cuts3d_cli.log import quiet
+    from cuts3d_cli.stages.common import Source
+    from cuts3d_cli.stages.pipeline import execute
+    from cuts3d_cli.store.manifest import read_manifest
+
+    run = prepared_run(Path(folder), names, config, n_shards=1)
+    manifest = read_manifest(run / "manifest.jsonl")
+    source = Source(manifest.records(0), manifest.image_root, run / "depth-maps")
+    watches = {}
+    for stage in STAGES:
+        watch = watches[stage] = Stopwatch()
+        with quiet(), watching_stages(watch, config), watch.part("rest"):
+            execute(stage, source, config, lambda s: run / s / ("00000.json" if s == "crf" else "00000.zarr"))
+    return watches
+
+
+def warm_stages(names: list[str], config: Config) -> dict[str, Stopwatch]:
+    """`run_stages` after a run of one image, which loads what a process loads once."""
+    with tempfile.TemporaryDirectory() as folder:
+        run_stages(names[:1], config, f"{folder}/first")
+        return run_stages(names, config, f"{folder}/run")
+
+
+def after(names: list[str], config: Config) -> dict[str, float]:
+    """Milliseconds an image of every step of ours."""
+    total = dict.fromkeys(STEPS, 0.0)
+    for watch in warm_stages(names, config).values():
+        for step, seconds in watch.seconds.items():
+            total[step] += 1e3 * seconds / len(names)
+    return total
+
+
+def before(names: list[str], config: Config) -> dict[str, float]:
+    """Milliseconds an image of the released baseline's steps: MaskCut of N instances, without depth and stores."""
+    watch = Stopwatch()
+    _released(names[:1], config, 0, Stopwatch())  # loads what is loaded once
+    _released(names, config, config.localcut.n_instances, watch)
+    return {step: 1e3 * watch.seconds.get(step, 0.0) / len(names) for step in STEPS}
+
+
+def _released(names: list[str], config: Config, n_instances: int, watch: Stopwatch) -> None:
+    import released
+
+    from cuts3d_cli.backends.base import feature_backend
+    from cuts3d_cli.core import masks
+    from cuts3d_cli.store import images
+    from cuts3d_cli.store.coco import annotation
+
+    backend, size = feature_backend(config.features), config.features.image_size
+    for name in names:
+        with watch.part("read image"):
+            image = images.read_image(Path(config.data.images) / name)
+        with watch.part("resize to the working size"):
+            working = images.working_image(image, size)
+        with watch.part("features"):
+            features = backend.extract(working)
+        for mask in released.maskcut(features, config.baseline.tau_ncut, n_instances, watch):
+            refined, accepted = released.crf(working, masks.enlarge(mask, (size, size)), watch)
+            with watch.part("resize to the image's size"):
+                full = images.image_sized_mask(refined, image.shape[:2])
+            if accepted:
+                with watch.part("RLE"):
+                    annotation(1, full, 1.0)
+
+
+def profile_table(before_ms: dict[str, float], after_ms: dict[str, float]) -> str:
+    """Both columns in milliseconds and per cent."""
+    totals = [sum(column.values()) for column in (before_ms, after_ms)]
+    rows = [
+        [
+            step,
+            *(
+                cell
+                for ms, total in zip(pair, totals, strict=True)
+                for cell in (f"{ms:.1f}", f"{100 * ms / total:.1f}")
+            ),
+        ]
+        for step, pair in ((step, (before_ms[step], after_ms[step])) for step in STEPS)
+    ]
+    rows.append(["all", f"{totals[0]:.1f}", "100", f"{totals[1]:.1f}", "100"])
+    return table(["step", "before, ms", "%", "after, ms", "%"], rows)
+
+
+@click.command(help=__doc__)
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML configuration; else the defaults.")
+@click.option("--images", "n_images", default=4, show_default=True, help="Images of data.images.")
+@click.option("--threads", default=1, show_default=True, help="Threads of BLAS, on both sides.")
+def main(config_file: Path | None, n_images: int, threads: int) -> None:
+    config = configuration(config_file)
+    names = image_names(config, n_images)
+    columns = [in_child(function, names, config, threads=threads) for function in (before, after)]
+    click.echo(f"{len(names)} images, {threads} thread(s); ms an image")
+    click.echo(profile_table(*columns))
+    click.echo(f"ratio: {sum(columns[0].values()) / sum(columns[1].values()):.1f}")
+
+
+if __name__ == "__main__":
+    main()
