@@ -35,6 +35,20 @@ rule evaluate:
         " > {log} 2>&1"
 
 
+use rule evaluate as evaluate_target with:
+    input:
+        masks=f"{RUN}/detector/in-domain/predictions_val.json",
+        truth=data_of(VAL, "annotations") or [],
+    output:
+        f"{RUN}/detector/in-domain/scores_val.json",
+    log:
+        f"{RUN}/logs/evaluation/in-domain.log",
+    benchmark:
+        f"{RUN}/benchmarks/evaluation/in-domain.tsv"
+    message:
+        "scoring the detector of the target images"
+
+
 rule report:
     input:
         evaluations=EVALUATION_FILES,

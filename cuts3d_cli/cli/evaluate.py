@@ -7,6 +7,8 @@ import click
 
 from cuts3d_cli.cli.options import build_config, config_options, section_options
 
+FORMATS = ("auto", "coco", "lvis", "voc", "imagenet", "kitti", "openimages")
+
 
 @click.command("evaluate")
 @click.argument("images", nargs=-1, type=click.Path(path_type=Path))
@@ -17,7 +19,28 @@ from cuts3d_cli.cli.options import build_config, config_options, section_options
     type=click.Path(path_type=Path),
     help="COCO JSON with scored masks; repeatable.",
 )
-@click.option("--annotations", required=True, type=click.Path(path_type=Path), help="COCO ground truth.")
+@click.option(
+    "--annotations",
+    type=click.Path(path_type=Path),
+    help="Ground truth: COCO or LVIS JSON, a VOC, ImageNet or KITTI folder, OpenImages CSV.",
+)
+@click.option("--benchmark", metavar="NAME", help="Benchmark to compare with; `cuts3d benchmarks` lists them.")
+@click.option(
+    "--data-root",
+    type=click.Path(path_type=Path),
+    default=Path("datasets"),
+    show_default=True,
+    help="Folder of the benchmarks' data sets.",
+)
+@click.option(
+    "--format", "format_name", type=click.Choice(FORMATS), default="auto", show_default=True, help="Of --annotations."
+)
+@click.option(
+    "--truth-images", type=click.Path(path_type=Path), help="Folder of the annotated images (KITTI, OpenImages)."
+)
+@click.option(
+    "--write-truth", type=click.Path(path_type=Path), help="COCO JSON to write the ground truth to, as it is scored."
+)
 @click.option(
     "--depth-map", type=click.Path(path_type=Path), help="Folder with a depth map per image, when IMAGES are given."
 )
@@ -25,31 +48,62 @@ from cuts3d_cli.cli.options import build_config, config_options, section_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 @config_options
 @section_options("evaluate")
-def command(images, files, annotations, depth_map, out, as_json, **options):
-    """Score masks against ground truth: class-agnostic COCO AP and AR, boxes and masks, pycocotools as the judge.
+def command(
+    images,
+    files,
+    annotations,
+    benchmark,
+    data_root,
+    format_name,
+    truth_images,
+    write_truth,
+    depth_map,
+    out,
+    as_json,
+    **options,
+):
+    """Score masks against ground truth: COCO AP and AR, boxes and masks, pycocotools as the judge.
 
-    Takes pseudo-masks and predictions alike. Given IMAGES (files, or one folder), their pseudo-masks are made
-    first, cached, and scored. Images are matched by file name, relative to the folder of images.
+    Takes pseudo-masks and predictions alike; all categories count as one unless --no-class-agnostic. Given IMAGES
+    (files, or one folder), their pseudo-masks are made first, cached, and scored. Images are matched by file name,
+    relative to the folder of images. With --benchmark, published numbers are printed beside.
 
     \b
     Examples:
       cuts3d evaluate --predictions runs/sample/pseudo_masks.json --annotations sample/train/annotations.json
-      cuts3d evaluate --json --predictions predictions.json --annotations instances_val2017.json
+      cuts3d evaluate --benchmark coco --data-root datasets/ --predictions predictions.json
+      cuts3d evaluate --annotations VOCdevkit/VOC2007 --write-truth voc.json
       cuts3d evaluate --annotations sample/val/annotations.json --depth-map sample/val/depth sample/val/images
     """
+    from cuts3d_cli.evaluation.benchmarks import get_benchmark
     from cuts3d_cli.stages import evaluate
     from cuts3d_cli.stages.image_set import pseudo_masks
 
-    if bool(images) == bool(files):
+    if bool(images) == bool(files) and (images or not write_truth):
         raise click.UsageError("give either --predictions FILE or images")
-    if out and len(files) > 1:
+    if out and len(files) != 1 and not images:
         raise click.UsageError("--out goes with one --predictions")
+    if not annotations and not benchmark:
+        raise click.UsageError("give --annotations or --benchmark")
     config = build_config(options, "evaluate")
+    class_agnostic = config.evaluate.class_agnostic
+    truth = evaluate.load_truth(
+        annotations,
+        format_name=format_name,
+        images=truth_images,
+        benchmark=get_benchmark(benchmark) if benchmark else None,
+        root=data_root,
+    )
+    if write_truth:
+        evaluate.write_truth(truth, write_truth, class_agnostic=class_agnostic)
     if images:
         files = [pseudo_masks(images, config, depth_map=depth_map)]
     results = {}
     for path in files:
         name = f"{path.parent.name}/{path.stem}" if len(files) > 1 else path.stem
         name = str(path) if name in results else name
-        results[name] = evaluate.run(path, annotations, config=config.evaluate, out=out)
-    click.echo(json.dumps(results, indent=1) if as_json else evaluate.format_table(results))
+        results[name] = evaluate.run(path, truth, config=config.evaluate, out=out)
+    if as_json:
+        click.echo(json.dumps(results, indent=1))
+    elif results:
+        click.echo(evaluate.format_results(results, truth, class_agnostic=class_agnostic))

@@ -24,8 +24,11 @@ COMMANDS = {
     "train": "Train the class-agnostic detector (Sec. 3.5).",
     "selftrain": "One round of self-training.",
     "predict": "Detect instances in images.",
-    "evaluate": "Class-agnostic COCO AP and AR.",
+    "convert": "Checkpoints of CutLER's format to ours and back.",
+    "evaluate": "COCO AP and AR, beside published numbers.",
+    "benchmarks": "The benchmarks evaluate knows, and their folders.",
     "report": "One HTML file with results and pictures of a run.",
+    "compare": "The paper's ablation tables from a run's experiments.",
     "status": "What a run holds, what is stale and why.",
 }
 
@@ -71,8 +74,10 @@ def cli(verbose: int, quiet: bool) -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Entry point: errors become one line on stderr and exit code 1 (2 for wrong usage, 130 for Ctrl-C)."""
+    from cuts3d_cli import threads
     from cuts3d_cli.errors import Cuts3dError
 
+    threads.limit()
     # Threads that wait sleep instead of spinning: on a shared machine spinning costs several times the work.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

@@ -1,6 +1,7 @@
-"""Class-agnostic COCO evaluation of masks and boxes, with pycocotools as the judge (Sec. 4).
+"""COCO evaluation of masks and boxes, class-agnostic (Sec. 4) or with classes, with pycocotools as the judge.
 
-All objects are of one class. Every AP is read at the last of ``max_dets``: a judge left at its defaults reads some of
+Zero-shot evaluation takes all objects as one class; with classes, every metric is the mean over the classes that the
+ground truth has, as COCO does. Every AP is read at the last of ``max_dets``: a judge left at its defaults reads some of
 them at other numbers of detections as soon as these are not 1, 10 and 100.
 """
 
@@ -21,7 +22,6 @@ from pycocotools.cocoeval import COCOeval
 
 from cuts3d_cli.evaluation.coco_files import CocoError, Matched, match, read_json
 
-CATEGORY = 1
 AREA_METRICS = {"APs": "small", "APm": "medium", "APl": "large"}
 
 Metrics = dict[str, float | None]
@@ -38,11 +38,15 @@ class Evaluation:
         n_images_missing: those that the predictions do not list.
         n_images_empty: those without any predicted instance, missing ones included.
         n_images_left_out: images of the predictions that the ground truth lacks.
-        n_objects: annotated objects, crowd regions not counted.
+        n_objects: annotated objects, crowd regions and ignored objects not counted.
         n_crowd: crowd regions.
+        n_ignored: objects whose detections count neither way (difficult in VOC).
         n_predictions: predicted instances on the images of the ground truth.
         objects_per_image: ``n_objects / n_images``.
         predictions_per_image: ``n_predictions / n_images``.
+        class_agnostic: whether all categories were scored as one.
+        per_class: per IoU type and name of a category AP, AP50, AR at the last of ``max_dets`` and its number of
+            objects; empty when class-agnostic.
         notes: what a reader has to know, one line each.
     """
 
@@ -53,9 +57,12 @@ class Evaluation:
     n_images_left_out: int
     n_objects: int
     n_crowd: int
+    n_ignored: int
     n_predictions: int
     objects_per_image: float
     predictions_per_image: float
+    class_agnostic: bool
+    per_class: dict[str, dict[str, Metrics]]
     notes: list[str]
 
     def as_dict(self) -> dict[str, Any]:
@@ -74,6 +81,8 @@ def evaluate_files(
     *,
     max_dets: Sequence[int] = (1, 10, 100),
     iou_types: Sequence[str] = ("bbox", "segm"),
+    class_agnostic: bool = True,
+    difficult: str = "ignore",
 ) -> Evaluation:
     """Evaluate a file of predictions; see :func:`evaluate`."""
     return evaluate(
@@ -81,6 +90,8 @@ def evaluate_files(
         read_json(annotations),
         max_dets=max_dets,
         iou_types=iou_types,
+        class_agnostic=class_agnostic,
+        difficult=difficult,
         predictions_name=f"predictions {predictions}",
         truth_name=f"ground truth {annotations}",
     )
@@ -92,72 +103,127 @@ def evaluate(
     *,
     max_dets: Sequence[int] = (1, 10, 100),
     iou_types: Sequence[str] = ("bbox", "segm"),
+    class_agnostic: bool = True,
+    difficult: str = "ignore",
     predictions_name: str = "predictions",
     truth_name: str = "ground truth",
 ) -> Evaluation:
-    """Evaluate predictions, all categories taken as one.
+    """Evaluate predictions, all categories taken as one unless ``class_agnostic`` is off.
 
     Args:
         predictions: COCO JSON (annotations with ``score``; 1.0 where absent), or a COCO results list.
         truth: COCO JSON. Crowd regions are ignored as COCO does; images without prediction count as misses.
         max_dets: detections per image at which AR is taken; AP uses the last.
-        iou_types: ``bbox``, ``segm`` or both.
+        iou_types: ``bbox``, ``segm`` or both; masks are left out, with a note, where the ground truth has boxes only.
+        class_agnostic: score all categories as one; else the mean over categories, matched by name or id.
+        difficult: ``ignore`` objects that the ground truth flags ``ignore``, or ``count`` them.
         predictions_name: what errors call the predictions.
         truth_name: what errors call the ground truth.
 
     Raises:
         CocoError: the two cannot be compared, in one line.
     """
-    matched = match(predictions, truth, predictions_name=predictions_name, truth_name=truth_name)
-    if "segm" in iou_types:
-        _require_masks(matched.predictions, predictions_name)
-        _require_masks(matched.truth, truth_name)
-    metrics = {iou_type: judge(matched, iou_type=iou_type, max_dets=max_dets) for iou_type in iou_types}
-    n_images, n_crowd = len(matched.images), sum(record["iscrowd"] for record in matched.truth)
+    matched = match(
+        predictions,
+        truth,
+        class_agnostic=class_agnostic,
+        difficult=difficult,
+        predictions_name=predictions_name,
+        truth_name=truth_name,
+    )
+    iou_types = _comparable(matched, iou_types, predictions_name, truth_name)
+    judged = {iou_type: judge(matched, iou_type=iou_type, max_dets=max_dets) for iou_type in iou_types}
+    n_images = len(matched.images)
+    n_crowd, n_ignored = (sum(record[key] for record in matched.truth) for key in ("iscrowd", "ignored"))
+    n_objects = len(matched.truth) - n_crowd - n_ignored
     with_prediction = Counter(record["image_id"] for record in matched.predictions)
     return Evaluation(
-        metrics=metrics,
+        metrics={iou_type: metrics for iou_type, (metrics, _) in judged.items()},
         n_images=n_images,
         n_images_missing=matched.n_missing,
         n_images_empty=n_images - len(with_prediction),
         n_images_left_out=matched.n_left_out,
-        n_objects=len(matched.truth) - n_crowd,
+        n_objects=n_objects,
         n_crowd=n_crowd,
+        n_ignored=n_ignored,
         n_predictions=len(matched.predictions),
-        objects_per_image=(len(matched.truth) - n_crowd) / n_images,
+        objects_per_image=n_objects / n_images,
         predictions_per_image=len(matched.predictions) / n_images,
+        class_agnostic=class_agnostic,
+        per_class={} if class_agnostic else {iou_type: classes for iou_type, (_, classes) in judged.items()},
         notes=matched.notes,
     )
 
 
-def judge(matched: Matched, *, iou_type: str, max_dets: Sequence[int] = (1, 10, 100)) -> Metrics:
+def judge(
+    matched: Matched, *, iou_type: str, max_dets: Sequence[int] = (1, 10, 100)
+) -> tuple[Metrics, dict[str, Metrics]]:
     """Let pycocotools compare and read every metric off its precision and recall tables.
 
     For masks the area of a prediction is that of its mask, for boxes that of its box.
+
+    Returns:
+        The metrics over all categories, and per category's name AP, AP50, AR and ``n_objects``.
     """
     predictions = [
         {**record, "area": _predicted_area(record, iou_type), "iscrowd": 0} for record in matched.predictions
     ]
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluator = COCOeval(_coco(matched.images, matched.truth), _coco(matched.images, predictions), iou_type)
+        evaluator = Judge(_coco(matched, matched.truth), _coco(matched, predictions), iou_type)
         evaluator.params.maxDets = sorted(max_dets)
         evaluator.evaluate()
         evaluator.accumulate()
-    return _read_metrics(evaluator)
+    return _read_metrics(evaluator), _read_classes(evaluator, matched)
+
+
+class Judge(COCOeval):
+    """pycocotools' evaluation that also ignores objects flagged ``ignored``.
+
+    pycocotools overwrites its own flag by ``iscrowd``; a crowd region is another thing, as it takes in any detection
+    that lies inside it and any number of them.
+    """
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        for records in self._gts.values():
+            for record in records:
+                record["ignore"] = record["ignore"] or record["ignored"]
 
 
 def _read_metrics(evaluator: COCOeval) -> Metrics:
     parameters = evaluator.params
-    precision = evaluator.eval["precision"][:, :, 0, :, -1]  # IoU threshold, recall, area range
-    recall = evaluator.eval["recall"][:, 0]  # IoU threshold, area range, max_dets
-    at = {iou: int(np.flatnonzero(np.isclose(parameters.iouThrs, iou))[0]) for iou in (0.5, 0.75)}
+    precision = evaluator.eval["precision"][..., -1]  # IoU threshold, recall, category, area range
+    recall = evaluator.eval["recall"]  # IoU threshold, category, area range, max_dets
+    at = _thresholds(evaluator)
     area = {label: index for index, label in enumerate(parameters.areaRngLbl)}
     metrics = {"AP": _mean(precision[..., area["all"]])}
-    metrics |= {f"AP{round(100 * iou)}": _mean(precision[index, :, area["all"]]) for iou, index in at.items()}
+    metrics |= {f"AP{round(100 * iou)}": _mean(precision[index, ..., area["all"]]) for iou, index in at.items()}
     metrics |= {name: _mean(precision[..., area[label]]) for name, label in AREA_METRICS.items()}
-    metrics |= {f"AR{n}": _mean(recall[:, area["all"], index]) for index, n in enumerate(parameters.maxDets)}
-    metrics["R50"] = _mean(recall[at[0.5], area["all"], -1:])
+    metrics |= {f"AR{n}": _mean(recall[..., area["all"], index]) for index, n in enumerate(parameters.maxDets)}
+    metrics["R50"] = _mean(recall[at[0.5], :, area["all"], -1])
     return metrics
+
+
+def _read_classes(evaluator: COCOeval, matched: Matched) -> dict[str, Metrics]:
+    """AP, AP50, AR at the last number of detections and number of objects of each category, in the truth's order."""
+    precision, recall = evaluator.eval["precision"][:, :, :, 0, -1], evaluator.eval["recall"][:, :, 0, -1]
+    at, n_dets = _thresholds(evaluator), evaluator.params.maxDets[-1]
+    column = {category_id: index for index, category_id in enumerate(evaluator.params.catIds)}
+    n_objects = Counter(r["category_id"] for r in matched.truth if not r["iscrowd"] and not r["ignored"])
+    return {
+        category["name"]: {
+            "AP": _mean(precision[..., column[category["id"]]]),
+            "AP50": _mean(precision[at[0.5], :, column[category["id"]]]),
+            f"AR{n_dets}": _mean(recall[:, column[category["id"]]]),
+            "n_objects": n_objects[category["id"]],
+        }
+        for category in matched.categories
+    }
+
+
+def _thresholds(evaluator: COCOeval) -> dict[float, int]:
+    """Index of the IoU thresholds 0.5 and 0.75."""
+    return {iou: int(np.flatnonzero(np.isclose(evaluator.params.iouThrs, iou))[0]) for iou in (0.5, 0.75)}
 
 
 def _mean(values: np.ndarray) -> float | None:
@@ -170,16 +236,28 @@ def _predicted_area(record: dict[str, Any], iou_type: str) -> float:
     return float(rle.area(record["segmentation"])) if iou_type == "segm" else record["bbox"][2] * record["bbox"][3]
 
 
-def _coco(images: list[dict[str, Any]], annotations: list[dict[str, Any]]) -> COCO:
-    """A pycocotools data set of one category; ids start at 1, since its matching takes an id of 0 for "none"."""
+def _coco(matched: Matched, annotations: list[dict[str, Any]]) -> COCO:
+    """A pycocotools data set; ids start at 1, since its matching takes an id of 0 for "none"."""
     coco = COCO()
     coco.dataset = {
-        "images": images,
-        "categories": [{"id": CATEGORY, "name": "object"}],
-        "annotations": [{**record, "id": i, "category_id": CATEGORY} for i, record in enumerate(annotations, start=1)],
+        "images": matched.images,
+        "categories": matched.categories,
+        "annotations": [{**record, "id": i} for i, record in enumerate(annotations, start=1)],
     }
     coco.createIndex()
     return coco
+
+
+def _comparable(matched: Matched, iou_types: Sequence[str], predictions_name: str, truth_name: str) -> list[str]:
+    """The IoU types that can be compared: masks fall away, with a note, where the ground truth has none at all."""
+    if "segm" not in iou_types:
+        return list(iou_types)
+    if "bbox" in iou_types and not any("segmentation" in record for record in matched.truth):
+        matched.notes.append("the ground truth has boxes only: masks were not compared")
+        return ["bbox"]
+    _require_masks(matched.truth, truth_name)
+    _require_masks(matched.predictions, predictions_name)
+    return list(iou_types)
 
 
 def _require_masks(records: list[dict[str, Any]], name: str) -> None:

@@ -18,6 +18,10 @@ from cuts3d_cli.errors import Cuts3dError
 
 Record = dict[str, Any]
 
+ONE_CATEGORY = [{"id": 1, "name": "object"}]
+MAX_LEFT_OUT = 0.01
+"""Largest share of box-annotated images that may be left out for another size (rotation flags, wrong records)."""
+
 
 class CocoError(Cuts3dError):
     """A prediction or ground-truth file that cannot be evaluated."""
@@ -25,12 +29,14 @@ class CocoError(Cuts3dError):
 
 @dataclass(frozen=True)
 class Matched:
-    """Predictions and ground truth of the same images, all of one category, ready for the judge.
+    """Predictions and ground truth of the same images, ready for the judge.
 
     Attributes:
         images: the ground truth's images, in its order and with its ids.
-        truth: annotations with ``image_id``, ``bbox``, ``area``, ``iscrowd`` and, where given, ``segmentation``.
-        predictions: the same with ``score``; ``image_id`` is the ground truth's.
+        truth: annotations with ``image_id``, ``category_id``, ``bbox``, ``area``, ``iscrowd``, ``ignored`` (1 for an
+            object whose detections count neither way) and, where given, ``segmentation``.
+        predictions: the same with ``score``; ``image_id`` and ``category_id`` are the ground truth's.
+        categories: the ground truth's categories, or the one that stands for all.
         n_missing: images of the ground truth that the predictions do not list.
         n_left_out: images of the predictions that the ground truth lacks.
         notes: what a reader of the numbers has to know, one line each.
@@ -39,6 +45,7 @@ class Matched:
     images: list[Record]
     truth: list[Record]
     predictions: list[Record]
+    categories: list[Record]
     n_missing: int
     n_left_out: int
     notes: list[str] = field(default_factory=list)
@@ -59,9 +66,15 @@ def read_json(path: str | Path) -> Any:
 
 
 def match(
-    predictions: Any, truth: Any, *, predictions_name: str = "predictions", truth_name: str = "ground truth"
+    predictions: Any,
+    truth: Any,
+    *,
+    class_agnostic: bool = True,
+    difficult: str = "ignore",
+    predictions_name: str = "predictions",
+    truth_name: str = "ground truth",
 ) -> Matched:
-    """Check both files' content, pair their images and bring everything to one category.
+    """Check both files' content, pair their images and bring everything to the same categories.
 
     Images are paired by file name, never by id or order; a plain results list holds no file names and is
     paired by id. Annotations are copied, the inputs stay as they are.
@@ -69,15 +82,19 @@ def match(
     Args:
         predictions: COCO JSON with images and annotations, or a COCO results list.
         truth: COCO JSON.
+        class_agnostic: take all categories as one; else they are matched by name, or by id where the predictions
+            name none.
+        difficult: ``ignore`` objects flagged ``ignore`` in the ground truth, or ``count`` them.
         predictions_name: what errors call the predictions.
         truth_name: what errors call the ground truth.
 
     Raises:
-        CocoError: a wrong structure, an empty ground truth, no common image, or sizes that differ.
+        CocoError: a wrong structure, an empty ground truth, no common image or category, or sizes that differ.
     """
     notes: list[str] = []
     images = _truth_images(truth, truth_name)
-    truth_annotations = _truth_annotations(truth, images, truth_name, notes)
+    categories = ONE_CATEGORY if class_agnostic else _categories(truth, truth_name)
+    truth_annotations = _truth_annotations(truth, images, truth_name, notes, categories, difficult)
     if isinstance(predictions, list):
         pairs = {image_id: image_id for image_id in images}
         found = predictions
@@ -91,7 +108,12 @@ def match(
         _check_references(found, predicted_images, predictions_name)
         listed = set(pairs.values())
         n_left_out = len(predicted_images) - len(pairs)
-        _check_records(predicted_images, images, pairs, found, predictions_name, truth_name, notes)
+        boxes_only = not any("segmentation" in record for record in truth_annotations)
+        wrong = _check_records(predicted_images, images, pairs, found, predictions_name, truth_name, notes, boxes_only)
+        if wrong:
+            images = {image_id: record for image_id, record in images.items() if image_id not in wrong}
+            truth_annotations = [record for record in truth_annotations if record["image_id"] not in wrong]
+            pairs = {image_id: truth_id for image_id, truth_id in pairs.items() if truth_id not in wrong}
     else:
         raise CocoError(
             predictions_name,
@@ -103,12 +125,14 @@ def match(
             f"{predictions_name} and {truth_name} share no image", hint="check that both belong to the same images"
         )
     kept = _predicted_annotations(found, pairs, images, predictions_name, truth_name, notes)
+    category_ids = None if class_agnostic else _paired_categories(predictions, categories, predictions_name, truth_name)
+    kept = _with_categories(kept, category_ids, predictions_name, truth_name, notes)
     n_missing = len(set(images) - listed)
     if n_missing:
         notes.append(f"{n_missing} of {len(images)} images have no prediction and count as misses")
     if n_left_out:
         notes.append(f"predictions on {n_left_out} images that the ground truth lacks were left out")
-    return Matched(list(images.values()), truth_annotations, kept, n_missing, n_left_out, notes)
+    return Matched(list(images.values()), truth_annotations, kept, categories, n_missing, n_left_out, notes)
 
 
 def masks_by_name(truth: Any, names: Collection[str], *, name: str = "ground truth") -> dict[str, list[Record]]:
@@ -179,30 +203,105 @@ def _truth_images(truth: Any, name: str) -> dict[Any, Record]:
     return images
 
 
-def _truth_annotations(truth: Record, images: dict[Any, Record], name: str, notes: list[str]) -> list[Record]:
+def _categories(truth: Record, name: str) -> list[Record]:
+    records = truth.get("categories")
+    if not isinstance(records, list) or not records:
+        raise CocoError(
+            f"{name}: no categories",
+            expected="COCO JSON with categories",
+            found=_kind(truth),
+            hint="evaluate.class_agnostic scores all objects as one category",
+        )
+    categories = [{"id": _field(record, "id", name), "name": str(_field(record, "name", name))} for record in records]
+    for key in ("id", "name"):
+        twice = [value for value, n in Counter(record[key] for record in categories).items() if n > 1]
+        if twice:
+            raise CocoError(f"{name}: category {key} {twice[0]} occurs twice")
+    return categories
+
+
+def _paired_categories(predictions: Any, truth: list[Record], name: str, truth_name: str) -> dict[Any, Any]:
+    """Ground-truth id of each category id of the predictions: by name where they name theirs, else the same id."""
+    records = predictions.get("categories") if isinstance(predictions, dict) else None
+    if not records:
+        return {record["id"]: record["id"] for record in truth}
+    by_name = {record["name"].strip().lower(): record["id"] for record in truth}
+    names = {_field(record, "id", name): str(_field(record, "name", name)).strip().lower() for record in records}
+    pairs = {category_id: by_name[key] for category_id, key in names.items() if key in by_name}
+    if not pairs:
+        raise CocoError(
+            f"{name} and {truth_name} share no category",
+            expected=f"names like {truth[0]['name']}",
+            found=next(iter(names.values())),
+            hint="evaluate.class_agnostic scores all categories as one",
+        )
+    return pairs
+
+
+def _with_categories(
+    found: list[Record], pairs: dict[Any, Any] | None, name: str, truth_name: str, notes: list[str]
+) -> list[Record]:
+    """Predictions with the ground truth's category ids; those of a category that it lacks are left out."""
+    if pairs is None:
+        return [{**record, "category_id": ONE_CATEGORY[0]["id"]} for record in found]
+    for record in found:
+        if record["category_id"] is None:
+            raise CocoError(
+                f"{name}: a prediction without category_id", hint="evaluate.class_agnostic scores all categories as one"
+            )
+    kept = [
+        {**record, "category_id": pairs[record["category_id"]]} for record in found if record["category_id"] in pairs
+    ]
+    if found and not kept:
+        raise CocoError(
+            f"{name} and {truth_name} share no category",
+            expected=f"category ids like {next(iter(pairs))}",
+            found=found[0]["category_id"],
+            hint="evaluate.class_agnostic scores all categories as one",
+        )
+    if len(kept) < len(found):
+        notes.append(f"{len(found) - len(kept)} predictions of categories that the ground truth lacks were left out")
+    return kept
+
+
+def _truth_annotations(
+    truth: Record, images: dict[Any, Record], name: str, notes: list[str], categories: list[Record], difficult: str
+) -> list[Record]:
     _check_references(truth["annotations"], images, name)
+    class_agnostic, known = categories is ONE_CATEGORY, {record["id"] for record in categories}
     result = []
     for record in truth["annotations"]:
         image = images[record["image_id"]]
         segmentation = _segmentation(record, image, name, name)
+        category_id = ONE_CATEGORY[0]["id"] if class_agnostic else _field(record, "category_id", name)
+        if category_id not in known:
+            raise CocoError(f"{name}: an annotation of category id {category_id}, which it does not list")
         result.append(
             {
                 "image_id": record["image_id"],
+                "category_id": category_id,
                 "bbox": _box(record, segmentation, name),
                 "area": record.get("area", _area(record, segmentation)),
-                "iscrowd": int(record.get("iscrowd", 0)),
+                "iscrowd": int(record.get("iscrowd") or 0),
+                "ignored": int(difficult == "ignore" and bool(record.get("ignore")) and not record.get("iscrowd")),
                 **({"segmentation": segmentation} if segmentation else {}),
             }
         )
-    n_crowd = sum(record["iscrowd"] for record in result)
-    if len(result) == n_crowd:
-        raise CocoError(f"{name}: no object to find", expected="annotations that are not crowd", found=len(result))
+    n_crowd, n_ignored = (sum(record[key] for record in result) for key in ("iscrowd", "ignored"))
+    if len(result) == n_crowd + n_ignored:
+        raise CocoError(
+            f"{name}: no object to find", expected="annotations that are neither crowd nor ignored", found=len(result)
+        )
     if n_crowd:
         notes.append(f"{n_crowd} crowd regions of the ground truth are ignored: detections on them count neither way")
-    categories = {record.get("category_id") for record in truth["annotations"]}
-    if len(categories) > 1:
+    if n_ignored:
         notes.append(
-            f"the {len(categories)} categories of the ground truth were merged to one: this evaluation knows no classes"
+            f"{n_ignored} objects flagged difficult or ignore count neither way; evaluate.difficult = count counts them"
+        )
+    n_categories = len({record.get("category_id") for record in truth["annotations"]})
+    if class_agnostic and n_categories > 1:
+        notes.append(
+            f"the {n_categories} categories of the ground truth were merged to one: this evaluation knows no classes"
         )
     return result
 
@@ -220,6 +319,7 @@ def _predicted_annotations(
         result.append(
             {
                 "image_id": image_id,
+                "category_id": record.get("category_id"),
                 "bbox": _box(record, segmentation, name),
                 "score": float(record.get("score", 1.0)),
                 **({"segmentation": segmentation} if segmentation else {}),
@@ -275,10 +375,15 @@ def _check_records(
     name: str,
     truth_name: str,
     notes: list[str],
-) -> None:
-    """Compare image records; exchanged width and height pass where the masks themselves have the right size."""
+    boxes_only: bool,
+) -> set[Any]:
+    """Compare image records; exchanged width and height pass where the masks themselves have the right size.
+
+    Returns:
+        Ground-truth ids of the images to leave out: few images of a ground truth of boxes may differ in size.
+    """
     with_mask = {record["image_id"] for record in annotations if isinstance(record.get("segmentation"), dict)}
-    n_exchanged = 0
+    n_exchanged, wrong = 0, {}
     for image_id, truth_id in pairs.items():
         record, right = predicted[image_id], truth[truth_id]
         if not record.get("height") or not record.get("width"):
@@ -286,13 +391,21 @@ def _check_records(
         size_hw, right_hw = (record["height"], record["width"]), (right["height"], right["width"])
         if size_hw == right_hw:
             continue
-        if size_hw != right_hw[::-1] or image_id not in with_mask:
-            raise _size_error(f"{name}: image {record['file_name']}", size_hw, right_hw, truth_name)
-        n_exchanged += 1
+        if size_hw == right_hw[::-1] and image_id in with_mask:
+            n_exchanged += 1
+            continue
+        wrong[truth_id] = _size_error(f"{name}: image {record['file_name']}", size_hw, right_hw, truth_name)
+        if not boxes_only:
+            raise wrong[truth_id]
     if n_exchanged:
         notes.append(
             f"{n_exchanged} image records of the predictions have width and height exchanged; their masks are right"
         )
+    if len(wrong) > MAX_LEFT_OUT * len(pairs):
+        raise next(iter(wrong.values()))
+    if wrong:
+        notes.append(f"{len(wrong)} images were left out for a size that differs, such as {next(iter(wrong.values()))}")
+    return set(wrong)
 
 
 def _size_error(what: str, found_hw: tuple, right_hw: tuple, truth_name: str) -> CocoError:

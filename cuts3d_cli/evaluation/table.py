@@ -103,7 +103,32 @@ def _block(results: Results, iou_type: str) -> str:
         ]
         for name, result in results.items()
     ]
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in [head, *rows]]
+    return aligned([head, *rows])
+
+
+def aligned(rows: list[list[str]], *, left: int = 1) -> str:
+    """Rows of text as a table with a line below the first; its first ``left`` columns are set left, others right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(width) if column < left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells))
     lines.insert(1, "-" * max(map(len, lines)))
     return "\n".join(line.rstrip() for line in lines)
+
+
+def format_classes(results: Results) -> str:
+    """Per-class AP, AP50 and AR in percent, one table per result and IoU type; empty for class-agnostic results."""
+    blocks = []
+    for name, result in results.items():
+        for iou_type, classes in result.get("per_class", {}).items():
+            metrics = list(next(iter(classes.values())))
+            rows = [[f"{name}, {TYPE_NAMES[iou_type]} (%)", *metrics]]
+            for category, values in classes.items():
+                cells = (str(values[m]) if m == "n_objects" else percent(values[m]) for m in metrics)
+                rows.append([category, *cells])
+            blocks.append(aligned(rows))
+    return "\n\n".join(blocks)

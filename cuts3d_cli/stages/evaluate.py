@@ -1,51 +1,115 @@
-"""Score predictions or pseudo-masks against COCO ground truth, class-agnostically (Sec. 4)."""
+"""Score predictions or pseudo-masks against ground truth, class-agnostically (Sec. 4) or with classes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from cuts3d_cli import __version__
-from cuts3d_cli.config import EvaluateConfig
+from cuts3d_cli.config import EvaluateConfig, fingerprint
+from cuts3d_cli.errors import Cuts3dError
+from cuts3d_cli.evaluation import paper_tables
+from cuts3d_cli.evaluation.benchmarks import Benchmark, annotations_of, read_benchmark
 from cuts3d_cli.evaluation.coco_eval import evaluate
 from cuts3d_cli.evaluation.coco_files import read_json
-from cuts3d_cli.evaluation.table import format_table
+from cuts3d_cli.evaluation.readers.common import GroundTruth, one_category
+from cuts3d_cli.evaluation.readers.formats import read_truth
+from cuts3d_cli.evaluation.table import format_classes, format_table
 from cuts3d_cli.log import logger
 from cuts3d_cli.store.files import digest_file, write_json
 
-__all__ = ["format_table", "run"]
+__all__ = ["Truth", "format_results", "format_table", "load_truth", "run", "write_truth"]
 
 
-def run(predictions: Path, annotations: Path, *, config: EvaluateConfig, out: Path | None = None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Truth:
+    """Ground truth with the path it was read from and, where it is one of the registry, its benchmark."""
+
+    path: Path
+    read: GroundTruth
+    benchmark: Benchmark | None = None
+
+
+def load_truth(
+    annotations: Path | None = None,
+    *,
+    format_name: str = "auto",
+    images: Path | None = None,
+    benchmark: Benchmark | None = None,
+    root: Path | None = None,
+) -> Truth:
+    """Read ground truth from a path, or a benchmark's from below a data root; a path goes before the root.
+
+    Args:
+        annotations: file or folder of any format of :mod:`cuts3d_cli.evaluation.readers`.
+        format_name: its format, or ``auto``.
+        images: folder of the images, for formats without image sizes.
+        benchmark: what it is called and compared with.
+        root: data root of the benchmark.
+
+    Raises:
+        Cuts3dError: nothing there, or malformed.
+    """
+    if annotations is not None:
+        return Truth(annotations, read_truth(annotations, format_name=format_name, images=images), benchmark)
+    if benchmark is None or root is None:
+        raise Cuts3dError("no ground truth", expected="annotations, or a benchmark and its data root")
+    return Truth(root / annotations_of(benchmark, root).path, read_benchmark(benchmark, root), benchmark)
+
+
+def write_truth(truth: Truth, out: Path, *, class_agnostic: bool = True) -> None:
+    """Write ground truth as COCO JSON, with one category unless ``class_agnostic`` is off, whole or not at all."""
+    document = one_category(truth.read.document) if class_agnostic else truth.read.document
+    info = {
+        "kind": "ground truth",
+        "version": __version__,
+        "benchmark": truth.benchmark.name if truth.benchmark else None,
+        "format": truth.read.format,
+        "source": str(truth.path),
+        "notes": truth.read.notes,
+    }
+    write_json(out, {**document, "info": info})
+
+
+def run(predictions: Path, truth: Path | Truth, *, config: EvaluateConfig, out: Path | None = None) -> dict[str, Any]:
     """Evaluate a prediction file, with what the numbers were made from beside them.
 
     Args:
         predictions: COCO JSON of masks (pseudo-masks, predictions), or a COCO results list.
-        annotations: COCO ground truth of the same images.
+        truth: ground truth of the same images, or the path of one.
         config: what is compared and at how many detections.
         out: JSON file to write, whole or not at all; None writes nothing.
 
     Returns:
-        The fields of :class:`cuts3d_cli.evaluation.coco_eval.Evaluation` and ``provenance``, JSON-able.
+        The fields of :class:`cuts3d_cli.evaluation.coco_eval.Evaluation`, ``benchmark`` and ``published`` (numbers of
+        the papers, percent) where it is one of the registry, and ``provenance``, JSON-able.
 
     Raises:
         Cuts3dError: the files cannot be compared.
     """
-    predicted, truth = read_json(predictions), read_json(annotations)
+    truth = truth if isinstance(truth, Truth) else load_truth(truth)
+    predicted = read_json(predictions)
+    iou_types, notes = _iou_types(config, truth)
     result = evaluate(
         predicted,
-        truth,
+        truth.read.document,
         max_dets=config.max_dets,
-        iou_types=config.iou_types,
+        iou_types=iou_types,
+        class_agnostic=config.class_agnostic,
+        difficult=config.difficult,
         predictions_name=f"predictions {predictions}",
-        truth_name=f"ground truth {annotations}",
+        truth_name=f"ground truth {truth.path}",
     )
+    result.notes[:0] = [*truth.read.notes, *notes]
     for note in result.notes:
         logger.warning("evaluate: %s: %s", predictions, note)
     info = predicted.get("info", {}) if isinstance(predicted, dict) else {}
     document = {
         **result.as_dict(),
+        **_published(truth, config),
         "provenance": {
             "version": __version__,
             "pycocotools": version("pycocotools"),
@@ -53,10 +117,44 @@ def run(predictions: Path, annotations: Path, *, config: EvaluateConfig, out: Pa
             "predictions": str(predictions),
             "predictions_digest": digest_file(predictions),
             "predictions_info": {key: info[key] for key in ("kind", "version", "fingerprint") if key in info},
-            "annotations": str(annotations),
-            "annotations_digest": digest_file(annotations),
+            "annotations": str(truth.path),
+            "annotations_format": truth.read.format,
+            "annotations_digest": _digest(truth),
         },
     }
     if out is not None:
         write_json(out, document, indent=1)
     return document
+
+
+def format_results(results: Mapping[str, Mapping[str, Any]], truth: Truth, *, class_agnostic: bool = True) -> str:
+    """Everything to print: the table, per class where there are classes, and a benchmark's published numbers."""
+    parts = [format_table(results), format_classes(results)]
+    if truth.benchmark is not None:
+        name, title = truth.benchmark.name, truth.benchmark.title
+        parts.append(paper_tables.format_beside(results, name, title, class_agnostic=class_agnostic))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _iou_types(config: EvaluateConfig, truth: Truth) -> tuple[list[str], list[str]]:
+    """What is compared, and a note where masks fall away since the benchmark is one of boxes."""
+    benchmark = truth.benchmark
+    if benchmark is None or benchmark.masks or "segm" not in config.iou_types:
+        return list(config.iou_types), []
+    if "bbox" not in config.iou_types:
+        raise Cuts3dError(
+            f"benchmark {benchmark.name} compares boxes only", expected="evaluate.iou_types with bbox", found="segm"
+        )
+    return ["bbox"], [f"{benchmark.title} is a benchmark of boxes: masks were not compared"]
+
+
+def _published(truth: Truth, config: EvaluateConfig) -> dict[str, Any]:
+    if truth.benchmark is None:
+        return {}
+    name = truth.benchmark.name
+    return {"benchmark": name, "published": paper_tables.as_document(name, class_agnostic=config.class_agnostic)}
+
+
+def _digest(truth: Truth) -> str:
+    """Hash of the file, or of what was read from a folder."""
+    return digest_file(truth.path) if truth.path.is_file() else fingerprint(truth.read.document)

@@ -12,7 +12,15 @@ from pycocotools import mask as rle
 from cuts3d_cli.config import resolve
 from cuts3d_cli.stages import evaluate, prepare
 from cuts3d_cli.store.coco import annotation, image_entry, write_masks
-from cuts3d_cli.store.layout import BASELINE, manifest_path, round_path, shard_name, stage_path
+from cuts3d_cli.store.layout import (
+    BASELINE,
+    OUTCOME_NAMES,
+    SOLVER_NAMES,
+    manifest_path,
+    round_path,
+    shard_name,
+    stage_path,
+)
 from cuts3d_cli.store.manifest import read_manifest
 from cuts3d_cli.store.zarr_store import create_store
 
@@ -118,6 +126,8 @@ def write_stores(base, config, shard, records):
             "instance": np.stack([grid, np.zeros_like(grid)]),
             "terminals": np.array([[5 * GRID + 5, 0], [-1, -1]]),
             "fiedler": np.stack([np.where(grid, 1.0, -0.2)] * 2),
+            "outcome": np.array([OUTCOME_NAMES.index("kept"), OUTCOME_NAMES.index("small")]),
+            "solver": np.array([SOLVER_NAMES.index("lanczos")] * 2),
         },
         "confidence": {"confidence": np.stack([0.75 * grid, 0 * grid]), "score": np.array([0.75, 0])},
     }

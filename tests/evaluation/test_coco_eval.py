@@ -244,3 +244,136 @@ def test_files_are_read_and_named_in_errors(predictions, truth, tmp_path):
         evaluate_files(gone, there)
     with pytest.raises(CocoError, match=r"broken\.json.*COCO JSON"):
         evaluate_files(there, broken)
+
+
+def test_boxes_alone_in_the_ground_truth_leave_masks_out(predictions, truth):
+    expected = evaluate(predictions, truth).metrics["bbox"]
+    for annotation in truth["annotations"]:
+        del annotation["segmentation"]
+    result = evaluate(predictions, truth)
+    assert result.metrics == {"bbox": expected}
+    assert "the ground truth has boxes only: masks were not compared" in result.notes
+    with pytest.raises(CocoError, match=r"ground truth: annotations without segmentation.*iou_types"):
+        evaluate(predictions, truth, iou_types=["segm"])
+
+
+def test_some_objects_without_mask_are_an_error(predictions, truth):
+    del truth["annotations"][0]["segmentation"]
+    with pytest.raises(CocoError, match="ground truth: annotations without segmentation"):
+        evaluate(predictions, truth)
+
+
+@pytest.fixture
+def classes(truth, random_results):
+    """The truth in three categories, a fourth without objects, and results with the right category mostly."""
+    truth["categories"] = [{"id": i, "name": n} for i, n in ((3, "cat"), (1, "dog"), (9, "Car"), (4, "none"))]
+    for n, annotation in enumerate(truth["annotations"]):
+        annotation["category_id"] = (3, 1, 9)[n % 3]
+    rng = np.random.default_rng(5)
+    results = random_results(1, 60)
+    for result in results:
+        near = [a for a in truth["annotations"] if a["image_id"] == result["image_id"]]
+        true = min(near, key=lambda a: abs(a["bbox"][0] - result["bbox"][0]) + abs(a["bbox"][1] - result["bbox"][1]))
+        result["category_id"] = true["category_id"] if rng.random() < 0.8 else 3
+    return truth, results
+
+
+@pytest.mark.parametrize("iou_type", ["bbox", "segm"])
+def test_with_classes_equals_a_direct_run_of_pycocotools(classes, iou_type):
+    truth, results = classes
+    expected = direct(truth, results, iou_type)
+    assert 0.05 < expected[0] < 0.95
+    result = evaluate(results, truth, class_agnostic=False)
+    metrics = result.metrics[iou_type]
+    assert [-1 if metrics[m] is None else metrics[m] for m in STANDARD] == pytest.approx(list(expected), abs=1e-12)
+    assert metrics != evaluate(results, truth).metrics[iou_type]
+    json.dumps(result.as_dict())
+
+
+def test_each_class_equals_an_evaluation_of_it_alone(classes):
+    truth, results = classes
+    result = evaluate(results, truth, class_agnostic=False)
+    per_class = result.per_class["segm"]
+    assert list(per_class) == ["cat", "dog", "Car", "none"]
+    assert per_class["none"] == {"AP": None, "AP50": None, "AR100": None, "n_objects": 0}
+    aps = []
+    for category in truth["categories"][:3]:
+        alone = {**truth, "annotations": [a for a in truth["annotations"] if a["category_id"] == category["id"]]}
+        mine = [r for r in results if r["category_id"] == category["id"]]
+        expected = evaluate(mine, alone).metrics["segm"]
+        found = per_class[category["name"]]
+        assert found["n_objects"] == 2
+        assert {key: found[key] for key in ("AP", "AP50", "AR100")} == pytest.approx(
+            {key: expected[key] for key in ("AP", "AP50", "AR100")}
+        )
+        aps.append(found["AP"])
+    assert result.metrics["segm"]["AP"] == pytest.approx(np.mean(aps))
+
+
+def test_one_class_gives_the_same_either_way(truth, random_results):
+    results = random_results(2, 30)
+    agnostic, aware = (evaluate(results, truth, class_agnostic=flag) for flag in (True, False))
+    assert aware.metrics == agnostic.metrics
+    assert agnostic.per_class == {}
+
+
+def test_categories_are_matched_by_name_before_id(classes):
+    truth, results = classes
+    expected = evaluate(results, truth, class_agnostic=False).metrics
+    other = {3: 100, 1: 101, 9: 3, 4: 1}
+    names = [{"id": other[c["id"]], "name": f" {c['name'].upper()}"} for c in truth["categories"]]
+    renamed = [{**r, "category_id": other[r["category_id"]]} for r in results]
+    document = {"images": truth["images"], "annotations": renamed, "categories": names}
+    assert evaluate(document, truth, class_agnostic=False).metrics == expected
+
+
+def test_predictions_of_unknown_classes_are_left_out_and_said(classes):
+    truth, results = classes
+    expected = evaluate(results, truth, class_agnostic=False).metrics
+    strange = [{**r, "category_id": 77, "score": 2.0} for r in results[:5]]
+    result = evaluate(results + strange, truth, class_agnostic=False)
+    assert result.metrics == expected
+    assert any("5 predictions of categories that the ground truth lacks" in note for note in result.notes)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t, p: t.pop("categories"), "ground truth: no categories"),
+        (lambda t, p: t["categories"].append({"id": 3, "name": "x"}), "category id 3 occurs twice"),
+        (lambda t, p: t["categories"].append({"id": 33, "name": "cat"}), "category name cat occurs twice"),
+        (lambda t, p: t["annotations"][0].update(category_id=50), "category id 50, which it does not list"),
+        (lambda t, p: p.update(categories=[{"id": 3, "name": "object"}]), "share no category.*like cat; found object"),
+        (lambda t, p: [r.update(category_id=50) for r in p["annotations"]], "share no category.*ids like 3; found 50"),
+        (lambda t, p: p["annotations"][0].pop("category_id"), "a prediction without category_id"),
+    ],
+)
+def test_classes_that_do_not_fit_are_named(classes, change, message):
+    truth, results = classes
+    predictions = {"images": truth["images"], "annotations": results}
+    change(truth, predictions)
+    with pytest.raises(CocoError, match=message) as error:
+        evaluate(predictions, truth, class_agnostic=False)
+    assert "\n" not in str(error.value)
+
+
+def test_crowd_of_a_class_takes_in_that_class_alone(classes, make_record):
+    truth, results = classes
+    truth["annotations"].append(make_record(5, (90, 90), (0, 65, 35, 25), iscrowd=1, id=99, category_id=3))
+    expected = direct(truth, results, "segm")
+    metrics = evaluate(results, truth, class_agnostic=False).metrics["segm"]
+    assert [-1 if metrics[m] is None else metrics[m] for m in STANDARD] == pytest.approx(list(expected), abs=1e-12)
+
+
+def test_objects_flagged_ignore_are_no_crowd(predictions, truth, make_record):
+    box = (5, 5, 25, 25)
+    flagged = next(a for a in truth["annotations"] if a["image_id"] == 5 and a["bbox"][0] == 5)
+    flagged["ignore"] = 1
+    result = evaluate(predictions, truth)
+    assert (result.n_objects, result.n_ignored, result.n_crowd) == (5, 1, 0)
+    assert result.metrics["segm"]["AP"] == pytest.approx(1)
+    image_id = next(i["id"] for i in predictions["images"] if i["file_name"] == "sub/im5.jpg")
+    part = make_record(image_id, (90, 90), (*box[:2], 10, 10), score=1.0)
+    with_part = evaluate({**predictions, "annotations": [*predictions["annotations"], part]}, truth)
+    assert with_part.metrics["segm"]["AP"] < 1  # a crowd region would have taken it in
+    assert evaluate(predictions, truth, difficult="count").n_objects == 6

@@ -116,3 +116,38 @@ def test_wrong_ground_truth_is_named(predictions, truth, change, message):
 def test_wrong_predictions_are_named(truth, wrong):
     with pytest.raises(CocoError, match=r"predictions p\.json; expected COCO JSON with images and annotations"):
         match(wrong, truth, predictions_name="predictions p.json")
+
+
+def test_few_images_of_another_size_are_left_out_where_boxes_are_compared(truth):
+    """A few of ImageNet's images have a rotation flag that its annotations do not know."""
+    del truth["images"][1:], truth["annotations"][3:]
+    for annotation in truth["annotations"]:
+        del annotation["segmentation"]
+    for n in range(150):
+        truth["images"].append({"id": 100 + n, "file_name": f"more{n}.jpg", "height": 10, "width": 20})
+    predictions = {
+        "images": [{**image, "id": 1000 + image["id"]} for image in truth["images"]],
+        "annotations": [
+            {"image_id": 1000 + a["image_id"], "bbox": a["bbox"], "score": 0.5} for a in truth["annotations"]
+        ],
+    }
+    turned = predictions["images"][-1]
+    turned["height"], turned["width"] = 20, 10
+    predictions["annotations"].append({"image_id": turned["id"], "bbox": [0, 0, 5, 5], "score": 0.9})
+    matched = match(predictions, truth)
+    assert len(matched.images) == 150 and len(matched.predictions) == 3 and matched.n_missing == 0
+    assert any(
+        "1 images were left out for a size that differs" in note and "more149.jpg" in note for note in matched.notes
+    )
+    predictions["images"][-2]["width"] = 21
+    with pytest.raises(CocoError, match=r"more148\.jpg.*expected height x width 10 x 20"):
+        match(predictions, truth)
+
+
+def test_exchanged_records_pass_before_boxes_too(predictions, truth):
+    for annotation in truth["annotations"]:
+        del annotation["segmentation"]
+    for image in predictions["images"]:
+        image["width"], image["height"] = image["height"], image["width"]
+    matched = match(predictions, truth)
+    assert len(matched.predictions) == 6 and len(matched.images) == 3

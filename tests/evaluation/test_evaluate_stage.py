@@ -6,6 +6,8 @@ import pytest
 from cuts3d_cli import __version__
 from cuts3d_cli.config import EvaluateConfig
 from cuts3d_cli.errors import Cuts3dError
+from cuts3d_cli.evaluation.benchmarks import get_benchmark
+from cuts3d_cli.evaluation.paper_tables import NOTE
 from cuts3d_cli.log import logger
 from cuts3d_cli.stages import evaluate
 
@@ -48,3 +50,63 @@ def test_notes_are_logged(files, truth, caplog, monkeypatch):
     with caplog.at_level(logging.WARNING, logger="cuts3d"):
         evaluate.run(predictions, annotations, config=EvaluateConfig())
     assert "2 categories" in caplog.text
+
+
+def test_a_benchmark_adds_published_numbers(files):
+    predictions, annotations, out = files
+    truth = evaluate.load_truth(annotations, benchmark=get_benchmark("coco"))
+    result = evaluate.run(predictions, truth, config=EvaluateConfig(), out=out)
+    assert json.loads(out.read_text()) == result
+    assert (result["benchmark"], result["published"]["unit"]) == ("coco", "percent")
+    assert {"method": "CutS3D", "iou_type": "segm", "metric": "AP", "value": 10.7, "source": NOTE} in result[
+        "published"
+    ]["numbers"]
+    text = evaluate.format_results({"mine": result}, truth)
+    assert "COCO, mask (%)" in text and "this run" in text
+
+
+def test_a_benchmark_of_boxes_leaves_masks_out(files):
+    """Converters write boxes as polygons, so the registry decides, not the file."""
+    predictions, annotations, _ = files
+    truth = evaluate.load_truth(annotations, benchmark=get_benchmark("voc"))
+    result = evaluate.run(predictions, truth, config=EvaluateConfig())
+    assert list(result["metrics"]) == ["bbox"]
+    assert any("benchmark of boxes" in note for note in result["notes"])
+    with pytest.raises(Cuts3dError, match="voc compares boxes only"):
+        evaluate.run(predictions, truth, config=EvaluateConfig(iou_types=["segm"]))
+
+
+def test_written_ground_truth_scores_the_same(files, truth, make_record, tmp_path):
+    predictions, annotations, _ = files
+    for n, annotation in enumerate(truth["annotations"]):
+        annotation["category_id"] = 1 + n % 2
+    truth["categories"] = [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]
+    truth["annotations"][0]["ignore"] = 1
+    truth["annotations"].append(make_record(5, (90, 90), (0, 65, 35, 25), iscrowd=1, id=99))
+    annotations.write_text(json.dumps(truth))
+    before = evaluate.load_truth(annotations)
+    evaluate.write_truth(before, tmp_path / "one.json")
+    after = evaluate.load_truth(tmp_path / "one.json")
+    assert {a["category_id"] for a in after.read.document["annotations"]} == {1}
+    assert after.read.document["categories"] == [{"id": 1, "name": "object"}]
+    found, expected = (evaluate.run(predictions, t, config=EvaluateConfig()) for t in (after, before))
+    assert found["metrics"] == expected["metrics"]
+    assert (found["n_ignored"], found["n_crowd"]) == (1, 1)
+    evaluate.write_truth(before, tmp_path / "all.json", class_agnostic=False)
+    assert len(evaluate.load_truth(tmp_path / "all.json").read.document["categories"]) == 2
+
+
+def test_classes_are_in_the_json_and_the_table(files, truth):
+    predictions, annotations, _ = files
+    truth["categories"] = [{"id": 1, "name": "thing"}]
+    annotations.write_text(json.dumps(truth))
+    source = evaluate.load_truth(annotations, benchmark=get_benchmark("coco"))
+    result = evaluate.run(predictions, source, config=EvaluateConfig(class_agnostic=False))
+    assert result["per_class"]["segm"]["thing"]["AP"] == pytest.approx(1)
+    text = evaluate.format_results({"mine": result}, source, class_agnostic=False)
+    assert "thing" in text and "5 % of labels" in text and "FreeSOLO" not in text
+
+
+def test_no_ground_truth_at_all():
+    with pytest.raises(Cuts3dError, match="no ground truth"):
+        evaluate.load_truth()

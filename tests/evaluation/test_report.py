@@ -17,7 +17,7 @@ from cuts3d_cli.evaluation.figures import ap_over_rounds, read_curve, running_me
 from cuts3d_cli.evaluation.run_summary import differences, failed_images, summarise_run
 from cuts3d_cli.evaluation.table import format_table
 from cuts3d_cli.stages import report
-from cuts3d_cli.store.layout import stage_path
+from cuts3d_cli.store.layout import format_version, stage_path
 
 VOID = {"meta", "img", "br", "link"}
 
@@ -197,9 +197,10 @@ def test_settings_that_differ_from_the_shown_ones_are_named(tiny_run):
 def test_a_store_of_another_version_is_named(tiny_run):
     run, config = tiny_run
     path = stage_path(run / "val", "localcut", "00000") / "zarr.json"
-    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 99'))
+    version = format_version("localcut")
+    path.write_text(path.read_text().replace(f'"format_version": {version}', '"format_version": 99'))
     words = written(run, config)[2].words
-    assert "format version 1" in words and "rerun `cuts3d localcut`" in words
+    assert f"format version {version}" in words and "rerun `cuts3d localcut`" in words
 
 
 def test_sums_of_the_run(tiny_run):

@@ -1,0 +1,77 @@
+"""COCO JSON: COCO, COCO20K, UVO, Objects365, the class-agnostic files of CutLER, and anything of that form.
+
+``iscrowd`` 1 stays: a detection that lies mostly inside such a region counts neither way. ``ignore`` 1 (not COCO's own
+key, written by converters) stays too. Pseudo-masks published with CutLER have width and height exchanged in their image
+records while masks and annotation records are right: such records are turned round.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from cuts3d_cli.evaluation.coco_files import CocoError, Record, read_json
+from cuts3d_cli.evaluation.readers.common import GroundTruth
+
+
+def read(path: Path) -> GroundTruth:
+    """Read a COCO JSON.
+
+    Raises:
+        CocoError: it is missing, is not JSON or has no images and annotations.
+    """
+    return convert(read_checked(path))
+
+
+def convert(truth: Record) -> GroundTruth:
+    """Ground truth of a COCO document."""
+    images, n_turned = turned_images(truth)
+    notes = []
+    if n_turned:
+        notes.append(f"{n_turned} image records have width and height exchanged; the annotations' sizes were taken")
+    return GroundTruth({**truth, "images": images}, "coco", notes)
+
+
+def read_checked(path: Path) -> Record:
+    """Content of a COCO-like JSON with its two lists.
+
+    Raises:
+        CocoError: it is missing, is not JSON or lacks a list of records.
+    """
+    truth = read_json(path)
+    for key in ("images", "annotations"):
+        records = truth.get(key) if isinstance(truth, dict) else None
+        if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+            found = "a list" if isinstance(truth, list) else f"no list of {key}"
+            raise CocoError(f"file {path}", expected="COCO JSON with images and annotations", found=found)
+    return truth
+
+
+def turned_images(truth: Record) -> tuple[list[Record], int]:
+    """Image records with exchanged width and height put right, and their number.
+
+    A record is turned only where every annotation of the image that knows its size (run-length masks, or ``width`` and
+    ``height`` of the annotation) says so.
+    """
+    sizes: dict[Any, set[tuple[int, int]]] = defaultdict(set)
+    for record in truth["annotations"]:
+        size_hw = _annotated_size(record)
+        if size_hw:
+            sizes[record.get("image_id")].add(size_hw)
+    images, n_turned = [], 0
+    for record in truth["images"]:
+        height, width = record.get("height"), record.get("width")
+        if height != width and sizes.get(record.get("id")) == {(width, height)}:
+            record, n_turned = {**record, "height": width, "width": height}, n_turned + 1
+        images.append(record)
+    return images, n_turned
+
+
+def _annotated_size(record: Record) -> tuple[int, int] | None:
+    segmentation = record.get("segmentation")
+    if isinstance(segmentation, dict) and len(segmentation.get("size", ())) == 2:
+        return tuple(segmentation["size"])
+    if record.get("height") and record.get("width"):
+        return record["height"], record["width"]
+    return None

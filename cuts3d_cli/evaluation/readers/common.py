@@ -1,0 +1,158 @@
+"""What the readers share: the result type, numbering, boxes and image sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cuts3d_cli.evaluation.coco_files import ONE_CATEGORY, CocoError, Record
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPEG", ".JPG", ".PNG")
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """Ground truth of one data set as a COCO document.
+
+    Attributes:
+        document: ``images``, ``annotations`` and ``categories`` as in COCO; an annotation has ``iscrowd`` 1 for a
+            region that takes in any number of detections, and ``ignore`` 1 for an object that may be missed or found.
+        format: name of the format it was read from.
+        notes: what a reader of the numbers has to know, one line each.
+    """
+
+    document: Record
+    format: str
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Object:
+    """One annotated box.
+
+    Attributes:
+        category: its name.
+        box_xywh: x and y of the upper left corner, width and height, px, in continuous coordinates from 0.
+        crowd: whether it is a region rather than an object.
+        ignore: whether detections of it count neither way.
+    """
+
+    category: str
+    box_xywh: tuple[float, float, float, float]
+    crowd: bool = False
+    ignore: bool = False
+
+
+@dataclass(frozen=True)
+class BoxedImage:
+    """An image with its annotated boxes; ``size_hw`` in px."""
+
+    file_name: str
+    size_hw: tuple[int, int]
+    objects: Sequence[Object]
+
+
+def document(images: Iterable[BoxedImage]) -> tuple[Record, int]:
+    """COCO document of images with boxes; ids from 1 in the order given, categories by name.
+
+    Boxes are cut to their image; what has no area then is left out.
+
+    Returns:
+        The document and how many boxes were left out.
+    """
+    images = list(images)
+    names = sorted({item.category for image in images for item in image.objects})
+    category_ids = {name: number for number, name in enumerate(names, start=1)}
+    records, annotations, n_empty = [], [], 0
+    for image_id, image in enumerate(images, start=1):
+        height, width = image.size_hw
+        records.append({"id": image_id, "file_name": image.file_name, "height": height, "width": width})
+        for item in image.objects:
+            x, y, w, h = clip_box(item.box_xywh, image.size_hw)
+            if w <= 0 or h <= 0:
+                n_empty += 1
+                continue
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": category_ids[item.category],
+                    "bbox": [x, y, w, h],
+                    "area": w * h,
+                    "iscrowd": int(item.crowd),
+                    "ignore": int(item.ignore),
+                }
+            )
+    categories = [{"id": number, "name": name} for name, number in category_ids.items()]
+    return {"images": records, "annotations": annotations, "categories": categories}, n_empty
+
+
+def ground_truth(images: Iterable[BoxedImage], format_name: str) -> GroundTruth:
+    """Ground truth of images with boxes."""
+    made, n_empty = document(images)
+    notes = [f"{n_empty} boxes without area inside their image were left out"] if n_empty else []
+    return GroundTruth(made, format_name, notes)
+
+
+def clip_box(box_xywh: Sequence[float], size_hw: tuple[int, int]) -> tuple[float, float, float, float]:
+    """A box cut to its image; width or height are 0 or less for a box outside."""
+    x, y, w, h = box_xywh
+    left, top = max(x, 0.0), max(y, 0.0)
+    return left, top, min(x + w, float(size_hw[1])) - left, min(y + h, float(size_hw[0])) - top
+
+
+def one_category(truth: Record) -> Record:
+    """A COCO document with all categories taken as one; the flags and everything else stay."""
+    annotations = [{**record, "category_id": ONE_CATEGORY[0]["id"]} for record in truth["annotations"]]
+    return {**truth, "annotations": annotations, "categories": ONE_CATEGORY}
+
+
+def image_size_hw(path: Path) -> tuple[int, int]:
+    """Height and width of an image as it is looked at, after its EXIF rotation; only the header is read.
+
+    Raises:
+        CocoError: it is no image.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            return image.size if turned else image.size[::-1]
+    except (OSError, UnidentifiedImageError) as error:
+        raise CocoError(f"image {path}", expected="a readable image", found=str(error)) from None
+
+
+def image_of(stem: str, folders: Sequence[Path], source: Path) -> Path:
+    """Image of an annotation file's stem in the first folder that has it.
+
+    Raises:
+        CocoError: none has it.
+    """
+    for folder in folders:
+        for suffix in IMAGE_SUFFIXES:
+            if (path := folder / f"{stem}{suffix}").is_file():
+                return path
+    raise CocoError(
+        f"{source}: the image of {stem} is missing, which gives its size",
+        expected=f"{stem}.jpg or .png in {' or '.join(map(str, folders))}",
+        found="none",
+        hint="name the folder of the images with --truth-images",
+    )
+
+
+def number(text: Any, what: str) -> float:
+    """A finite number read from text.
+
+    Raises:
+        CocoError: it is none.
+    """
+    try:
+        value = float(text)
+    except (TypeError, ValueError):
+        value = float("nan")
+    if value != value or value in (float("inf"), float("-inf")):
+        raise CocoError(what, expected="a number", found=repr(text))
+    return value
