@@ -7,8 +7,10 @@
 #   <run>/val/                                the same for the held-out images
 #   <run>/detector/round<t>/                  detector after the first training (0) and each self-training round
 #   <run>/evaluation/*.json, results.json, report.html
+#   <run>/experiments/                        the paper's ablations, on request only
+#   <run>/finetune/                           detectors that learned from labels, on request only
 #
-# Targets: pseudo_masks, trained, evaluated, report (default: report).
+# Targets: pseudo_masks, trained, evaluated, report (default: report); table4, table5, table6, results; in_domain; finetuned.
 
 from snakemake.utils import min_version
 
@@ -31,4 +33,6 @@ include: "rules/prepare.smk"
 include: "rules/pseudo_masks.smk"
 include: "rules/detector.smk"
 include: "rules/evaluation.smk"
+include: "rules/experiments.smk"
+include: "rules/finetune.smk"
 include: "rules/targets.smk"

@@ -21,11 +21,20 @@ rule evaluated:
         EVALUATION_FILES,
 
 
+rule in_domain:
+    input:
+        f"{RUN}/detector/in-domain/checkpoint.pth",
+        f"{RUN}/detector/in-domain/scores_val.json"
+        if HAS_VAL and data_of(VAL, "annotations")
+        else [],
+
+
 localrules:
     all,
     pseudo_masks,
     trained,
     evaluated,
+    in_domain,
 
 
 onsuccess:

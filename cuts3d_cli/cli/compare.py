@@ -1,0 +1,44 @@
+"""``cuts3d compare``."""
+
+from pathlib import Path
+
+import click
+
+from cuts3d_cli.cli.options import build_config, config_options, section_options
+
+
+@click.command("compare")
+@click.option("--run", "run_dir", required=True, type=click.Path(path_type=Path), help="The run.")
+@click.option(
+    "--table",
+    "name",
+    type=click.Choice(["table4", "table5", "table6", "results"]),
+    default="results",
+    show_default=True,
+    help="Table of the paper; results for all.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Markdown file, with a JSON beside it; RUN/experiments/TABLE.md when left out.",
+)
+@click.option("--settings", help="JSON of the workflow's configuration, instead of --config.")
+@config_options
+@section_options("experiments")
+def command(run_dir, name, out, settings, **options):
+    """The paper's ablation tables from a run's experiments: mean and spread over seeds.
+
+    Reads the scores that `snakemake results` (or table4, table5, table6) makes, and makes none itself.
+
+    \b
+    Examples:
+      cuts3d compare --config config.yaml --run runs/sample
+      cuts3d compare --config config.yaml --run runs/sample --table table6 --out table6.md
+    """
+    from cuts3d_cli.cli.report import _parsed
+    from cuts3d_cli.config import resolve
+    from cuts3d_cli.evaluation.experiments import FOLDER
+    from cuts3d_cli.stages import compare
+
+    config = resolve(_parsed(settings), source="--settings") if settings else build_config(options, "experiments")
+    click.echo(compare.run(run_dir, out or run_dir / FOLDER / f"{name}.md", config=config, name=name))

@@ -1,0 +1,223 @@
+"""The ablations of the paper's Tables 4 to 6: which trainings each row is made of, and how rows are summed up.
+
+A training is a variant (which pseudo-masks, which parts of Spatial Confidence), a seed and a round of
+self-training. Rows of several tables that mean the same training share it. The rules train and score
+what :func:`trainings` lists; ``cuts3d compare`` reads the scores from :func:`evaluation_path`.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from cuts3d_cli.config import Config, LocalCutConfig, SelfTrainConfig, TrainConfig
+from cuts3d_cli.store.layout import BASELINE
+
+Masks = Literal["maskcut", "localcut", "cuts3d"]
+
+FOLDER = "experiments"
+"""Folder of a run that takes everything made for the tables."""
+
+UNSHARPENED = f"{FOLDER}/localcut"
+"""Branch of the pseudo-masks cut in 3D without Spatial Importance."""
+
+MASKS: dict[Masks, str] = {
+    "maskcut": "MaskCut",
+    "localcut": "LocalCut, affinity not sharpened",
+    "cuts3d": "LocalCut and Spatial Importance",
+}
+"""Kinds of pseudo-masks in words."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What a first training differs in: its pseudo-masks and the parts of Spatial Confidence it uses (Sec. 3.5)."""
+
+    masks: Masks
+    select: Literal["confident", "random"] = "random"
+    blend: Literal["spatial", "none"] = "none"
+    loss: Literal["spatial", "none"] = "none"
+
+
+VARIANTS: dict[str, Variant] = {
+    "maskcut": Variant("maskcut"),
+    "localcut": Variant("localcut"),
+    "importance": Variant("cuts3d"),
+    "select": Variant("cuts3d", "confident"),
+    "blend": Variant("cuts3d", "confident", "spatial"),
+    "confidence": Variant("cuts3d", "confident", "spatial", "spatial"),
+}
+"""Every first training by name; only the last goes on with self-training."""
+
+FULL = "confidence"
+"""The variant with everything, which self-training starts from."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """One detector: a variant, a seed, and the round of self-training (0: the first training)."""
+
+    variant: str
+    seed: int
+    round: int = 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table; ``paper_ap`` is the paper's mask AP on COCO val2017 in percent, where known."""
+
+    title: str
+    variant: str
+    round: int = 0
+    paper_ap: float | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the paper; each row builds on the one above."""
+
+    title: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean and sample standard deviation of a value over seeds; None where there is none to take."""
+
+    mean: float | None
+    std: float | None
+    n: int
+
+
+def tables(rounds: int) -> dict[str, Table]:
+    """The tables by the name of their target, with ``rounds`` rounds of self-training."""
+    paper_rounds = {0: 10.2, 3: 10.7}  # rounds 1 and 2 are not known to us
+    trained = [Row(f"Self-training, round {t}", FULL, t, paper_rounds.get(t)) for t in range(1, rounds + 1)]
+    method = (
+        Row("MaskCut", "maskcut", paper_ap=9.4),
+        Row("+ LocalCut", "localcut", paper_ap=9.5),
+        Row("+ Spatial Importance", "importance", paper_ap=9.8),
+        Row("+ Spatial Confidence", FULL, paper_ap=paper_rounds[0]),
+    )
+    parts = (
+        Row("No confidence", "importance", paper_ap=8.5),
+        Row("+ confident copy-paste selection", "select", paper_ap=8.8),
+        Row("+ alpha-blending", "blend", paper_ap=9.0),
+        Row("+ Spatial Confidence soft target loss", FULL, paper_ap=9.1),
+    )
+    first = Row("First training", FULL, 0, paper_rounds[0])
+    return {
+        "table4": Table("Table 4: the parts of the method", (*method, *trained)),
+        "table5": Table("Table 5: rounds of self-training", (first, *trained)),
+        "table6": Table("Table 6: the parts of Spatial Confidence in training", parts),
+    }
+
+
+def chosen_tables(name: str, rounds: int) -> dict[str, Table]:
+    """The table of a target; all of them for ``results``."""
+    found = tables(rounds)
+    return found if name == "results" else {name: found[name]}
+
+
+def trainings(name: str, config: Config) -> list[Training]:
+    """The trainings that the rows of a target need, each once.
+
+    Args:
+        name: ``table4``, ``table5``, ``table6``, or ``results`` for all.
+        config: the configuration; its ``experiments`` section gives seeds and rounds.
+    """
+    rows = [row for table in chosen_tables(name, config.experiments.rounds).values() for row in table.rows]
+    found = [Training(row.variant, seed, row.round) for row in rows for seed in config.experiments.seeds]
+    return list(dict.fromkeys(found))
+
+
+def train_section(config: Config, variant: str) -> TrainConfig:
+    """The ``train`` section of a variant: the run's own with the variant's switches and the experiments' schedule."""
+    own, schedule = VARIANTS[variant], config.experiments
+    return config.train.model_copy(
+        update={
+            "copy_paste_select": own.select,
+            "alpha_blend": own.blend,
+            "loss": own.loss,
+            "iterations": schedule.iterations,
+            "lr_steps": schedule.lr_steps,
+        }
+    )
+
+
+def selftrain_section(config: Config) -> SelfTrainConfig:
+    """The ``selftrain`` section of the experiments' rounds."""
+    schedule = config.experiments
+    return config.selftrain.model_copy(
+        update={
+            "rounds": schedule.rounds,
+            "iterations": schedule.round_iterations,
+            "lr_steps": schedule.round_lr_steps,
+        }
+    )
+
+
+def unsharpened_localcut(config: Config) -> LocalCutConfig:
+    """The run's cut settings without Spatial Importance (row "+ LocalCut")."""
+    return config.localcut.model_copy(update={"sharpen": False})
+
+
+def unmet(config: Config) -> str | None:
+    """Why the tables cannot be made under a configuration, in one line; None if they can."""
+    wanted = {
+        "localcut.local_cut: true": config.localcut.local_cut,
+        "localcut.sharpen: true": config.localcut.sharpen,
+        "baseline.enabled: true": config.baseline.enabled,
+        "data.val_images": config.data.val_images is not None,
+        "data.val_annotations": config.data.val_annotations is not None,
+    }
+    missing = [name for name, is_there in wanted.items() if not is_there]
+    return f"the experiments need {', '.join(missing)}" if missing else None
+
+
+def detector_path(run: str | Path, training: Training) -> Path:
+    """Folder of a trained detector."""
+    return Path(run) / FOLDER / "detector" / training.variant / f"seed{training.seed}" / f"round{training.round}"
+
+
+def evaluation_path(run: str | Path, training: Training) -> Path:
+    """Scores of a detector on the held-out images."""
+    name = f"{training.variant}_seed{training.seed}_round{training.round}.json"
+    return Path(run) / FOLDER / "evaluation" / name
+
+
+def masks_evaluation_path(run: str | Path, masks: str, split: str) -> Path:
+    """Scores of a kind of pseudo-masks on ``train`` or ``val``; two of them are part of every run."""
+    own = Path(run) / FOLDER if masks == "localcut" else Path(run)
+    return own / "evaluation" / f"{masks}_{split}.json"
+
+
+def masks_branch(masks: str) -> str | None:
+    """Branch of a run that holds a kind of pseudo-masks; None for the run's own."""
+    return {"maskcut": BASELINE, "localcut": UNSHARPENED, "cuts3d": None}[masks]
+
+
+def summarise(values: Iterable[float | None]) -> Summary:
+    """Mean and sample standard deviation (n - 1) of the values that are there."""
+    known = [value for value in values if value is not None]
+    mean = statistics.fmean(known) if known else None
+    return Summary(mean, statistics.stdev(known) if len(known) > 1 else None, len(known))
+
+
+def differs(differences: Sequence[float]) -> bool:
+    """Whether paired differences have a mean other than zero, by Student's t at 95 %; never for fewer than two."""
+    from scipy.stats import t
+
+    found = summarise(differences)
+    if found.std is None:
+        return False
+    return bool(abs(found.mean) > t.ppf(0.975, found.n - 1) * found.std / math.sqrt(found.n))
+
+
+def metric(evaluation: dict[str, Any], iou_type: str, name: str) -> float | None:
+    """A metric of an evaluation, as a fraction; None where it does not apply."""
+    return evaluation["metrics"].get(iou_type, {}).get(name)
