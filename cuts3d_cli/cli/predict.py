@@ -11,7 +11,14 @@ from cuts3d_cli.cli.options import build_config, config_options, section_options
 @click.command("predict")
 @click.argument("images", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--run", "run_dir", type=click.Path(path_type=Path), help="Predict on all images of a run instead.")
-@click.option("--checkpoint", required=True, type=click.Path(path_type=Path), help="A trained detector.")
+@click.option(
+    "--checkpoint",
+    "--weights",
+    "checkpoint",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="A trained detector, ours or in CutLER's format.",
+)
 @click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="COCO JSON to write.")
 @click.option("--pictures", type=click.Path(path_type=Path, file_okay=False), help="Folder for an overlay per image.")
 @click.option("--picture-score", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Least score drawn.")
@@ -25,6 +32,7 @@ def command(images, run_dir, checkpoint, out, pictures, picture_score, **options
       cuts3d predict --checkpoint runs/sample/detector/round2/checkpoint.pth --out found.json photos/
       cuts3d predict --checkpoint detector/checkpoint.pth --out found.json --pictures overlays/ photo.jpg
       cuts3d predict --checkpoint detector/checkpoint.pth --run runs/sample/val --out found.json
+      cuts3d predict --weights cutler_cascade_final.pth --out found.json photos/
     """
     from cuts3d_cli.stages import predict
     from cuts3d_cli.stages.cache import expand

@@ -14,4 +14,4 @@ from cuts3d_cli.detector import mmcv_ops
 
 mmcv_ops.install()
 
-from cuts3d_cli.detector import dataset, heads, losses, transforms  # noqa: E402, F401  (registers them)
+from cuts3d_cli.detector import dataset, finetune, heads, losses, released, transforms  # noqa: E402, F401  (registers them)

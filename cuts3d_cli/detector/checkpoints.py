@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from cuts3d_cli.backends.torch_tools import download
 from cuts3d_cli.errors import ModelError
-from cuts3d_cli.store.files import atomic_path
+from cuts3d_cli.log import logger
+from cuts3d_cli.store.files import atomic_path, digest_file
 
 WRAPPERS = ("state_dict", "model", "teacher", "module")
 """Keys under which weight files of others hold the tensors."""
+
+NAMED_WEIGHTS = {
+    "dino-resnet50": "https://dl.fbaipublicfiles.com/dino/dino_resnet50_pretrain/dino_resnet50_pretrain.pth"
+}
+"""Backbone weights that ``train.init`` knows by name."""
+
+TRUSTED = (
+    'where you trust it, export its weights: python -c "import pickle, torch; m = {read}; '
+    "torch.save({{'model': {{k: torch.as_tensor(v) for k, v in m['model'].items()}}}}, 'weights.pth')\""
+)
+READ_PICKLE, READ_TORCH = "pickle.load(open('{}', 'rb'))", "torch.load('{}', weights_only=False)"
 
 
 def save(path: str | Path, content: dict[str, Any]) -> None:
@@ -28,6 +42,12 @@ def load(path: str | Path) -> dict[str, Any]:
     Raises:
         ModelError: the file is missing, damaged, or holds other objects.
     """
+    if Path(path).suffix == ".pkl" and Path(path).is_file():
+        raise ModelError(
+            f"weights file {path} is a pickle, which can run code when it is read",
+            expected="a file of tensors only",
+            hint=TRUSTED.format(read=READ_PICKLE.format(path)),
+        )
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -35,20 +55,29 @@ def load(path: str | Path) -> dict[str, Any]:
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
-            f"weights file {path} cannot be read", expected="a file of tensors only", found=reason
+            f"weights file {path} cannot be read",
+            expected="a file of tensors only",
+            found=reason,
+            hint=TRUSTED.format(read=READ_TORCH.format(path)) if isinstance(error, pickle.UnpicklingError) else None,
         ) from None
 
 
 def load_detector(path: str | Path) -> dict[str, Any]:
-    """Read a detector checkpoint of ours: ``state_dict`` and ``meta``.
+    """Read a detector checkpoint: ``state_dict`` and ``meta``; one in detectron2's format is converted.
 
     Raises:
-        ModelError: it is missing or not one of ours.
+        ModelError: it is missing, neither of ours nor of CutLER's format, or of another architecture.
     """
+    from cuts3d_cli.detector import d2_checkpoint
+
     content = load(path)
-    if not is_detector(content):
-        raise ModelError(f"file {path}", expected="a checkpoint written by `cuts3d train`", found="other weights")
-    return content
+    if is_detector(content):
+        return content
+    if d2_checkpoint.is_released(content):
+        return d2_checkpoint.from_released(content, path, digest_file(path))
+    raise ModelError(
+        f"file {path}", expected="a checkpoint written by `cuts3d train`, or one of CutLER's", found="other weights"
+    )
 
 
 def is_detector(content: Any) -> bool:
@@ -56,11 +85,46 @@ def is_detector(content: Any) -> bool:
     return isinstance(content, dict) and "state_dict" in content and "detector" in content.get("meta", {})
 
 
-def start_from(model: nn.Module, path: str | Path) -> str:
-    """Put weights into a detector: all of it from a checkpoint of ours, else its backbone.
+def resolve_init(init: str | Path | None) -> Path | None:
+    """The file that ``train.init`` means: a path, a URL, a name of ``NAMED_WEIGHTS``, or ``none``.
+
+    What is fetched is kept in torch's hub cache.
+
+    Returns:
+        The local file, which may not exist if a path was given; None to start from nothing.
+
+    Raises:
+        ModelError: it cannot be fetched.
+    """
+    if init is None or str(init) in ("", "none"):
+        return None
+    url = NAMED_WEIGHTS.get(str(init), str(init))
+    if not url.startswith(("http://", "https://")):
+        return Path(init)
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.split("?")[0].rsplit("/", 1)[-1]
+    if not path.is_file():
+        logger.info("train: fetching %s to %s", url, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with download(str(init), url, "train.init"):
+            torch.hub.download_url_to_file(url, str(path), progress=False)
+    return path
+
+
+def start_from(
+    model: nn.Module,
+    path: str | Path,
+    new_layers: Callable[[nn.Module, dict[str, Any]], dict[str, torch.Tensor]] | None = None,
+) -> str:
+    """Put weights into a detector: all of it from a checkpoint of ours or CutLER's, else its backbone.
 
     Nothing is skipped silently: every parameter that should be filled must be, and what is left
     over may only be a classifier.
+
+    Args:
+        model: the detector.
+        path: the weights.
+        new_layers: gives, from the model and a checkpoint's ``meta``, the tensors of the model that take the
+            place of the checkpoint's.
 
     Returns:
         ``"detector"`` or ``"backbone"``.
@@ -68,9 +132,14 @@ def start_from(model: nn.Module, path: str | Path) -> str:
     Raises:
         ModelError: the weights are of another architecture.
     """
+    from cuts3d_cli.detector import d2_checkpoint
+
     content = load(path)
+    if d2_checkpoint.is_released(content):
+        content = d2_checkpoint.from_released(content, path)
     if is_detector(content):
-        fill(model, content["state_dict"], path)
+        replaced = new_layers(model, content["meta"]) if new_layers is not None else {}
+        fill(model, {**content["state_dict"], **replaced}, path)
         return "detector"
     fill(model.backbone, backbone_weights(content, path), path)
     return "backbone"

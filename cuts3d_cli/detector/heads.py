@@ -11,23 +11,32 @@ from mmdet.models.roi_heads.bbox_heads import Shared2FCBBoxHead
 from mmdet.models.roi_heads.mask_heads import FCNMaskHead
 from mmdet.models.task_modules.samplers import PseudoSampler, RandomSampler
 from mmdet.registry import MODELS, TASK_UTILS
-from mmdet.structures.bbox import get_box_tensor
+from mmdet.structures.bbox import bbox2roi, get_box_tensor
 from torch import Tensor
 from torchvision.ops import roi_align
 
-from cuts3d_cli.detector.losses import droploss_weights, scalar_confidence_bce, spatial_confidence_bce
+from cuts3d_cli.detector.losses import (
+    droploss_weights,
+    matched_boxes,
+    released_gt_boxes,
+    scalar_confidence_bce,
+    soft_target_ce,
+    spatial_confidence_bce,
+)
 
 
 class _KeepGroundTruth:
-    """Adds all boxes of an image to the sampling result.
+    """Adds all boxes of an image to the sampling result, and the scores of those its positives stand for.
 
-    MMDetection's own holds only those that got a positive proposal, while DropLoss compares with all.
+    MMDetection's own holds only the boxes that got a positive proposal, while DropLoss compares with all.
     """
 
     def sample(self, assign_result, pred_instances, gt_instances, *args, **kwargs):
-        """As the parent's, with ``all_gt_bboxes`` (m, 4) added to the result."""
+        """As the parent's, with ``all_gt_bboxes`` (m, 4) and, where masks have scores, ``pos_gt_scores`` (p,) added."""
         result = super().sample(assign_result, pred_instances, gt_instances, *args, **kwargs)
         result.all_gt_bboxes = get_box_tensor(gt_instances.bboxes)
+        if "scores" in gt_instances:
+            result.pos_gt_scores = gt_instances.scores[result.pos_assigned_gt_inds]
         return result
 
 
@@ -43,7 +52,7 @@ class GroundTruthPseudoSampler(_KeepGroundTruth, PseudoSampler):
 
 @MODELS.register_module()
 class DropLossBBoxHead(Shared2FCBBoxHead):
-    """Box head with DropLoss (CutLER) and detectron2's gradient scale.
+    """Box head with DropLoss (CutLER), CuVLER's soft target and detectron2's gradient scale.
 
     The weight of a proposal is 0 when the box this stage regresses for it overlaps no pseudo-mask by
     more than ``droploss_iou``. It multiplies the classification loss only; dropped proposals stay
@@ -51,12 +60,26 @@ class DropLossBBoxHead(Shared2FCBBoxHead):
 
     Args:
         droploss_iou: largest IoU at which a proposal is dropped; None turns DropLoss off.
+        droploss_rule: ``paper`` compares with all pseudo-masks of the image, ``released`` with those that
+            CutLER's code takes for them (:func:`losses.released_gt_boxes`), and drops nothing in a
+            batch that has an image without masks.
+        soft_target: classify against the score of the matched mask and weight box regression by it (CuVLER).
         feature_grad_scale: factor on the gradient into the features (detectron2: 1 / stages).
     """
 
-    def __init__(self, *args, droploss_iou: float | None = None, feature_grad_scale: float = 1.0, **kwargs):
+    def __init__(
+        self,
+        *args,
+        droploss_iou: float | None = None,
+        droploss_rule: str = "paper",
+        soft_target: bool = False,
+        feature_grad_scale: float = 1.0,
+        **kwargs,
+    ):
         super().__init__(*args, **kwargs)
-        self.droploss_iou = droploss_iou
+        if droploss_rule not in ("paper", "released"):
+            raise ValueError(f"droploss_rule: expected paper or released, found {droploss_rule!r}")
+        self.droploss_iou, self.droploss_rule, self.soft_target = droploss_iou, droploss_rule, soft_target
         self.feature_grad_scale = feature_grad_scale
 
     def forward(self, x: Tensor) -> tuple:
@@ -65,16 +88,28 @@ class DropLossBBoxHead(Shared2FCBBoxHead):
             x = x * self.feature_grad_scale + x.detach() * (1 - self.feature_grad_scale)
         return super().forward(x)
 
+    def get_targets(self, sampling_results, rcnn_train_cfg, concat: bool = True) -> tuple:
+        """As the parent's; with the soft target, box regression of a region weighs as much as its mask's score."""
+        labels, label_weights, box_targets, box_weights = super().get_targets(sampling_results, rcnn_train_cfg, concat)
+        if self.soft_target and concat:
+            box_weights = box_weights * matched_scores(sampling_results).to(box_weights)[:, None]
+        return labels, label_weights, box_targets, box_weights
+
     def loss_and_target(self, cls_score, bbox_pred, rois, sampling_results, rcnn_train_cfg, **kwargs) -> dict:
-        """As the parent's; the classification loss is replaced by the weighted one."""
+        """As the parent's; the classification loss is replaced by the weighted or soft one."""
         result = super().loss_and_target(cls_score, bbox_pred, rois, sampling_results, rcnn_train_cfg, **kwargs)
-        if self.droploss_iou is None or cls_score.numel() == 0:
+        if cls_score.numel() == 0 or (self.droploss_iou is None and not self.soft_target):
             return result
         labels, label_weights = result["bbox_targets"][:2]
-        weights = self._droploss_weights(bbox_pred, rois, sampling_results)
-        result["loss_bbox"]["loss_cls"] = self.loss_cls(
-            cls_score, labels, label_weights * weights, avg_factor=max((label_weights > 0).sum().item(), 1)
-        )
+        if self.droploss_iou is not None:
+            label_weights = label_weights * self._droploss_weights(bbox_pred, rois, sampling_results)
+        if self.soft_target:
+            scores = matched_scores(sampling_results).to(cls_score)
+            loss = soft_target_ce(cls_score, labels < self.num_classes, scores, label_weights)
+        else:
+            n_regions = max((result["bbox_targets"][1] > 0).sum().item(), 1)
+            loss = self.loss_cls(cls_score, labels, label_weights, avg_factor=n_regions)
+        result["loss_bbox"]["loss_cls"] = loss
         return result
 
     @torch.no_grad()
@@ -83,10 +118,25 @@ class DropLossBBoxHead(Shared2FCBBoxHead):
         boxes = get_box_tensor(self.bbox_coder.decode(rois[:, 1:], bbox_pred))
         image = rois[:, 0]
         weights = boxes.new_ones(len(boxes))
+        released = self.droploss_rule == "released"
+        if released and any(len(sampled.all_gt_bboxes) == 0 for sampled in sampling_results):
+            return weights
         for number, sampled in enumerate(sampling_results):
-            mine = image == number
-            weights[mine] = droploss_weights(boxes[mine], sampled.all_gt_bboxes.to(boxes), self.droploss_iou)
+            mine, truth = image == number, sampled.all_gt_bboxes.to(boxes)
+            if released:
+                matched = matched_boxes(rois[mine, 1:].to(truth), len(sampled.pos_inds), truth)
+                truth = released_gt_boxes(matched)
+            weights[mine] = droploss_weights(boxes[mine], truth, self.droploss_iou)
         return weights
+
+
+def matched_scores(sampling_results: list) -> Tensor:
+    """(n,) score of the mask that each region of the batch stands for, 1 for background."""
+    parts = []
+    for sampled in sampling_results:
+        positive = sampled.pos_gt_scores
+        parts += [positive, positive.new_ones(len(sampled.neg_inds))]
+    return torch.cat(parts)
 
 
 @MODELS.register_module()
@@ -95,15 +145,32 @@ class SoftTargetMaskHead(FCNMaskHead):
 
     Args:
         confidence: ``spatial`` weights pixels by their Spatial Confidence, ``scalar`` weights an
-            instance by its score, ``none`` is the usual mean cross-entropy.
+            instance by its score (so does ``cuvler``, with the box heads' soft target), ``none`` is the
+            usual mean cross-entropy.
         loss_weight: factor of the mask loss.
+        predictor_std: standard deviation the last layer starts with (detectron2: 0.001); None is MMDetection's
+            rule, which for one class means 1.4 and so large first losses.
     """
 
-    def __init__(self, *args, confidence: str = "spatial", loss_weight: float = 1.0, **kwargs):
+    def __init__(
+        self,
+        *args,
+        confidence: str = "spatial",
+        loss_weight: float = 1.0,
+        predictor_std: float | None = None,
+        **kwargs,
+    ):
         super().__init__(*args, **kwargs)
-        if confidence not in ("spatial", "scalar", "none"):
-            raise ValueError(f"confidence: expected spatial, scalar or none, found {confidence!r}")
+        self.predictor_std = predictor_std
+        if confidence not in ("spatial", "scalar", "cuvler", "none"):
+            raise ValueError(f"confidence: expected spatial, scalar, cuvler or none, found {confidence!r}")
         self.confidence, self.loss_weight = confidence, loss_weight
+
+    def init_weights(self) -> None:
+        """As the parent's, and the last layer as ``predictor_std`` says."""
+        super().init_weights()
+        if self.predictor_std is not None:
+            torch.nn.init.normal_(self.conv_logits.weight, std=self.predictor_std)
 
     def loss_and_target(self, mask_preds, sampling_results, batch_gt_instances, rcnn_train_cfg) -> dict:
         """Loss of mask logits (n, 1, h, w); the confidence is cropped like the mask targets."""
@@ -114,7 +181,7 @@ class SoftTargetMaskHead(FCNMaskHead):
             loss = spatial_confidence_bce(logits, targets, confidence.to(logits))
         else:
             scores = torch.ones_like(logits[:, 0, 0])
-            if self.confidence == "scalar":
+            if self.confidence in ("scalar", "cuvler"):
                 pairs = zip(sampling_results, batch_gt_instances, strict=True)
                 scores = torch.cat([gt.scores[sampled.pos_assigned_gt_inds] for sampled, gt in pairs]).to(logits)
             loss = scalar_confidence_bce(logits, targets, scores)
@@ -161,8 +228,8 @@ class OneMaskCascadeRoIHead(CascadeRoIHead):
 
     def predict_mask(self, x, batch_img_metas, results_list, rescale: bool = False) -> list:
         """Masks of the final boxes, from the one head."""
-        stages, self.num_stages = self.num_stages, 1
-        try:
+        rois = bbox2roi([found.bboxes for found in results_list])
+        if len(rois) == 0:
             return super().predict_mask(x, batch_img_metas, results_list, rescale)
-        finally:
-            self.num_stages = stages
+        logits = self._mask_forward(0, x, rois)["mask_preds"].split([len(found) for found in results_list])
+        return self.mask_head[0].predict_by_feat(logits, results_list, batch_img_metas, self.test_cfg, rescale=rescale)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from cuts3d_cli.detector.dataset import compose
 from cuts3d_cli.errors import Cuts3dError, ImageError
 from cuts3d_cli.log import logger, progress
 from cuts3d_cli.stages.common import Counts
-from cuts3d_cli.store.coco import annotation
+from cuts3d_cli.store.coco import CATEGORIES, annotation
 from cuts3d_cli.store.manifest import ImageRecord
 
 
@@ -48,12 +49,15 @@ def load_model(checkpoint: str | Path, config: PredictConfig, device: torch.devi
     """Build the detector a checkpoint describes, with its weights.
 
     Raises:
-        ModelError: the checkpoint is missing, damaged or not a detector of ours.
+        ModelError: the checkpoint is missing, damaged or not a detector.
     """
     content = checkpoints.load_detector(checkpoint)
     described = content["meta"]["detector"]
     model_config = ConfigDict(described["model"])
     model_config.test_cfg.rcnn.max_per_img = config.max_detections
+    if len(categories_of(content["meta"])) > 1:  # else every region counts once per class, however unlikely
+        least = model_config.test_cfg.rcnn.score_thr
+        model_config.test_cfg.rcnn.score_thr = max(least, math.nextafter(config.score_threshold, -1))
     with DefaultScope.overwrite_default_scope("mmdet"):
         model = revert_sync_batchnorm(MODELS.build(model_config))
     pack = {"type": "PackConfidenceInputs", "meta_keys": ("img_id", "ori_shape", "img_shape", "scale_factor")}
@@ -110,5 +114,15 @@ def predict_image(detector: Detector, record: ImageRecord, path: Path) -> list[d
     found = detector.model.test_step(batch)[0].pred_instances
     order = found.scores.argsort(descending=True, stable=True)
     found = found[order[found.scores[order] >= detector.score_threshold]]
-    masks, scores = found.masks.cpu().numpy(), found.scores.tolist()
-    return [annotation(record.id, mask, score) for mask, score in zip(masks, scores, strict=True) if mask.any()]
+    masks, scores, labels = found.masks.cpu().numpy(), found.scores.tolist(), found.labels.tolist()
+    ids = [category["id"] for category in categories_of(detector.meta)]
+    return [
+        {**annotation(record.id, mask, score), "category_id": ids[label]}
+        for mask, score, label in zip(masks, scores, labels, strict=True)
+        if mask.any()
+    ]
+
+
+def categories_of(meta: dict[str, Any]) -> list[dict[str, Any]]:
+    """``id`` and ``name`` of a detector's classes by label; the one class of the class-agnostic detector."""
+    return meta.get("categories", CATEGORIES)

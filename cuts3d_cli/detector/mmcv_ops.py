@@ -84,7 +84,7 @@ class TorchvisionOps(ModuleType):
         _average_only(pool_mode)
         output.copy_(
             torch.ops.torchvision.roi_align(
-                input, rois, spatial_scale, aligned_height, aligned_width, sampling_ratio, aligned
+                _single(input), _single(rois), spatial_scale, aligned_height, aligned_width, sampling_ratio, aligned
             )
         )
 
@@ -107,8 +107,8 @@ class TorchvisionOps(ModuleType):
         _average_only(pool_mode)
         grad_input.copy_(
             torch.ops.torchvision._roi_align_backward(
-                grad_output,
-                rois,
+                _single(grad_output),  # in half precision the sum over overlapping boxes would lose what is small
+                _single(rois),
                 spatial_scale,
                 aligned_height,
                 aligned_width,
@@ -117,6 +117,10 @@ class TorchvisionOps(ModuleType):
                 aligned,
             )
         )
+
+
+def _single(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def _average_only(pool_mode: int) -> None:

@@ -26,7 +26,7 @@ def run(
     """Write the detections of images; one that cannot be read costs that image.
 
     Args:
-        checkpoint: of ``cuts3d train`` or ``cuts3d selftrain``.
+        checkpoint: of ``cuts3d train`` or ``cuts3d selftrain``, or one in CutLER's format.
         out: the COCO JSON to write; ``info.statuses`` counts the images, ``info.failures`` names the failed.
         records: the images, sizes after EXIF rotation.
         image_root: folder their file names are relative to.
@@ -38,10 +38,10 @@ def run(
         How many images are done, hold no detection, or failed.
 
     Raises:
-        ModelError: the checkpoint is missing, damaged or not a detector of ours.
+        ModelError: the checkpoint is missing, damaged or not a detector.
     """
     from cuts3d_cli.backends.torch_tools import resolve_device
-    from cuts3d_cli.detector.inference import load_model, predict_images
+    from cuts3d_cli.detector.inference import categories_of, load_model, predict_images
     from cuts3d_cli.detector.runner import limit_threads
 
     limit_threads(threads)
@@ -55,13 +55,16 @@ def run(
         images=[image_entry(record) for record in records],
         annotations=annotations,
         info=_info(detector.meta, config, counts),
+        categories=categories_of(detector.meta),
     )
     logger.info("predict: %s, %d detections in %s", counts, len(annotations), out)
     return counts
 
 
 def _info(meta: dict[str, Any], config: PredictConfig, counts: Counts) -> dict[str, Any]:
+    supervised = {"description": "predictions of a detector that learned from human labels"} if "labels" in meta else {}
     return {
+        **supervised,
         "config": config.model_dump(mode="json"),
         "detector": meta["fingerprint"],
         "statuses": {"done": counts.done, "no object": counts.no_object, "failed": len(counts.failures)},

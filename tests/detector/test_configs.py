@@ -1,15 +1,18 @@
 import json
+from importlib import import_module
 
 import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 
-from cuts3d_cli.config import TrainConfig
+from cuts3d_cli.config import SelfTrainConfig, TrainConfig
 from cuts3d_cli.detector.configs import build_detector, detector_names
 from cuts3d_cli.detector.dataset import PseudoMaskDataset, compose
 from cuts3d_cli.errors import ConfigError
+from cuts3d_cli.stages.selftrain import round_config
 
 
 def build(detector):
@@ -18,16 +21,20 @@ def build(detector):
 
 
 def test_names():
-    assert detector_names() == ["embedded_cascade", "paper_cascade"]
+    assert detector_names() == ["embedded_cascade", "embedded_mask_rcnn", "paper_cascade", "paper_mask_rcnn"]
 
 
 @pytest.mark.parametrize("name", detector_names())
 def test_detectors_build_and_are_json(name):
     detector = build_detector(TrainConfig(detector=name))
     assert json.loads(json.dumps(detector)) == detector
-    model = build(detector)
-    assert len(model.roi_head.bbox_head) == 3 and len(model.roi_head.mask_head) == 1
-    for head in model.roi_head.bbox_head:
+    roi_head = build(detector).roi_head
+    if name.endswith("cascade"):
+        assert len(roi_head.bbox_head) == 3 and len(roi_head.mask_head) == 1
+        heads = list(roi_head.bbox_head)
+    else:
+        heads = [roi_head.bbox_head]
+    for head in heads:
         assert head.num_classes == 1 and head.reg_class_agnostic
 
 
@@ -59,8 +66,63 @@ def test_the_train_section_reaches_the_heads(loss, droploss):
     assert {head.droploss_iou for head in model.roi_head.bbox_head} == {0.07 if droploss else None}
 
 
+def test_training_sets_the_proposals_and_prediction_does_not():
+    model = build_detector(TrainConfig(detector="paper_cascade", rpn_nms=0.7, rpn_proposals=1000))["model"]
+    training, test = model["train_cfg"]["rpn_proposal"], model["test_cfg"]["rpn"]
+    assert (training["nms_pre"], training["max_per_img"], training["nms"]["iou_threshold"]) == (2000, 1000, 0.7)
+    assert (test["nms_pre"], test["max_per_img"], test["nms"]["iou_threshold"]) == (1000, 1000, 0.65)
+
+
+def test_rounds_train_with_detectron2s_proposals():
+    first = TrainConfig(detector="paper_cascade")
+    later = round_config(SelfTrainConfig(), first)
+    assert (first.rpn_nms, first.rpn_proposals, later.rpn_nms, later.rpn_proposals) == (0.65, 4000, 0.7, 1000)
+
+
+def test_paper_detectors_do_not_decay_batch_norm():
+    detector = build_detector(TrainConfig(detector="paper_cascade", weight_decay=0.01))
+    model = build(detector)
+    import_module("cuts3d_cli.detector.runner")  # registers the wrapper
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        optimizer = build_optim_wrapper(model, ConfigDict(detector["optim_wrapper"])).optimizer
+    decay = {id(parameter): group["weight_decay"] for group in optimizer.param_groups for parameter in group["params"]}
+    for module in model.modules():
+        norm = isinstance(module, torch.nn.modules.batchnorm._BatchNorm)
+        for parameter in module.parameters(recurse=False):
+            assert decay[id(parameter)] == (0 if norm else 0.01)
+
+
+def test_batch_norm_is_shared_by_all_processes_in_backbone_and_pyramid():
+    with torch.device("meta"):
+        modules = list(build(build_detector(TrainConfig(detector="paper_cascade"))).named_modules())
+    norms = [
+        (name.split(".")[0], type(module).__name__) for name, module in modules if "BatchNorm" in str(type(module))
+    ]
+    assert set(norms) == {("backbone", "SyncBatchNorm"), ("neck", "SyncBatchNorm")} and len(norms) == 53 + 8
+
+
+def test_the_papers_first_weights_are_detectron2s():
+    torch.manual_seed(0)
+    model = build(build_detector(TrainConfig(detector="paper_mask_rcnn")))
+    for part in (model.neck, model.roi_head):
+        part.init_weights()
+    boxes = model.roi_head.bbox_head
+    expected = {
+        model.roi_head.mask_head.conv_logits: 0.001,
+        boxes.fc_cls: 0.01,
+        boxes.fc_reg: 0.001,
+        boxes.shared_fcs[0]: 12544**-0.5,
+        boxes.shared_fcs[1]: 1024**-0.5,
+        model.neck.lateral_convs[0].conv: 256**-0.5,
+        model.neck.fpn_convs[1].conv: (9 * 256) ** -0.5,
+    }
+    for layer, deviation in expected.items():
+        assert layer.weight.std().item() == pytest.approx(deviation, rel=0.1), layer
+        assert layer.bias is None or (layer.bias == 0).all()
+
+
 def test_unknown_names():
-    with pytest.raises(ConfigError, match=r"embedded_cascade, paper_cascade or a Python file.*'nope'"):
+    with pytest.raises(ConfigError, match=r"embedded_cascade, .*, paper_mask_rcnn or a Python file.*'nope'"):
         build_detector(TrainConfig(detector="nope"))
 
 

@@ -164,5 +164,5 @@ class TestMaskLoss:
         torch.testing.assert_close(left, torch.as_tensor(same) / 200, atol=0.01, rtol=0)
 
     def test_unknown_weighting(self):
-        with pytest.raises(ValueError, match="spatial, scalar or none"):
+        with pytest.raises(ValueError, match="spatial, scalar, cuvler or none"):
             SoftTargetMaskHead(num_classes=1, confidence="soft")

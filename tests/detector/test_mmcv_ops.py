@@ -46,6 +46,22 @@ def test_roi_align_and_its_gradient(sampling_ratio, aligned, scale):
     assert features.grad.abs().sum() > 0
 
 
+def test_half_precision_sums_gradients_in_full():
+    from mmcv.ops import RoIAlign
+
+    generator = torch.Generator().manual_seed(2)
+    features = torch.rand(1, 2, 8, 8, generator=generator)
+    rois = torch.tensor([[0.0, 1, 1, 6, 6]] * 300)  # many boxes on the same cells: bfloat16 stops counting at 256
+    gradients = []
+    for dtype in (torch.float32, torch.bfloat16):
+        own = features.detach().to(dtype).requires_grad_()
+        found = RoIAlign((2, 2), 1.0, 1, "avg", True)(own, rois.to(dtype))
+        assert found.dtype == dtype
+        found.sum().backward()
+        gradients.append(own.grad.float())
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=0.01, atol=0.01)
+
+
 def test_what_torchvision_lacks_says_so():
     module = TorchvisionOps("mmcv._ext")
     with pytest.raises(NotImplementedError, match=r"softnms.*install mmcv"):

@@ -1,8 +1,9 @@
 """Detector configs: Python modules with ``build(train) -> dict``, found by name here or by path.
 
 The mapping holds ``model`` (MMDetection config of the detector), ``load`` and ``test`` (transforms
-that resize an image for training and for prediction), ``optim_wrapper`` and, for a detector that
-cannot start from nothing, ``needs_init`` with the weights to choose from.
+that resize an image for training and for prediction), ``optim_wrapper``, for a detector that
+cannot start from nothing ``needs_init`` with the weights to choose from, and where training on labels
+with classes resizes otherwise ``load_labels``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ KEYS = ("model", "load", "test", "optim_wrapper")
 
 def detector_names() -> list[str]:
     """Names of the shipped detector configs."""
-    return sorted(path.stem for path in Path(__file__).parent.glob("*_cascade.py"))
+    return sorted({path.stem for path in Path(__file__).parent.glob("*.py")} - {"__init__", "parts"})
 
 
 def build_detector(train: TrainConfig) -> dict[str, Any]:

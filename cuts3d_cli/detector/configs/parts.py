@@ -10,6 +10,17 @@ MEAN_RGB = [123.675, 116.28, 103.53]
 STD_RGB = [58.395, 57.12, 57.375]
 
 TARGET_STDS = ([0.1, 0.1, 0.2, 0.2], [0.05, 0.05, 0.1, 0.1], [0.033, 0.033, 0.067, 0.067])
+EXACT_STDS = ([1 / 10, 1 / 10, 1 / 5, 1 / 5], [1 / 20, 1 / 20, 1 / 10, 1 / 10], [1 / 30, 1 / 30, 1 / 15, 1 / 15])
+"""Of detectron2's box coding, whose weights 10, 10, 5, 5 (then 20, 30) are their inverse."""
+
+XAVIER = {"type": "Caffe2Xavier", "layer": "Conv2d"}
+BOX_LAYERS = [
+    {"type": "Caffe2Xavier", "layer": "Linear"},
+    {"type": "Normal", "std": 0.01, "override": {"name": "fc_cls"}},
+    {"type": "Normal", "std": 0.001, "override": {"name": "fc_reg"}},
+]
+"""First weights as detectron2's; MMDetection's differ in the hidden layers of the box heads."""
+
 STAGE_IOUS = (0.5, 0.6, 0.7)
 
 
@@ -25,10 +36,10 @@ def preprocessor(pad_size_divisor: int) -> dict[str, Any]:
     }
 
 
-def rpn_head(channels: int, strides: list[int], scale: int) -> dict[str, Any]:
+def rpn_head(channels: int, strides: list[int], scale: int, kind: str = "RPNHead") -> dict[str, Any]:
     """Region proposal network with L1 box loss, as detectron2's."""
     return {
-        "type": "RPNHead",
+        "type": kind,
         "in_channels": channels,
         "feat_channels": channels,
         "anchor_generator": {
@@ -56,7 +67,14 @@ def roi_extractor(
     }
 
 
-def bbox_heads(train: TrainConfig, channels: int, hidden: int, grad_scale: float) -> list[dict[str, Any]]:
+def bbox_heads(
+    train: TrainConfig,
+    channels: int,
+    hidden: int,
+    grad_scale: float,
+    kind: str = "DropLossBBoxHead",
+    stds: tuple[list[float], ...] = TARGET_STDS,
+) -> list[dict[str, Any]]:
     """A class-agnostic box head per stage, with DropLoss where it is on.
 
     Args:
@@ -64,22 +82,26 @@ def bbox_heads(train: TrainConfig, channels: int, hidden: int, grad_scale: float
         channels: channels of the pyramid.
         hidden: units of the two hidden layers.
         grad_scale: factor on each stage's gradient into the pyramid (detectron2: 1 / stages).
+        kind: registered class of the heads.
+        stds: standard deviations of the box targets, one list per stage.
     """
     return [
         {
-            "type": "DropLossBBoxHead",
+            "type": kind,
             "in_channels": channels,
             "fc_out_channels": hidden,
             "roi_feat_size": 7,
             "num_classes": 1,
             "reg_class_agnostic": True,
-            "bbox_coder": {"type": "DeltaXYWHBBoxCoder", "target_means": [0.0] * 4, "target_stds": stds},
+            "bbox_coder": {"type": "DeltaXYWHBBoxCoder", "target_means": [0.0] * 4, "target_stds": list(deviations)},
             "loss_cls": {"type": "CrossEntropyLoss", "use_sigmoid": False, "loss_weight": 1.0},
             "loss_bbox": {"type": "L1Loss", "loss_weight": 1.0},
             "droploss_iou": train.droploss_iou if train.droploss else None,
+            "droploss_rule": train.droploss_rule,
+            "soft_target": train.loss == "cuvler",
             "feature_grad_scale": grad_scale,
         }
-        for stds in TARGET_STDS
+        for deviations in stds
     ]
 
 
@@ -96,7 +118,13 @@ def mask_head(train: TrainConfig, channels: int, convs: int) -> dict[str, Any]:
     }
 
 
-def train_cfg(rpn_samples: int, roi_samples: int, proposals: dict[str, Any], mask_size: int = 28) -> dict[str, Any]:
+def train_cfg(
+    rpn_samples: int,
+    roi_samples: int,
+    proposals: dict[str, Any],
+    mask_size: int = 28,
+    rpn_assigner: str = "MaxIoUAssigner",
+) -> dict[str, Any]:
     """Assignment and sampling; later stages relabel the first stage's boxes, as detectron2's cascade."""
     stages = []
     for stage, iou in enumerate(STAGE_IOUS):
@@ -117,13 +145,20 @@ def train_cfg(rpn_samples: int, roi_samples: int, proposals: dict[str, Any], mas
         )
     sampler = {"type": "RandomSampler", "num": rpn_samples, "pos_fraction": 0.5, "add_gt_as_proposals": False}
     rpn = {
-        "assigner": assigner(0.7, 0.3, 0.3, low_quality=True),
+        "assigner": anchor_assigner(rpn_assigner),
         "sampler": sampler,
         "allowed_border": -1,
         "pos_weight": -1,
         "debug": False,
     }
     return {"rpn": rpn, "rpn_proposal": proposals, "rcnn": stages}
+
+
+def anchor_assigner(kind: str) -> dict[str, Any]:
+    """Which anchors of the RPN stand for an object."""
+    if kind == "MaxIoUAssigner":
+        return assigner(0.7, 0.3, 0.3, low_quality=True)
+    return {"type": kind, "pos_iou_thr": 0.7, "neg_iou_thr": 0.3}
 
 
 def assigner(positive: float, negative: float, least: float, *, low_quality: bool) -> dict[str, Any]:
@@ -158,6 +193,20 @@ def sgd(train: TrainConfig) -> dict[str, Any]:
     """SGD, gradients clipped to norm 1 tensor by tensor (CutLER)."""
     return {
         "type": "TensorClipOptimWrapper",
-        "optimizer": {"type": "SGD", "lr": train.lr, "momentum": train.momentum, "weight_decay": train.weight_decay},
+        "optimizer": {
+            "type": "SGD",
+            "lr": train.used_lr,
+            "momentum": train.momentum,
+            "weight_decay": train.weight_decay,
+        },
         "clip_grad": {"max_norm": 1.0},
     }
+
+
+def without_cascade(detector: dict[str, Any]) -> dict[str, Any]:
+    """The same detector with one box stage, at IoU 0.5: Mask R-CNN."""
+    model = detector["model"]
+    roi_head = {key: value for key, value in model["roi_head"].items() if not key.startswith(("num_", "stage_"))}
+    roi_head |= {"type": "StandardRoIHead", "bbox_head": {**roi_head["bbox_head"][0], "feature_grad_scale": 1.0}}
+    training = {**model["train_cfg"], "rcnn": model["train_cfg"]["rcnn"][0]}
+    return {**detector, "model": {**model, "type": "MaskRCNN", "roi_head": roi_head, "train_cfg": training}}

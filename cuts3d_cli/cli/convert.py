@@ -1,0 +1,25 @@
+"""``cuts3d convert``."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command("convert")
+@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
+@click.argument("out", metavar="OUT", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--to", type=click.Choice(["d2", "cuts3d"]), help="Format to write. Default: the other one.")
+def command(source, out, to):
+    """Turn a detector checkpoint of CutLER's format (detectron2) into ours, or ours into it.
+
+    Every tensor is renamed, none is changed; docs/detector.md compares the two detectors. `cuts3d predict
+    --weights` takes either format as it is.
+
+    \b
+    Examples:
+      cuts3d convert cutler_cascade_final.pth cutler.pth
+      cuts3d convert --to d2 runs/paper/detector/round0/checkpoint.pth for_detectron2.pth
+    """
+    from cuts3d_cli.stages import convert
+
+    convert.run(source, out, to=to)

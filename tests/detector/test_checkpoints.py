@@ -1,0 +1,140 @@
+"""Weights to start from: files, URLs, names, and files that must not be read."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import ConfigDict
+from mmengine.registry import DefaultScope
+
+from cuts3d_cli.config import TrainConfig
+from cuts3d_cli.detector import checkpoints, d2_checkpoint
+from cuts3d_cli.detector.configs import build_detector
+from cuts3d_cli.errors import ModelError
+from cuts3d_cli.stages import train
+
+
+def detector(name, device="cpu"):
+    config = ConfigDict(build_detector(TrainConfig(detector=name))["model"])
+    with torch.device(device), DefaultScope.overwrite_default_scope("mmdet"):
+        return MODELS.build(config)
+
+
+def dino_resnet50():
+    """Names and shapes of DINO's ResNet-50, whose classifier was taken off before it was saved."""
+    from torchvision.models import resnet50
+
+    with torch.device("meta"):
+        state = resnet50().state_dict()
+    return {
+        key: torch.tensor(float(number)).expand(value.shape)
+        for number, (key, value) in enumerate(state.items())
+        if not key.startswith("fc.") and not key.endswith("num_batches_tracked")
+    }
+
+
+@pytest.mark.parametrize("wrap", [lambda w: w, lambda w: {"state_dict": {f"module.{k}": v for k, v in w.items()}}])
+def test_the_whole_backbone_comes_from_dino(tmp_path, wrap):
+    weights = dino_resnet50()
+    assert len(weights) == 265  # 53 convolutions and four tensors of each of their batch norms
+    torch.save(wrap(weights), tmp_path / "dino.pth")
+    model = detector("paper_cascade")
+    assert checkpoints.start_from(model, tmp_path / "dino.pth") == "backbone"
+    own = model.backbone.state_dict()
+    assert {key for key in own if not key.endswith("num_batches_tracked")} == weights.keys()
+    for key, value in weights.items():
+        assert torch.equal(own[key], value), key
+
+
+def test_a_backbone_with_a_gap_is_refused(tmp_path):
+    weights = dino_resnet50()
+    del weights["layer3.4.bn2.running_var"]
+    torch.save(weights, tmp_path / "dino.pth")
+    with pytest.raises(ModelError, match=r"1 of \d+ tensors missing; found first layer3.4.bn2.running_var"):
+        checkpoints.start_from(detector("paper_cascade"), tmp_path / "dino.pth")
+
+
+def test_a_training_starts_from_the_released_detector(tmp_path):
+    shapes = d2_checkpoint.expected_shapes("paper_cascade")
+    theirs = {
+        d2_checkpoint.released_name(key): torch.tensor(float(number)).expand(shape)
+        for number, (key, shape) in enumerate(shapes.items())
+        if not key.endswith("num_batches_tracked")
+    }
+    torch.save({"model": theirs}, tmp_path / "cutler.pth")
+    model = detector("paper_cascade")
+    assert checkpoints.start_from(model, tmp_path / "cutler.pth") == "detector"
+    own = model.state_dict()
+    for key in ("backbone.layer2.1.bn3.bias", "neck.fpn_convs.2.bn.weight", "roi_head.bbox_head.1.fc_reg.bias"):
+        assert torch.equal(own[key], theirs[d2_checkpoint.released_name(key)])
+
+
+@pytest.mark.parametrize("nothing", [None, "none", ""])
+def test_nothing_to_start_from(nothing):
+    assert checkpoints.resolve_init(nothing) is None
+
+
+def test_a_path_is_itself(tmp_path):
+    assert checkpoints.resolve_init(str(tmp_path / "w.pth")) == tmp_path / "w.pth"
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """torch's hub with a cache in ``tmp_path``; fetching writes the URL."""
+    fetched = []
+
+    def fetch(url, path, **_):
+        fetched.append(url)
+        torch.save({"url": torch.tensor(len(url))}, path)
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
+    return fetched
+
+
+@pytest.mark.parametrize("init", ["dino-resnet50", "https://example.org/weights/r50.pth?download=1"])
+def test_weights_are_fetched_once(hub, init):
+    path = checkpoints.resolve_init(init)
+    assert path.name in ("dino_resnet50_pretrain.pth", "r50.pth") and path.is_file()
+    assert checkpoints.resolve_init(init) == path
+    assert hub == [checkpoints.NAMED_WEIGHTS.get(init, init)]
+
+
+def test_without_a_network_one_line_says_what_to_do(hub, monkeypatch, labelled, tmp_path):
+    def offline(*_, **__):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    config = TrainConfig(detector="paper_cascade", init="dino-resnet50")
+    with pytest.raises(
+        ModelError, match=r"dino-resnet50 .*dino_resnet50_pretrain.pth; found Name.*train\.init"
+    ) as caught:
+        train.run(labelled, tmp_path / "out", config=config, device="cpu")
+    assert "\n" not in str(caught.value)
+
+
+def test_pickles_are_refused_unread(tmp_path):
+    path = tmp_path / "dino_RN50_pretrain_d2_format.pkl"
+    path.write_bytes(pickle.dumps({"model": {"conv1.weight": np.zeros(3, np.float32)}}))
+    with pytest.raises(
+        ModelError, match=r"is a pickle.*where you trust it.*pickle\.load\(open\('.*\.pkl', 'rb'\)\)"
+    ) as caught:
+        checkpoints.load_detector(path)
+    command = str(caught.value).split('python -c "')[1].rstrip('"')
+    exec(command.replace("'weights.pth'", repr(str(tmp_path / "weights.pth"))), {})  # the hint does what it says
+    assert torch.equal(checkpoints.load(tmp_path / "weights.pth")["model"]["conv1.weight"], torch.zeros(3))
+
+
+def test_objects_in_a_torch_file_are_not_read(tmp_path):
+    path = tmp_path / "theirs.pth"
+    torch.save({"model": {"a.weight": torch.ones(2)}, "scheduler": np.float64(1.0)}, path)
+    with pytest.raises(ModelError, match=r"cannot be read.*where you trust it.*weights_only=False"):
+        checkpoints.load(path)
+
+
+def test_other_weights_are_no_detector(tmp_path):
+    torch.save(dino_resnet50(), tmp_path / "dino.pth")
+    with pytest.raises(ModelError, match="expected a checkpoint written by `cuts3d train`, or one of CutLER's"):
+        checkpoints.load_detector(tmp_path / "dino.pth")
