@@ -1,8 +1,13 @@
 # Training, rounds of self-training and predictions. A killed training resumes from <round>/work.
 
 DETECTOR_OUTPUTS = ["checkpoint.pth", "metrics.jsonl", "config.json"]
+TARGET_KEYS = [
+    key for key in type(CONFIG.selftrain).model_fields if key.startswith("target_")
+]
 CONFIDENCE_STORES = (
-    expand(f"{RUN}/confidence/{{shard}}.zarr", shard=shards(RUN)) if LOCAL_CUT else []
+    expand(f"{RUN}/{CONFIDENCE_FOLDER}/{{shard}}.zarr", shard=shards(RUN))
+    if CONFIDENCE_FOLDER
+    else []
 )
 
 
@@ -54,7 +59,7 @@ rule selftrain:
         runtime=2880,
     params:
         out=lambda wc, output: Path(output[0]).parent,
-        flags=flags(CONFIG.selftrain, leave_out=["rounds"]),
+        flags=flags(CONFIG.selftrain, leave_out=["rounds", *TARGET_KEYS]),
         train=settings("train", CONFIG.train),
         common=f"--seed {CONFIG.seed} --device {CONFIG.device}",
         version=VERSION,
@@ -91,3 +96,51 @@ rule predict:
     shell:
         "cuts3d predict --run {params.run:q} --checkpoint {input.checkpoint:q} --out {output:q} {params.flags} {params.common}"
         " > {log} 2>&1"
+
+
+# In-domain self-training (Sec. 4.3), on request only: snakemake in_domain, with selftrain.target_images set.
+
+
+rule selftrain_target:
+    input:
+        checkpoint=f"{RUN}/detector/round{ROUNDS}/checkpoint.pth",
+    output:
+        expand(
+            f"{RUN}/detector/in-domain/{{name}}",
+            name=[*DETECTOR_OUTPUTS, "annotations.json"],
+        ),
+    log:
+        f"{RUN}/logs/detector/in-domain.log",
+    benchmark:
+        f"{RUN}/benchmarks/detector/in-domain.tsv"
+    conda:
+        "../envs/detector.yaml"
+    threads: 8
+    resources:
+        mem_mb=8000,
+        runtime=2880,
+    params:
+        out=lambda wc, output: Path(output[0]).parent,
+        flags=flags(CONFIG.selftrain, leave_out=["rounds"]),
+        train=settings("train", CONFIG.train),
+        common=f"--seed {CONFIG.seed} --device {CONFIG.device} {COMMON}",
+        version=VERSION,
+    message:
+        "self-training on the target images"
+    shell:
+        "cuts3d selftrain --checkpoint {input.checkpoint:q} --out {params.out:q} {params.flags} {params.train}"
+        " {params.common} > {log} 2>&1"
+
+
+use rule predict as predict_target with:
+    input:
+        checkpoint=f"{RUN}/detector/in-domain/checkpoint.pth",
+        manifest=f"{VAL}/manifest.jsonl",
+    output:
+        f"{RUN}/detector/in-domain/predictions_val.json",
+    log:
+        f"{RUN}/logs/detector/predict-in-domain.log",
+    benchmark:
+        f"{RUN}/benchmarks/detector/predict-in-domain.tsv"
+    message:
+        "detections after in-domain self-training"

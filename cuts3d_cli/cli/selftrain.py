@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from cuts3d_cli.cli.options import build_config, config_options, section_options
+from cuts3d_cli.cli.options import build_config, config_options, launcher_option, section_options
 
 
 @click.command("selftrain")
@@ -22,40 +22,48 @@ from cuts3d_cli.cli.options import build_config, config_options, section_options
     help="Folder for masks, checkpoint and curves.",
 )
 @click.option("--fresh", is_flag=True, help="Begin anew instead of resuming what a stopped training left in OUT/work.")
+@launcher_option
 @config_options
 @section_options("selftrain")
-def command(images, number, annotations, checkpoint, depth_map, out, fresh, **options):
+def command(images, number, annotations, checkpoint, depth_map, out, fresh, launcher, **options):
     """One round of self-training: predict, keep the confident, merge with the masks so far, train on (paper Sec. 3.5).
 
     Round t keeps predictions above score_threshold - score_step * t and every earlier mask that overlaps none
     of them by more than merge_iou. Given IMAGES, the masks so far are their pseudo-masks.
+
+    With --target-images and neither of these, it is in-domain self-training (Sec. 4.3): the detector labels that
+    folder's images by its predictions above target_threshold alone, and is trained on them for target_iterations.
 
     \b
     Examples:
       cuts3d selftrain --round 1 --annotations runs/sample/pseudo_masks.json \\
           --checkpoint runs/sample/detector/round0/checkpoint.pth --out runs/sample/detector/round1
       cuts3d selftrain --checkpoint detector/checkpoint.pth --depth-map depth/ --out round1/ photos/
+      cuts3d selftrain --checkpoint detector/checkpoint.pth --target-images coco/train2017/ --out in-domain/
     """
-    from cuts3d_cli.log import logger
     from cuts3d_cli.stages import selftrain
     from cuts3d_cli.stages.common import check_failed
     from cuts3d_cli.stages.image_set import pseudo_masks
 
-    if bool(images) == bool(annotations):
+    if images and annotations:
         raise click.UsageError("give either --annotations FILE or images")
     config = build_config(options, "selftrain")
+    target = config.selftrain.target_images
+    if not (images or annotations or target):
+        raise click.UsageError("give --annotations FILE, images, or --target-images FOLDER")
+    shared = {
+        "config": config.selftrain,
+        "train": config.train,
+        "seed": config.seed,
+        "device": config.device,
+        "resume": not fresh,
+        "launcher": launcher,
+    }
+    if not (images or annotations):
+        counts = selftrain.run_target(checkpoint, [Path(target)], out, **shared)
+        check_failed(counts, config.max_failed, "selftrain")
+        return
     if images:
         annotations = pseudo_masks(images, config, depth_map=depth_map)
-    counts = selftrain.run(
-        checkpoint,
-        annotations,
-        out,
-        round_number=number,
-        config=config.selftrain,
-        train=config.train,
-        seed=config.seed,
-        device=config.device,
-        resume=not fresh,
-    )
+    counts = selftrain.run(checkpoint, annotations, out, round_number=number, **shared)
     check_failed(counts, config.max_failed, "selftrain")
-    logger.info("selftrain: round %d, labels %s -> %s", number, counts, out)

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import click
 
-from cuts3d_cli.cli.options import build_config, config_options, section_options
+from cuts3d_cli.cli.options import build_config, config_options, launcher_option, section_options
 
 
 @click.command("train")
 @click.argument("images", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--annotations", type=click.Path(path_type=Path), help="COCO JSON of masks to learn from.")
+@click.option("--labels", type=click.Path(path_type=Path), help="COCO JSON with classes to learn from instead.")
+@click.option("--image-root", type=click.Path(path_type=Path), help="Folder of the labelled images, if not beside.")
 @click.option(
     "--depth-map", type=click.Path(path_type=Path), help="Folder with a depth map per image, when IMAGES are given."
 )
@@ -17,28 +19,47 @@ from cuts3d_cli.cli.options import build_config, config_options, section_options
     "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for checkpoint and curves."
 )
 @click.option("--fresh", is_flag=True, help="Begin anew instead of resuming what a stopped training left in OUT/work.")
+@launcher_option
 @config_options
 @section_options("train")
-def command(images, annotations, depth_map, out, fresh, **options):
-    """Train the class-agnostic detector on pseudo-masks (paper Sec. 3.5).
+def command(images, annotations, labels, image_root, depth_map, out, fresh, launcher, **options):
+    """Train the class-agnostic detector on pseudo-masks (paper Sec. 3.5), or a detector with classes on --labels.
 
     Given IMAGES, their pseudo-masks are made first and cached. A stopped training resumes from OUT/work when
     the same command is run again, with the same curve.
+
+    With --labels the training is the standard one: what is made for pseudo-masks (confidence, DropLoss, copy-paste) is
+    off, unless its own option (such as --copy-paste) turns it on; configuration file and --set do not.
 
     \b
     Examples:
       cuts3d train --annotations runs/sample/pseudo_masks.json --out runs/sample/detector/round0
       cuts3d train --iterations 1000 --lr 0.005 --annotations masks.json --out detector/
       cuts3d train --depth-map depth/ --out detector/ photos/
+      cuts3d train --labels coco.json --image-root photos/ --fraction 0.05 --init checkpoint.pth --out finetuned/
+      torchrun --nproc_per_node 4 --no-python cuts3d train --launcher pytorch --batch-size 16 --lr-batch 4 \\
+          --annotations masks.json --out detector/
     """
-    from cuts3d_cli.log import logger
     from cuts3d_cli.stages import train
     from cuts3d_cli.stages.image_set import pseudo_masks
 
-    if bool(images) == bool(annotations):
-        raise click.UsageError("give either --annotations FILE or images")
+    if [bool(images), bool(annotations), bool(labels)].count(True) != 1:
+        raise click.UsageError("give either --annotations FILE, --labels FILE or images")
+    if image_root and not labels:
+        raise click.UsageError("--image-root goes with --labels")
+    if labels:
+        options |= {key: value for key, value in train.SUPERVISED.items() if options[key] is None}
     config = build_config(options, "train")
     if images:
         annotations = pseudo_masks(images, config, depth_map=depth_map)
-    train.run(annotations, out, config=config.train, seed=config.seed, device=config.device, resume=not fresh)
-    logger.info("train: checkpoint -> %s", out / "checkpoint.pth")
+    train.run(
+        labels or annotations,
+        out,
+        config=config.train,
+        seed=config.seed,
+        device=config.device,
+        resume=not fresh,
+        launcher=launcher,
+        labels=bool(labels),
+        images=image_root,
+    )

@@ -68,7 +68,8 @@ class PseudoMaskDataset(BaseDetDataset):
                 f"file {path} has no annotation to train on",
                 expected="at least one mask",
                 found=f"{len(document['images'])} images without masks",
-                hint="look at the pseudo-masks first: lower localcut.tau_ncut or crf.min_iou, or use other images",
+                hint="look at the pseudo-masks first: lower localcut.tau_ncut or crf.min_iou (in-domain self-training: "
+                "selftrain.target_threshold), or use other images",
             )
         return entries
 
@@ -158,16 +159,31 @@ class TrainingStream(Dataset):
 
 
 class PositionSampler(Sampler[int]):
-    """Positions ``start`` to ``stop`` of a :class:`TrainingStream`, in order."""
+    """Positions ``start`` to ``stop`` of a :class:`TrainingStream` in order, or one process's share of them.
 
-    def __init__(self, start: int, stop: int):
-        self.start, self.stop = start, stop
+    The processes share out each step, so that together they see what one process would.
+
+    Args:
+        start: first position.
+        stop: one past the last.
+        step: positions in a step; only read where there are several processes, which must divide it.
+        process: number of this process.
+        processes: how many there are.
+    """
+
+    def __init__(self, start: int, stop: int, *, step: int = 1, process: int = 0, processes: int = 1):
+        self.start, self.stop, self.step = start, stop, step
+        self.process, self.processes = process, processes
 
     def __iter__(self) -> Iterator[int]:
-        return iter(range(self.start, self.stop))
+        if self.processes == 1:
+            return iter(range(self.start, self.stop))
+        share = self.step // self.processes
+        firsts = range(self.start + self.process * share, self.stop, self.step)
+        return (first + number for first in firsts for number in range(share))
 
     def __len__(self) -> int:
-        return self.stop - self.start
+        return (self.stop - self.start) // self.processes
 
 
 def compose(transforms: list[dict]) -> Compose:

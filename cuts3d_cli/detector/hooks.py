@@ -6,15 +6,18 @@ import json
 import math
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
+from torch import nn
 
-from cuts3d_cli.detector import checkpoints
+from cuts3d_cli.detector import checkpoints, distributed
 from cuts3d_cli.detector.dataset import derived_seed
+from cuts3d_cli.detector.runner import unwrapped
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.log import logger
 from cuts3d_cli.store.files import atomic_path
@@ -31,8 +34,9 @@ class SeedHook(Hook):
         self.seed = seed
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Seed from (seed, iteration)."""
-        torch.manual_seed(derived_seed(self.seed, batch_idx, 1))
+        """Seed from seed, iteration and, past the first, the number of the process."""
+        process = [distributed.rank()] if distributed.rank() else []
+        torch.manual_seed(derived_seed(self.seed, batch_idx, 1, *process))
 
 
 @HOOKS.register_module()
@@ -56,7 +60,9 @@ class CurveHook(Hook):
         self.step = max(1, math.ceil(total / CURVE_POINTS))
 
     def before_train_epoch(self, runner) -> None:
-        """Cut the curve to the iteration the training starts from."""
+        """Cut the curve to the iteration the training starts from; the first process writes it."""
+        if not distributed.is_first():
+            return
         lines = [point for point in read_curve(self.path) if point["iteration"] <= runner.iter]
         with atomic_path(self.path) as temporary:
             temporary.write_text("".join(json.dumps(point) + "\n" for point in lines))
@@ -79,6 +85,8 @@ class CurveHook(Hook):
                 f"training diverged at iteration {done}: {bad[0]} is {losses[bad[0]]}",
                 hint="lower train.lr or lengthen train.warmup_iterations",
             )
+        if not distributed.is_first():
+            return
         if done % self.step == 0 or done == self.total:
             lr = runner.optim_wrapper.get_lr()["lr"][0]
             point = {"iteration": done, "lr": lr, **{key: round(value, 6) for key, value in losses.items()}}
@@ -88,6 +96,8 @@ class CurveHook(Hook):
 
     def after_train_epoch(self, runner, metrics: Any = None) -> None:
         """Close the file."""
+        if not distributed.is_first():
+            return
         self._file.close()
         if self._bar is not None:
             self._bar.close()
@@ -130,23 +140,31 @@ class StateHook(Hook):
         fingerprint: of everything the training depends on.
         state: a state read by :func:`read_state` to go on from.
         init: weights to start from when there is no state.
+        start: puts them into the model and says which part they filled.
     """
 
     priority = "VERY_LOW"  # after the scheduler
 
     def __init__(
-        self, path: str, every: int, fingerprint: str, state: dict[str, Any] | None = None, init: str | None = None
+        self,
+        path: str,
+        every: int,
+        fingerprint: str,
+        state: dict[str, Any] | None = None,
+        init: str | None = None,
+        start: Callable[[nn.Module, str], str] = checkpoints.start_from,
     ):
         self.path, self.every, self.fingerprint, self.state, self.init = Path(path), every, fingerprint, state, init
+        self.start = start
 
     def before_train(self, runner) -> None:
         """Go on from the state, or load the weights to start from."""
         if self.state is None:
             if self.init:
-                part = checkpoints.start_from(runner.model, self.init)
+                part = self.start(unwrapped(runner.model), self.init)
                 logger.info("train: %s from %s", part, self.init)
             return
-        runner.model.load_state_dict(self.state["model"])
+        unwrapped(runner.model).load_state_dict(self.state["model"])
         runner.optim_wrapper.load_state_dict(self.state["optimizer"])
         for scheduler, values in zip(runner.param_schedulers, self.state["schedulers"], strict=True):
             scheduler.load_state_dict(values)
@@ -155,13 +173,13 @@ class StateHook(Hook):
         self.state = None
 
     def after_train_iter(self, runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None) -> None:
-        """Save now and then."""
+        """Save now and then; the first process does."""
         done = batch_idx + 1
-        if done % self.every == 0:
+        if done % self.every == 0 and distributed.is_first():
             state = {
                 "fingerprint": self.fingerprint,
                 "iteration": done,
-                "model": runner.model.state_dict(),
+                "model": unwrapped(runner.model).state_dict(),
                 "optimizer": runner.optim_wrapper.state_dict(),
                 "schedulers": [scheduler.state_dict() for scheduler in runner.param_schedulers],
             }

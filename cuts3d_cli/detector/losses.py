@@ -36,6 +36,25 @@ def scalar_confidence_bce(logits: Tensor, target: Tensor, score: Tensor) -> Tens
     return _weighted_mean_bce(logits, target, score[:, None, None].expand_as(logits))
 
 
+def soft_target_ce(logits: Tensor, foreground: Tensor, score: Tensor, weight: Tensor) -> Tensor:
+    """Classification loss against soft targets (CuVLER): (s, 1 - s) for a foreground region, (0, 1) for background.
+
+    Args:
+        logits: (n, 2) of object and background.
+        foreground: (n,) bool, whether a region stands for a mask.
+        score: (n,) score s of that mask; not read for background.
+        weight: (n,) DropLoss weights, 0 or 1.
+
+    Returns:
+        Scalar, the mean over all regions, the dropped ones included; 0 (with a gradient) where there is none.
+    """
+    if len(logits) == 0:
+        return logits.sum()
+    target = torch.where(foreground, score, torch.zeros_like(score)).to(logits)
+    log_p = F.log_softmax(logits, dim=1)
+    return -(weight * (target * log_p[:, 0] + (1 - target) * log_p[:, 1])).mean()
+
+
 def droploss_weights(boxes: Tensor, gt_boxes: Tensor, iou_threshold: float) -> Tensor:
     """Which proposals count in the classification loss (DropLoss of CutLER).
 
@@ -53,6 +72,43 @@ def droploss_weights(boxes: Tensor, gt_boxes: Tensor, iou_threshold: float) -> T
     if len(gt_boxes) == 0 or len(boxes) == 0:
         return boxes.new_ones(len(boxes))
     return (box_iou(boxes, gt_boxes).amax(dim=1) > iou_threshold).to(boxes.dtype)
+
+
+def released_gt_boxes(matched: Tensor, first: int = 100) -> Tensor:
+    """Boxes that the released code of CutLER takes for the ground truth in DropLoss.
+
+    It has no list of an image's boxes at that point, only the box each region is matched with, and
+    takes the first K of these, K being the number of distinct boxes among the first 100. With
+    one object that is the ground truth; with several it may hold some twice and others not at all,
+    whose regions are then dropped.
+
+    Args:
+        matched: (n, 4) box each region of an image is matched with, foreground regions first.
+        first: rows in which distinct boxes are counted.
+
+    Returns:
+        (K, 4) rows of ``matched``.
+    """
+    return matched[: len(torch.unique(matched[:first], dim=0))]
+
+
+def matched_boxes(boxes: Tensor, n_positive: int, gt_boxes: Tensor) -> Tensor:
+    """The ground-truth box that each region of an image overlaps most, in the order of detectron2's sampler.
+
+    That order is random within the foreground and within the background, which decides what
+    :func:`released_gt_boxes` finds.
+
+    Args:
+        boxes: (n, 4) regions, the foreground first.
+        n_positive: how many are foreground.
+        gt_boxes: (m, 4), m at least 1.
+
+    Returns:
+        (n, 4) rows of ``gt_boxes``.
+    """
+    matched = gt_boxes[box_iou(boxes, gt_boxes).argmax(dim=1)]
+    background = n_positive + torch.randperm(len(boxes) - n_positive)
+    return matched[torch.cat([torch.randperm(n_positive), background]).to(matched.device)]
 
 
 def box_iou(a: Tensor, b: Tensor) -> Tensor:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,15 @@ from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader
 
 from cuts3d_cli.config import TrainConfig
-from cuts3d_cli.detector import checkpoints
-from cuts3d_cli.detector.dataset import PositionSampler, TrainingStream
+from cuts3d_cli.detector import checkpoints, distributed
+from cuts3d_cli.detector.dataset import PositionSampler, TrainingStream, derived_seed
+from cuts3d_cli.detector.finetune import new_layers
 from cuts3d_cli.detector.hooks import CurveHook, SeedHook, StateHook
-from cuts3d_cli.detector.runner import DeviceRunner
+from cuts3d_cli.detector.precise_bn import update_statistics
+from cuts3d_cli.detector.runner import HALF_PRECISION, DeviceRunner, unwrapped
+from cuts3d_cli.errors import ConfigError
+from cuts3d_cli.log import logger
+from cuts3d_cli.store.labels import Labels
 
 
 def train(
@@ -34,8 +41,11 @@ def train(
     init: Path | None,
     state: dict[str, Any] | None,
     meta: dict[str, Any],
+    labels: Labels | None = None,
 ) -> None:
     """Train from ``state`` or from the start, and write the checkpoint.
+
+    Several processes (``distributed.processes``) train together; the first one writes.
 
     Args:
         detector: what ``configs.build_detector`` gave.
@@ -48,23 +58,27 @@ def train(
         init: weights to start from.
         state: state of an interrupted training, as ``hooks.read_state`` gives it.
         meta: recorded in the checkpoint; its ``fingerprint`` marks the states.
+        labels: what to learn instead of the masks, with classes; the detector is one of as many.
 
     Raises:
         Cuts3dError: nothing to train on, weights that do not fit, or a diverging loss.
     """
+    check_batch(config)
     start = state["iteration"] if state is not None else 0
-    stream = training_stream(detector, annotations, config, seed)
+    stream = training_stream(detector, annotations, config, seed, labels)
     hooks = [
         SeedHook(seed),
         CurveHook(work / "metrics.jsonl", config.iterations),
-        StateHook(work / "state.pth", config.checkpoint_every, meta["fingerprint"], state, init),
+        StateHook(
+            work / "state.pth", config.checkpoint_every, meta["fingerprint"], state, init, weights_loader(labels)
+        ),
     ]
     runner = DeviceRunner(
         ConfigDict(deepcopy(detector["model"])),
         str(work / "mmengine"),
         train_dataloader=data_loader(stream, config, start),
-        train_cfg={"type": "ExactIterLoop", "max_iters": config.iterations},
-        optim_wrapper=ConfigDict(deepcopy(detector["optim_wrapper"])),
+        train_cfg={"type": "ExactIterLoop", "max_iters": config.iterations, "accumulate": config.accumulate},
+        optim_wrapper=ConfigDict(optimizer(detector, config, device)),
         param_scheduler=schedule(config),
         default_hooks={"logger": None, "checkpoint": None, "timer": None, "sampler_seed": None, "runtime_info": None},
         custom_hooks=hooks,
@@ -73,17 +87,63 @@ def train(
         randomness={"seed": seed},
         device=device,
     )
-    model = runner.train()
+    model = unwrapped(runner.train())
+    if config.precise_bn:
+        refresh_batch_norm(model, stream, config, seed)
+    if not distributed.is_first():
+        return
     weights = {key: value.cpu() for key, value in model.state_dict().items()}
     checkpoints.save(checkpoint, {"state_dict": weights, "meta": meta})
 
 
-def training_stream(detector: dict[str, Any], annotations: Path, config: TrainConfig, seed: int) -> TrainingStream:
-    """The augmented samples of a training."""
+def check_batch(config: TrainConfig) -> None:
+    """Check that a step's images can be shared out among processes and parts.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    shares = distributed.size() * config.accumulate
+    if config.batch_size % shares:
+        raise ConfigError(
+            "config key batch_size",
+            expected=f"a multiple of {distributed.size()} processes x {config.accumulate} parts (accumulate)",
+            found=config.batch_size,
+        )
+
+
+def optimizer(detector: dict[str, Any], config: TrainConfig, device: torch.device) -> dict[str, Any]:
+    """The detector's optimiser wrapper, in half precision where that is asked for and possible."""
+    wrapper = deepcopy(detector["optim_wrapper"])
+    if config.amp and device.type != "cuda":
+        logger.info("train: amp has no effect on %s, computing in full precision", device)
+    elif config.amp:
+        wrapper["type"] = HALF_PRECISION.get(wrapper["type"], wrapper["type"])
+    return wrapper
+
+
+def refresh_batch_norm(model: torch.nn.Module, stream: TrainingStream, config: TrainConfig, seed: int) -> None:
+    """Take batch norm's statistics from the batches that would come after the last step."""
+    logger.info("train: statistics of batch norm from %d batches", config.precise_bn)
+    following = config.model_copy(update={"iterations": config.iterations + config.precise_bn})
+    torch.manual_seed(derived_seed(seed, config.iterations, 2))
+    update_statistics(model.train(), data_loader(stream, following, config.iterations))
+
+
+def weights_loader(labels: Labels | None) -> Callable[[torch.nn.Module, str], str]:
+    """What puts weights into a detector: all of them, or with classes all that do not belong to others' classes."""
+    if labels is None:
+        return checkpoints.start_from
+    return partial(checkpoints.start_from, new_layers=partial(new_layers, categories=labels.categories))
+
+
+def training_stream(
+    detector: dict[str, Any], annotations: Path, config: TrainConfig, seed: int, labels: Labels | None = None
+) -> TrainingStream:
+    """The augmented samples of a training on masks, or on labels with classes."""
     with_confidence = config.loss == "spatial" or (config.copy_paste and config.alpha_blend == "spatial")
     load = [
         {"type": "LoadRgb"},
-        {"type": "LoadPseudoMasks", "with_confidence": with_confidence},
+        {"type": "LoadPseudoMasks", "with_confidence": with_confidence} if labels is None else {"type": "LoadLabels"},
         *deepcopy(detector["load"]),
         {"type": "ConfidenceFlip", "prob": 0.5},
     ]
@@ -95,16 +155,24 @@ def training_stream(detector: dict[str, Any], annotations: Path, config: TrainCo
     }
     pack = [{"type": "TightBoxes"}, {"type": "PackConfidenceInputs"}]
     dataset = {"type": "PseudoMaskDataset", "ann_file": str(annotations)}
+    if labels is not None:
+        dataset = {"type": "LabelDataset", "labels": labels}
     return TrainingStream(dataset, load, [paste] if config.copy_paste else [], pack, seed)
 
 
 def data_loader(stream: TrainingStream, config: TrainConfig, start: int) -> DataLoader:
-    """Batches of the iterations from ``start`` on; a worker process uses one thread."""
+    """This process's share of the batches from iteration ``start`` on; a worker uses one thread."""
     cv2.setNumThreads(0)
-    positions = PositionSampler(start * config.batch_size, config.iterations * config.batch_size)
+    positions = PositionSampler(
+        start * config.batch_size,
+        config.iterations * config.batch_size,
+        step=config.batch_size,
+        process=distributed.rank(),
+        processes=distributed.size(),
+    )
     return DataLoader(
         stream,
-        batch_size=config.batch_size,
+        batch_size=config.batch_size // distributed.size(),
         sampler=positions,
         num_workers=config.workers,
         collate_fn=pseudo_collate,

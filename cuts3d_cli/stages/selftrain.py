@@ -6,7 +6,7 @@ import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,9 +16,12 @@ from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.log import logger
 from cuts3d_cli.stages import train as train_stage
 from cuts3d_cli.stages.common import Counts
-from cuts3d_cli.store.coco import decode_mask, image_root, read_masks, without_id, write_masks
+from cuts3d_cli.store.coco import decode_mask, image_entry, image_root, read_masks, without_id, write_masks
 from cuts3d_cli.store.files import digest_file, remove
 from cuts3d_cli.store.manifest import ImageRecord
+
+if TYPE_CHECKING:
+    from cuts3d_cli.detector.inference import Detector
 
 
 def run(
@@ -33,6 +36,7 @@ def run(
     device: str = "auto",
     resume: bool = True,
     threads: int | None = None,
+    launcher: str = "none",
 ) -> Counts:
     """Run round t; write ``annotations.json`` (its labels) and what ``cuts3d train`` writes into ``out``.
 
@@ -51,6 +55,7 @@ def run(
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         resume: go on from ``out/work`` if it fits.
         threads: CPU threads; by default what the environment says.
+        launcher: what started the processes: ``none``, ``pytorch`` (torchrun) or ``slurm``.
 
     Returns:
         How predicting on the training images ended.
@@ -58,23 +63,103 @@ def run(
     Raises:
         Cuts3dError: inputs missing or of another kind, or a diverging loss.
     """
+    from cuts3d_cli.backends.torch_tools import resolve_device
+    from cuts3d_cli.detector import distributed
+
     checkpoint, annotations, out = Path(checkpoint), Path(annotations), Path(out)
     if round_number < 1:
         raise Cuts3dError("round of self-training", expected="1 or more", found=round_number)
     work = out / "work"
-    if not resume:
-        remove(work)
     labels = work / "annotations.json"
-    counts = make_labels(
-        checkpoint, annotations, labels, round_number=round_number, config=config, device=device, threads=threads
-    )
-    train_stage.run(
-        labels, out,
-        config=round_config(config, train), seed=seed + round_number, device=device, init=checkpoint,
-        resume=resume, threads=threads,
-    )  # fmt: skip
-    _copy_labels(labels, out / "annotations.json")
+    with distributed.processes(launcher, resolve_device(device)) as own_device:
+        if not resume and distributed.is_first():
+            remove(work)
+        distributed.wait()
+        counts = make_labels(
+            checkpoint, annotations, labels,
+            round_number=round_number, config=config, device=str(own_device), threads=threads,
+        )  # fmt: skip
+        train_stage.run(
+            labels, out,
+            config=round_config(config, train), seed=seed + round_number, device=str(own_device), init=checkpoint,
+            resume=resume, threads=threads,
+        )  # fmt: skip
+        if distributed.is_first():
+            _copy_labels(labels, out / "annotations.json")
+            logger.info("selftrain: images %s -> %s", counts, out)
     return counts
+
+
+def run_target(
+    checkpoint: Path,
+    images: Sequence[Path],
+    out: Path,
+    *,
+    config: SelfTrainConfig,
+    train: TrainConfig,
+    seed: int = 0,
+    device: str = "auto",
+    resume: bool = True,
+    threads: int | None = None,
+    launcher: str = "none",
+) -> Counts:
+    """In-domain self-training: label the images of another domain with the detector, and train on them (Sec. 4.3).
+
+    The labels are the predictions above ``target_threshold``. There are no earlier masks, and images
+    without such a prediction are left out. All else is as in a round; depth is not needed.
+
+    Args:
+        checkpoint: the detector to start from.
+        images: image files and folders.
+        out: folder for the results.
+        config: the ``selftrain`` section.
+        train: the ``train`` section; what ``config`` has too comes from there.
+        seed, device, resume, threads, launcher: as for :func:`run`.
+
+    Returns:
+        How predicting on the images ended.
+
+    Raises:
+        Cuts3dError: no images, no confident prediction in any of them, inputs of another kind, or a diverging loss.
+    """
+    from cuts3d_cli.backends.torch_tools import resolve_device
+    from cuts3d_cli.detector import distributed
+    from cuts3d_cli.stages.cache import expand
+    from cuts3d_cli.stages.image_set import common_root
+    from cuts3d_cli.stages.prepare import make_records
+
+    root, unlabelled = common_root(images), Path(out) / "images.json"
+    records = make_records([Path(os.path.abspath(path)) for path in expand(list(images))], root)
+    broken = {record.file_name: record.error for record in records if record.error}
+    for name, error in broken.items():
+        logger.warning("selftrain: %s cannot be read: %s", name, error)
+    settings = {
+        "score_threshold": config.target_threshold,
+        "score_step": 0.0,
+        "iterations": config.target_iterations,
+    }
+    with distributed.processes(launcher, resolve_device(device)) as own_device:
+        if distributed.is_first():
+            write_masks(
+                unlabelled,
+                kind="pseudo-masks",
+                image_root=Path(root).resolve(),
+                images=[image_entry(record) for record in records if not record.error],
+                annotations=[],
+            )
+        distributed.wait()
+        counts = run(
+            checkpoint, unlabelled, out,
+            round_number=1, config=config.model_copy(update=settings), train=train, seed=seed, device=str(own_device),
+            resume=resume, threads=threads,
+        )  # fmt: skip
+    counts.failures |= broken
+    return counts
+
+
+def round_threshold(config: SelfTrainConfig, round_number: int) -> float:
+    """Score above which predictions become labels in round t = 1, 2, ..."""
+    return config.score_threshold - config.score_step * round_number
 
 
 def round_config(config: SelfTrainConfig, train: TrainConfig) -> TrainConfig:
@@ -104,28 +189,33 @@ def make_labels(
 ) -> Counts:
     """Predict on the training images and merge with the earlier masks into ``labels``; reuse them if they fit."""
     from cuts3d_cli.backends.torch_tools import resolve_device
-    from cuts3d_cli.detector.inference import load_model, predict_images
+    from cuts3d_cli.detector import distributed
+    from cuts3d_cli.detector.inference import load_model
     from cuts3d_cli.detector.runner import limit_threads
 
     document = read_masks(annotations)
     root = image_root(document, annotations)
-    threshold = config.score_threshold - config.score_step * round_number
+    threshold = round_threshold(config, round_number)
     settings = {"score_threshold": threshold, "merge_iou": config.merge_iou, "max_detections": config.max_detections}
     made_from = fingerprint(
         {"checkpoint": digest_file(_existing(checkpoint)), "annotations": digest_file(annotations), **settings}
     )
     if labels.is_file() and read_masks(labels)["info"].get("fingerprint") == made_from:
         logger.info("selftrain: labels of round %d are there", round_number)
+        distributed.wait()
         return Counts(done=len(document["images"]))
     limit_threads(threads)
-    detector = load_model(
-        checkpoint, PredictConfig(score_threshold=0, max_detections=config.max_detections), resolve_device(device)
-    )
+    # What is not above the threshold is never read: on a large set it would fill the memory.
+    predict = PredictConfig(score_threshold=max(threshold, 0.0), max_detections=config.max_detections)
+    detector = load_model(checkpoint, predict, resolve_device(device))
     records = [
         ImageRecord(entry["id"], entry["file_name"], entry["height"], entry["width"], digest="")
         for entry in document["images"]
     ]
-    predictions, counts = predict_images(detector, records, root)
+    predictions, counts = _predict_together(detector, records, root)
+    if not distributed.is_first():
+        distributed.wait()
+        return counts
     merged, n_new = merge_labels(document, predictions, threshold, config.merge_iou)
     logger.info(
         "selftrain round %d: %d predictions above %.2f, %d earlier masks stay",
@@ -142,7 +232,25 @@ def make_labels(
         annotations=merged,
         info={"config": settings, "round": round_number, "fingerprint": made_from, "failures": counts.failures},
     )
+    distributed.wait()
     return counts
+
+
+def _predict_together(
+    detector: Detector, records: Sequence[ImageRecord], root: Path
+) -> tuple[list[dict[str, Any]], Counts]:
+    """Predictions on all images, shared out among the processes, and how the images ended."""
+    from cuts3d_cli.detector import distributed
+    from cuts3d_cli.detector.inference import predict_images
+
+    own = predict_images(detector, records[distributed.rank() :: distributed.size()], root)
+    predictions, counts = [], Counts()
+    for found, ended in distributed.gathered(own):
+        predictions += found
+        counts.done += ended.done
+        counts.no_object += ended.no_object
+        counts.failures |= ended.failures
+    return predictions, counts
 
 
 def merge_labels(

@@ -1,20 +1,36 @@
-"""Train the class-agnostic detector on a COCO JSON of masks (Sec. 3.5)."""
+"""Train the class-agnostic detector on a COCO JSON of masks (Sec. 3.5), or on labels with classes (CutLER)."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cuts3d_cli import __version__
 from cuts3d_cli.config import TrainConfig, fingerprint
-from cuts3d_cli.errors import ModelError
+from cuts3d_cli.errors import ConfigError, ModelError
 from cuts3d_cli.log import logger
 from cuts3d_cli.store.files import atomic_path, digest_file, remove, write_json
+from cuts3d_cli.store.labels import Labels, read_labels
+
+if TYPE_CHECKING:
+    import torch
 
 RESUME_ONLY = frozenset({"checkpoint_every", "workers"})
 """Settings that do not change the result."""
+
+SUPERVISED = {
+    "loss": "none",
+    "droploss": False,
+    "copy_paste": False,
+    "copy_paste_select": "random",
+    "alpha_blend": "none",
+    "rpn_nms": 0.7,
+    "rpn_proposals": 2000,
+    "weight_decay": 1e-4,
+}
+"""What differs in the standard training on labels: nothing of it is meant for noisy masks (CutLER's fine-tuning)."""
 
 
 def run(
@@ -27,11 +43,15 @@ def run(
     init: Path | None = None,
     resume: bool = True,
     threads: int | None = None,
+    launcher: str = "none",
+    labels: bool = False,
+    images: Path | None = None,
 ) -> None:
     """Train a detector; write ``checkpoint.pth``, ``metrics.jsonl`` and ``config.json`` into ``out``.
 
     A training that was killed goes on from ``out/work`` when it is run again with the same inputs
-    and settings, and ends with the same loss curve.
+    and settings, and ends with the same loss curve. Where a launcher started several processes, all of
+    them call this with the same arguments, and the first one writes.
 
     Args:
         annotations: COCO JSON of masks; its ``info.image_root`` says where the images are.
@@ -42,44 +62,96 @@ def run(
         init: weights to start from instead of ``config.init``.
         resume: go on from ``out/work`` if it fits.
         threads: CPU threads; by default what the environment says.
+        launcher: what started the processes: ``none``, ``pytorch`` (torchrun) or ``slurm``.
+        labels: ``annotations`` are labels with classes, of which ``config.fraction`` is learned; ``config`` should
+            have the values of ``SUPERVISED``.
+        images: folder of the labelled images, if the labels do not say.
 
     Raises:
-        Cuts3dError: nothing to train on, weights missing or of another detector, or a diverging loss.
+        Cuts3dError: nothing to train on, weights missing or of another detector, a batch that the
+            processes cannot share out, or a diverging loss.
     """
     from cuts3d_cli.backends.torch_tools import resolve_device
+    from cuts3d_cli.detector import distributed
+    from cuts3d_cli.detector.checkpoints import resolve_init
+
+    annotations, out = Path(annotations), Path(out)
+    _check_labels(config, labels)
+    with distributed.processes(launcher, resolve_device(device)) as own_device:
+        with distributed.first_ahead():  # it may fetch a file
+            init = resolve_init(init if init is not None else config.init)
+        chosen = read_labels(annotations, root=images, fraction=config.fraction, seed=seed) if labels else None
+        _run(annotations, out, config, seed, own_device, init, resume, threads, chosen)
+
+
+def _run(
+    annotations: Path,
+    out: Path,
+    config: TrainConfig,
+    seed: int,
+    device: torch.device,
+    init: Path | None,
+    resume: bool,
+    threads: int | None,
+    labels: Labels | None,
+) -> None:
+    """The training of one process, which may be one of several."""
+    from cuts3d_cli.detector import distributed
     from cuts3d_cli.detector.configs import build_detector
+    from cuts3d_cli.detector.finetune import with_classes
     from cuts3d_cli.detector.hooks import read_state
     from cuts3d_cli.detector.runner import limit_threads
     from cuts3d_cli.detector.training import train
 
-    annotations, out = Path(annotations), Path(out)
-    init = Path(init) if init is not None else (Path(config.init) if config.init else None)
-    _warn_schedule(config)
+    if distributed.is_first():
+        _warn_schedule(config)
     limit_threads(threads)
     detector = build_detector(config)
     _check_init(detector, config, init)
-    record = provenance(annotations, config, seed, init, detector)
+    if labels is not None:
+        detector = with_classes(detector, len(labels.categories), config.predictor_lr)
+        logger.info("train: %d of %d labelled images, %d objects, %d classes, %d annotations left out",
+                    *(labels.record[key] for key in ("images", "of", "objects")), len(labels.categories),
+                    labels.record["left_out"])  # fmt: skip
+    record = provenance(annotations, config, seed, init, detector, labels)
     work = out / "work"
-    if not resume:
+    if not resume and distributed.is_first():
         remove(work)
-    elif _finished(out, record["fingerprint"]):
+    distributed.wait()
+    if resume and _finished(out, record["fingerprint"]):
         logger.info("train: %s is of this training already", out / "checkpoint.pth")
         return
     work.mkdir(parents=True, exist_ok=True)
     state = read_state(work / "state.pth", record["fingerprint"])
-    logger.info("train: %s on %s, %d iterations", config.detector, annotations, config.iterations)
+    logger.info(
+        "train: %s on %s, %d iterations of %d images, lr %g",
+        config.detector, annotations, config.iterations, config.batch_size, config.used_lr,
+    )  # fmt: skip
     train(
         detector, annotations, work, out / "checkpoint.pth",
-        config=config, seed=seed, device=resolve_device(device), init=init, state=state, meta=record,
+        config=config, seed=seed, device=device, init=init, state=state, meta=record,
+        labels=labels,
     )  # fmt: skip
+    if distributed.is_first():
+        _write_results(out, work, record)
+    distributed.wait()
+
+
+def _write_results(out: Path, work: Path, record: dict[str, Any]) -> None:
     with atomic_path(out / "metrics.jsonl") as temporary:
         shutil.copyfile(work / "metrics.jsonl", temporary)
     write_json(out / "config.json", record, indent=2)
     remove(work / "state.pth")
+    logger.info("train: checkpoint -> %s", out / "checkpoint.pth")
 
 
 def provenance(
-    annotations: Path, config: TrainConfig, seed: int, init: Path | None, detector: dict[str, Any]
+    annotations: Path,
+    config: TrainConfig,
+    seed: int,
+    init: Path | None,
+    detector: dict[str, Any],
+    labels: Labels | None = None,
 ) -> dict[str, Any]:
     """How a detector was made, JSON-able: what a checkpoint carries and a resume compares."""
     values = config.model_dump(mode="json")
@@ -91,6 +163,8 @@ def provenance(
         "init": digest_file(init) if init is not None else None,
         "detector": detector,
     }
+    if labels is not None:
+        record |= {"categories": labels.categories, "labels": labels.record}
     relevant = {**record, "train": {key: value for key, value in values.items() if key not in RESUME_ONLY}}
     record["fingerprint"] = fingerprint(relevant)
     return json.loads(json.dumps(record))
@@ -105,6 +179,14 @@ def _finished(out: Path, made_from: str) -> bool:
         return json.loads(config.read_text()).get("fingerprint") == made_from
     except (json.JSONDecodeError, AttributeError):
         return False
+
+
+def _check_labels(config: TrainConfig, labels: bool) -> None:
+    if not labels and (config.fraction, config.predictor_lr) != (1, 1):
+        key = "fraction" if config.fraction != 1 else "predictor_lr"
+        raise ConfigError(
+            f"config key train.{key}", expected="1, unless there are --labels", found=getattr(config, key)
+        )
 
 
 def _warn_schedule(config: TrainConfig) -> None:

@@ -50,6 +50,17 @@ def test_rows_as_json(cuts3d, photo):
     assert not Path("s.cuts3d-localcut.png").exists()
 
 
+def test_a_try_without_an_instance_says_why(cuts3d, photo):
+    args = (*SMALL, *CUT, "--set", "localcut.min_area=0.9")
+    _, out, _ = cuts3d("localcut", *args, "--json", "--no-picture", photo)
+    first, second, *_ = (json.loads(line) for line in out.splitlines())
+    assert first["instance"] == 1 and first["outcome"] == "kept"
+    assert second["instance"] == "none" and second["outcome"].startswith(("rejected: too small", "end: ")), second
+    assert list(first) == list(second)
+    assert "outcome" in cuts3d("localcut", *args, "--no-picture", photo)[1].splitlines()[0]
+    assert "outcome" not in cuts3d("confidence", *args, "--no-picture", photo)[1]
+
+
 def test_maskcut_on_a_photograph_needs_no_depth(cuts3d, photo):
     Path("s_depth.png").unlink()
     args = ("--preset", "maskcut", "--set", "features.backend=kernel", "--set", "features.image_size=96")

@@ -120,3 +120,14 @@ def test_masks_are_upright_with_the_image(labelled):
 
 def test_sampler_counts_positions():
     assert list(PositionSampler(4, 8)) == [4, 5, 6, 7] and len(PositionSampler(4, 8)) == 4
+
+
+def test_what_is_pasted_comes_from_any_image_of_the_set(labelled, monkeypatch):
+    stream, _ = stream_of(labelled)
+    loaded, load = [], type(stream)._loaded
+    monkeypatch.setattr(type(stream), "_loaded", lambda self, index: loaded.append(index) or load(self, index))
+    for position in range(40):
+        stream[position]
+    own, partners = loaded[::2], loaded[1::2]
+    assert len(loaded) == 80 and own == [stream.image_at(position) for position in range(40)]
+    assert set(partners) == set(range(5)) and any(a != b for a, b in zip(own, partners, strict=True))

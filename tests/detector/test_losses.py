@@ -4,7 +4,15 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from cuts3d_cli.detector.losses import box_iou, droploss_weights, scalar_confidence_bce, spatial_confidence_bce
+from cuts3d_cli.detector.losses import (
+    box_iou,
+    droploss_weights,
+    matched_boxes,
+    released_gt_boxes,
+    scalar_confidence_bce,
+    soft_target_ce,
+    spatial_confidence_bce,
+)
 
 
 def bce(logit, target):
@@ -67,3 +75,45 @@ def test_droploss_weights_by_hand():
 def test_iou_of_boxes_turned_inside_out_is_zero():
     gt = torch.tensor([[0.0, 0, 10, 10]])
     assert box_iou(torch.tensor([[8.0, 8, 2, 2], [5, 5, 5, 5]]), gt).tolist() == [[0.0], [0.0]]
+
+
+def test_soft_target_by_hand():
+    logits = torch.tensor([[1.0, -1.0], [0.5, 0.0], [0.0, 2.0]])
+    log_p = F.log_softmax(logits, dim=1)
+    foreground, score = torch.tensor([True, True, False]), torch.tensor([0.9, 0.5, 0.3])  # no score in the background
+    weight = torch.tensor([1.0, 0.0, 1.0])  # the second is dropped and stays in the mean
+    expected = -(0.9 * log_p[0, 0] + 0.1 * log_p[0, 1] + log_p[2, 1]) / 3
+    torch.testing.assert_close(soft_target_ce(logits, foreground, score, weight), expected)
+    none = torch.zeros(0, 2, requires_grad=True)
+    soft_target_ce(none, foreground[:0], score[:0], weight[:0]).backward()
+    assert none.grad.shape == (0, 2)
+
+
+class TestReleasedRule:
+    A, B, C = [0.0, 0, 10, 10], [20.0, 20, 30, 30], [40.0, 40, 50, 50]
+
+    def test_first_rows_as_many_as_there_are_distinct_boxes(self):
+        a, b, c = self.A, self.B, self.C
+        assert released_gt_boxes(torch.tensor([a, a, a])).tolist() == [a]
+        assert released_gt_boxes(torch.tensor([a, b, a, b])).tolist() == [a, b]
+        assert released_gt_boxes(torch.tensor([a, a, c, b, a])).tolist() == [a, a, c]  # b is lost
+
+    def test_distinct_boxes_are_counted_in_the_first_rows_only(self):
+        rows = torch.tensor([self.A] * 100 + [self.B])
+        assert released_gt_boxes(rows).tolist() == [self.A]
+
+    def test_a_region_of_a_lost_box_is_dropped(self):
+        truth = released_gt_boxes(torch.tensor([self.A, self.A, self.B]))
+        boxes = torch.tensor([self.A, self.B])
+        assert droploss_weights(boxes, truth, 0.01).tolist() == [1, 0]
+
+    def test_matches_keep_the_foreground_first(self):
+        truth = torch.tensor([self.A, self.B])
+        boxes = torch.tensor([self.A, self.B, self.B, [22.0, 22, 60, 60], [70.0, 70, 80, 80]])
+        orders = set()
+        for seed in range(20):
+            torch.manual_seed(seed)
+            matched = matched_boxes(boxes, 3, truth).tolist()
+            assert sorted(matched[:3]) == [self.A, self.B, self.B] and sorted(matched[3:]) == [self.A, self.B]
+            orders.add(str(matched))
+        assert len(orders) > 1

@@ -118,6 +118,70 @@ def test_rounds_count_from_one(round0, labelled, micro, tmp_path):
         run(round0, labelled, tmp_path / "round1", micro, number=0)
 
 
+@pytest.mark.parametrize(("number", "threshold"), [(1, 0.70), (2, 0.65), (3, 0.60)])
+def test_thresholds_of_the_paper(number, threshold):
+    assert selftrain.round_threshold(SelfTrainConfig(), number) == pytest.approx(threshold)
+    assert SelfTrainConfig().max_detections == 30
+
+
+def test_as_many_detections_as_allowed(round0, labelled, micro, tmp_path):
+    labels = tmp_path / "labels.json"
+    for most in (1, 3):
+        config = SelfTrainConfig(score_threshold=0.0, max_detections=most, merge_iou=0.0)
+        selftrain.make_labels(round0, labelled, labels, round_number=1, config=config, device="cpu", threads=1)
+        old = {json.dumps(entry["segmentation"]) for entry in read_masks(labelled)["annotations"]}
+        new = [e for e in read_masks(labels)["annotations"] if json.dumps(e["segmentation"]) not in old]
+        per_image = [sum(entry["image_id"] == image for entry in new) for image in range(1, 6)]
+        assert max(per_image) == most
+
+
+class TestTarget:
+    """In-domain self-training: another set's images, no earlier masks."""
+
+    def run(self, checkpoint, images, out, micro, **values):
+        config = SelfTrainConfig(
+            iterations=9,
+            target_iterations=2,
+            batch_size=2,
+            warmup_iterations=1,
+            lr_steps=[],
+            max_detections=3,
+            **values,
+        )
+        return selftrain.run_target(checkpoint, [images], out, config=config, train=micro, device="cpu", threads=1)
+
+    def test_labels_are_predictions_alone(self, round0, micro, tmp_path):
+        (tmp_path / "images/broken.png").write_bytes(b"no image")
+        counts = self.run(round0, tmp_path / "images", tmp_path / "target", micro, target_threshold=0.0)
+        assert counts.total == 6 and list(counts.failures) == ["broken.png"]
+        labels = read_masks(tmp_path / "target/annotations.json")
+        assert len(labels["images"]) == 5 and 5 <= len(labels["annotations"]) <= 15
+        assert labels["info"]["config"]["score_threshold"] == 0.0
+        assert image_root(labels, tmp_path / "target/annotations.json").resolve() == (tmp_path / "images").resolve()
+        assert len(read_curve(tmp_path / "target/metrics.jsonl")) == 2
+        assert (tmp_path / "target/checkpoint.pth").is_file()
+
+    def test_nothing_confident_is_an_error(self, round0, micro, tmp_path):
+        with pytest.raises(Cuts3dError, match=r"no annotation to train on.*selftrain.target_threshold"):
+            self.run(round0, tmp_path / "images", tmp_path / "target", micro, target_threshold=1.0)
+
+    def test_the_command(self, round0, micro, tmp_path):
+        from click.testing import CliRunner
+
+        from cuts3d_cli.cli.selftrain import command
+
+        flags = ["--target-threshold", "0", "--target-iterations", "1", "--batch-size", "2", "--max-detections", "2"]
+        settings = [f"--set=train.{key}={getattr(micro, key)}" for key in ("detector", "image_size", "workers")]
+        where = ["--checkpoint", str(round0), "--out", str(tmp_path / "target"), "--device", "cpu"]
+        ended = CliRunner().invoke(
+            command, [*where, "--target-images", str(tmp_path / "images"), *flags, *settings], catch_exceptions=False
+        )
+        assert ended.exit_code == 0, ended.output
+        assert len(read_curve(tmp_path / "target/metrics.jsonl")) == 1
+        ended = CliRunner().invoke(command, where)
+        assert ended.exit_code == 2 and "--target-images FOLDER" in ended.output
+
+
 def test_labels_are_plain_json(round0, labelled, micro, tmp_path):
     run(round0, labelled, tmp_path / "round1", micro, score_threshold=0.0)
     info = json.loads((tmp_path / "round1/annotations.json").read_text())["info"]

@@ -61,7 +61,9 @@ def assert_same(first, second):
         torch.testing.assert_close(value, second[1]["state_dict"][key], rtol=1e-4, atol=1e-6)
 
 
-def test_a_stopped_training_ends_as_the_undisturbed_one(labelled, micro, tmp_path, kill_at, monkeypatch):
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_stopped_training_ends_as_the_undisturbed_one(labelled, micro, tmp_path, kill_at, monkeypatch, accumulate):
+    micro = micro.model_copy(update={"accumulate": accumulate, "precise_bn": accumulate - 1})
     undisturbed = run(labelled, tmp_path / "a", micro)
     assert [point["iteration"] for point in undisturbed[0]] == list(range(1, 7))
     kill_at(5)  # the last state is of iteration 4
@@ -173,7 +175,7 @@ def test_a_diverging_loss_stops(labelled, micro, tmp_path):
 
 class TestStart:
     def test_the_paper_needs_weights(self, labelled, tmp_path):
-        with pytest.raises(ModelError, match=r"train.init is not set.*dino_resnet50_pretrain.pth.*embedded_cascade"):
+        with pytest.raises(ModelError, match=r"train.init is not set.*dino-resnet50.*embedded_cascade"):
             run(labelled, tmp_path / "a", TrainConfig(detector="paper_cascade"))
 
     def test_a_missing_file(self, labelled, micro, tmp_path):

@@ -192,6 +192,59 @@ class TestCopyPaste:
             )
         assert result["gt_masks"].masks[0].sum() == 10 * 15
 
+    def test_the_source_takes_the_shape_of_the_target(self):
+        # 20 x 80 into 40 x 60: at ratio 0.5 it becomes 20 x 30, so its aspect changes.
+        mask = np.zeros((20, 80), np.uint8)
+        mask[5:15, 20:60] = 1
+        source = {
+            "img": np.full((20, 80, 3), 200, np.uint8),
+            "gt_masks": BitmapMasks(mask[None], 20, 80),
+            "gt_bboxes_labels": np.zeros(1, np.int64),
+            "gt_ignore_flags": np.zeros(1, bool),
+            "gt_scores": np.ones(1, np.float32),
+            "gt_confidences": np.ones((1, 20, 80), np.float32),
+        }
+        target = sample([], [], 0, np.ones((0, H, W), np.float32))
+        with seeded(1):
+            result = ConfidentCopyPaste(scale=(0.5, 0.5))({**target, "partner": source})
+        left, top, right, bottom = result["gt_bboxes"].tensor.numpy()[0]
+        assert (bottom - top, right - left) == (10, 15)
+        assert result["gt_masks"].masks.sum() == 150 and (result["img"] == 200).sum() == 3 * 150
+
+    def test_one_ratio_and_one_offset_for_all_objects(self):
+        masks = [box_mask(0, 8, 0, 12), box_mask(20, 28, 36, 48), box_mask(30, 40, 0, 2)]
+        source = sample(masks, [0.9, 0.8, 0.1], 200)
+        shifts = set()
+        for seed in range(30):
+            with seeded(seed):
+                result = ConfidentCopyPaste(scale=(0.5, 0.5))(
+                    {**sample([], [], 0, np.ones((0, H, W), np.float32)), "partner": source}
+                )
+            if len(result["gt_masks"]) == 2:
+                first, second = result["gt_bboxes"].tensor.numpy()
+                np.testing.assert_array_equal(second - first, [18, 10, 18, 10])
+                np.testing.assert_array_equal(first[2:] - first[:2], [6, 4])
+                assert 0 <= first[0] <= W - 30 and 0 <= first[1] <= H - 20
+                shifts.add(tuple(first[:2]))
+        assert len(shifts) > 3
+
+    def test_the_ratio_is_drawn_from_its_range(self):
+        source = sample([box_mask(0, 40, 0, 60)], [0.9], 200)
+        areas = []
+        for seed in range(60):
+            with seeded(seed):
+                result = ConfidentCopyPaste(scale=(0.5, 1.0))(
+                    {**sample([], [], 0, np.ones((0, H, W), np.float32)), "partner": source}
+                )
+            areas.append(result["gt_masks"].masks.sum() / (H * W))
+        assert 0.24 < min(areas) < 0.35 and 0.8 < max(areas) <= 1
+
+    def test_covering_is_judged_object_by_object(self):
+        # Small beside the large object, the paste covers the small one whole and is refused.
+        below = [box_mask(0, 40, 0, 40), box_mask(10, 14, 50, 54)]
+        result = paste(sample(below, [0.9, 0.9], 50), sample([box_mask(8, 16, 48, 56)], [0.9], 200))
+        assert len(result["gt_masks"]) == 2 and (result["img"] == 50).all()
+
     def test_a_source_without_objects_changes_nothing(self):
         target = sample([box_mask(0, 20, 0, 30)], [0.9], 50)
         result = paste(target, sample([], [], 200, np.ones((0, H, W), np.float32)))

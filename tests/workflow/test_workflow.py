@@ -153,6 +153,7 @@ def test_nothing_to_do_afterwards(finished):
         ("localcut={tau_knn: 0.1}", {"localcut", "confidence", "crf", "merge"} | LATER_RULES),
         ("confidence={sc_min: 0.6}", {"confidence", "crf", "merge"} | LATER_RULES),
         ("crf={iterations: 3}", {"crf", "merge", "crf_baseline", "merge_baseline"} | LATER_RULES),
+        ("crf={confidence: crf}", {"crf", "merge"} | LATER_RULES),  # the baseline has no confidence
         ("train={lr: 0.03}", LATER_RULES),
         ("selftrain={score_step: 0.1}", LATER_RULES - {"train"}),
         ("baseline={tau_ncut: 0.2}", BASELINE_RULES | {"evaluate", "report", "all"}),
@@ -181,6 +182,20 @@ def test_status_sees_the_change_too(finished, cuts3d, monkeypatch):
     assert "tau_knn 0.115 -> 0.1" in rows["localcut"]["why"] and "localcut" in rows["confidence"]["why"]
     rows = {row["stage"]: row for row in json.loads(cuts3d(*args, "--set", "selftrain.lr=0.3")[1])}
     assert {stage for stage, row in rows.items() if row["current"] < row["total"]} == {"selftrain 1"}
+
+
+def test_in_domain_self_training_follows_the_last_round(finished, dataset):
+    run, _ = finished
+    target = f"selftrain={{target_images: '{dataset / 'images'}', target_threshold: 0.0, target_iterations: 1}}"
+    ended = run("-n", "--config", target)
+    assert set(jobs(ended.stdout + ended.stderr)) == {"report", "all"}  # the rounds do not depend on the target
+    ended = run("in_domain", "--config", target)
+    assert ended.returncode == 0, ended.stderr
+    done = {"selftrain_target", "predict_target", "evaluate_target", "in_domain"}
+    assert set(jobs(ended.stdout + ended.stderr)) == done
+    folder = run.folder / "out/detector/in-domain"
+    assert (folder / "checkpoint.pth").exists() and (folder / "scores_val.json").exists()
+    assert json.loads((folder / "annotations.json").read_text())["annotations"]
 
 
 def test_a_lost_shard_is_made_again_and_gives_the_same_masks(finished):
