@@ -1,0 +1,87 @@
+"""The trainings of ``snakemake finetuned``: their settings, where they lie, and their table.
+
+For every share of the labelled images two detectors learn from the same images with the same settings:
+one starts from the run's last detector, one from where the run's first training started.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from cuts3d_cli.config import Config, TrainConfig
+from cuts3d_cli.errors import ConfigError
+from cuts3d_cli.evaluation.table import TYPE_NAMES, aligned, percent
+from cuts3d_cli.stages.train import SUPERVISED
+
+FOLDER = "finetune"
+STARTS = {"detector": "from the last detector", "baseline": "without it"}
+"""What a detector starts from, and the table's words for it."""
+
+METRICS = ("AP", "AP50", "AR100")
+
+
+def share_name(fraction: float) -> str:
+    """Folder name of a share."""
+    return f"{fraction:g}"
+
+
+def train_section(config: Config, share: str, start: str) -> TrainConfig:
+    """Settings of a training: those of ``train``, the standard ones for labels, and the finetune section's.
+
+    Args:
+        config: the run's.
+        share: :func:`share_name` of one of ``finetune.fractions``.
+        start: key of ``STARTS``.
+    """
+    section = config.finetune
+    index = [share_name(fraction) for fraction in section.fractions].index(share)
+    iterations, lr, predictor_lr = (
+        values[index] if len(values) > 1 else values[0]
+        for values in (section.iterations, section.lr, section.predictor_lr)
+    )
+    values = {
+        "fraction": section.fractions[index],
+        "iterations": iterations,
+        "lr": lr,
+        "predictor_lr": predictor_lr,
+        "lr_batch": section.lr_batch,
+        "batch_size": section.batch_size,
+        "warmup_iterations": min(section.warmup_iterations, iterations),
+        "lr_steps": sorted({max(1, iterations * 2 // 3), max(1, iterations * 8 // 9)}),
+        "lr_gamma": 0.1,
+        "init": config.train.init if start == "baseline" else None,
+    }
+    return TrainConfig(**{**config.train.model_dump(), **SUPERVISED, **values})
+
+
+def source(config: Config) -> tuple[str, str | None]:
+    """Labels and the folder of their images; None where the labels say it themselves.
+
+    Raises:
+        ConfigError: there are no labels to learn from, or none to score with.
+    """
+    labels = config.finetune.labels or config.data.annotations
+    if labels is None:
+        raise ConfigError("config key finetune.labels", expected="a COCO JSON with classes, or data.annotations")
+    if config.data.val_images is None or config.data.val_annotations is None:
+        raise ConfigError("config key data.val_annotations", expected="labels of held-out images, to score with")
+    return labels, config.finetune.images or (None if config.finetune.labels else config.data.images)
+
+
+def table(run: str | Path, config: Config) -> str:
+    """Scores of all shares and starts in percent, as text.
+
+    Args:
+        run: folder of the run, whose ``finetune`` folder holds the trainings.
+        config: the run's.
+    """
+    rows = [["share", "images", "start", *(f"{name} {m}" for name in TYPE_NAMES.values() for m in METRICS)]]
+    for fraction in config.finetune.fractions:
+        for start, words in STARTS.items():
+            folder = Path(run) / FOLDER / start / share_name(fraction)
+            metrics = json.loads((folder / "scores_val.json").read_text())["metrics"]
+            images = json.loads((folder / "config.json").read_text())["labels"]["images"]
+            values = [percent(metrics.get(kind, {}).get(metric)) for kind in TYPE_NAMES for metric in METRICS]
+            rows.append([f"{100 * fraction:g} %", str(images), words, *values])
+    return aligned([[row[0], row[2], row[1], *row[3:]] for row in rows], left=2)

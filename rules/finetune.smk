@@ -1,0 +1,114 @@
+# Learning from labels with classes (CutLER), made on request only: snakemake finetuned. What a training is made with is
+# said in cuts3d_cli/stages/finetune.py. These rules read human labels; nothing before them does.
+
+from cuts3d_cli.errors import Cuts3dError
+from cuts3d_cli.stages import finetune as ft
+
+FINETUNE = f"{RUN}/{ft.FOLDER}"
+FINETUNED = f"{FINETUNE}/{{start}}/{{share}}"
+SHARES = [ft.share_name(fraction) for fraction in CONFIG.finetune.fractions]
+
+
+wildcard_constraints:
+    start="|".join(ft.STARTS),
+    share="|".join(re.escape(share) for share in SHARES),
+
+
+def finetune_source(_wildcards):
+    """Labels and images to learn from; a configuration without any ends the workflow in words."""
+    try:
+        return ft.source(CONFIG)
+    except Cuts3dError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def finetune_start(wildcards):
+    return (
+        f"{RUN}/detector/round{ROUNDS}/checkpoint.pth"
+        if wildcards.start == "detector"
+        else []
+    )
+
+
+def finetune_flags(wildcards, input):
+    images = finetune_source(wildcards)[1]
+    words = [f"--image-root {shlex.quote(images)}"] if images else []
+    words += [f"--init {shlex.quote(str(input.start))}"] if input.start else []
+    return " ".join(
+        [*words, flags(ft.train_section(CONFIG, wildcards.share, wildcards.start))]
+    )
+
+
+rule finetune:
+    input:
+        labels=lambda wc: finetune_source(wc)[0],
+        start=finetune_start,
+    output:
+        [f"{FINETUNED}/{name}" for name in DETECTOR_OUTPUTS],
+    log:
+        f"{RUN}/logs/{ft.FOLDER}/{{start}}_{{share}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/{ft.FOLDER}/{{start}}_{{share}}.tsv"
+    conda:
+        "../envs/detector.yaml"
+    threads: 8
+    resources:
+        mem_mb=8000,
+        runtime=2880,
+    params:
+        out=lambda wc, output: Path(output[0]).parent,
+        flags=finetune_flags,
+        common=f"--seed {CONFIG.seed} --device {CONFIG.device}",
+        version=VERSION,
+    message:
+        "learning from {wildcards.share} of the labels, start: {wildcards.start}"
+    shell:
+        "cuts3d train --labels {input.labels:q} --out {params.out:q} {params.flags} {params.common} > {log} 2>&1"
+
+
+use rule predict as predict_finetuned with:
+    input:
+        checkpoint=f"{FINETUNED}/checkpoint.pth",
+        manifest=f"{VAL}/manifest.jsonl",
+    output:
+        f"{FINETUNED}/predictions_val.json",
+    log:
+        f"{RUN}/logs/{ft.FOLDER}/predict_{{start}}_{{share}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/{ft.FOLDER}/predict_{{start}}_{{share}}.tsv"
+    message:
+        "detections after {wildcards.share} of the labels, start: {wildcards.start}"
+
+
+use rule evaluate as evaluate_finetuned with:
+    input:
+        masks=f"{FINETUNED}/predictions_val.json",
+        truth=data_of(VAL, "annotations") or [],
+    output:
+        f"{FINETUNED}/scores_val.json",
+    log:
+        f"{RUN}/logs/{ft.FOLDER}/evaluate_{{start}}_{{share}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/{ft.FOLDER}/evaluate_{{start}}_{{share}}.tsv"
+    params:
+        flags=flags(CONFIG.evaluate.model_copy(update={"class_agnostic": False})),
+        version=VERSION,
+    message:
+        "scoring {wildcards.share} of the labels, start: {wildcards.start}"
+
+
+rule finetuned:
+    input:
+        expand(f"{FINETUNED}/scores_val.json", start=ft.STARTS, share=SHARES),
+    output:
+        f"{FINETUNE}/scores.txt",
+    params:
+        section=CONFIG.finetune.model_dump_json(),
+    run:
+        text = ft.table(RUN, CONFIG)
+        Path(output[0]).write_text(text + "\n")
+        print(text)
+
+
+localrules:
+    finetuned,
