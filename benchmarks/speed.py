@@ -116,7 +116,7 @@ def measure_cuts(n_images: int, repeat: int, config: Config) -> dict[str, list[f
     """Seconds of every part, a value for each image and repeat; runs in a process of its own."""
     config = config.model_copy(update={"localcut": config.localcut.model_copy(update={"n_instances": CUTS})})
     pictures = (picture_of(name, config) for name in image_names(config, SEARCHED))
-    chosen = [p for p in _taking_all_cuts(pictures, config, n_images)]
+    chosen = _taking_all_cuts(pictures, config, n_images)
     drawn = (drawn_picture(seed, config.features.image_size) for seed in range(SEARCHED))
     chosen += _taking_all_cuts(drawn, config, 1)
     seconds: dict[str, list[float]] = {}
@@ -129,14 +129,14 @@ def measure_cuts(n_images: int, repeat: int, config: Config) -> dict[str, list[f
 
 def _taking_all_cuts(pictures, config: Config, n: int) -> list[Material]:
     """The first n pictures in which all tries solve NCut; where there are too few, the first ones at all."""
-    materials, full = [], []
+    full, others = [], []
     for picture in pictures:
-        materials.append(material_of(picture, config))
-        found, _ = ours(materials[-1], config)
-        full += [materials[-1]] * all(attempt.solver is not None for attempt in found.info)
+        material = material_of(picture, config)
+        found, _ = ours(material, config)
+        (full if all(attempt.solver is not None for attempt in found.info) else others).append(material)
         if len(full) == n:
             break
-    return (full + [material for material in materials if material not in full])[:n]
+    return (full + others)[:n]
 
 
 def _seconds_once(material: Material, config: Config) -> dict[str, float]:

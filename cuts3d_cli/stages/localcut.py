@@ -11,6 +11,7 @@ from cuts3d_cli.core.discover import discover_batch
 from cuts3d_cli.core.types import Discovery
 from cuts3d_cli.stages.common import Counts, Job, Result, run_stage
 from cuts3d_cli.store.layout import FAILED, OUTCOME_NAMES, SOLVER_NAMES
+from cuts3d_cli.store.rows import Rows
 
 
 def run(job: Job) -> Counts:
@@ -18,13 +19,14 @@ def run(job: Job) -> Counts:
     arrays = {
         name: store.array(name if name in ("features", "depth") else "importance") for name, store in job.stores.items()
     }
+    rows = {name: Rows(array) for name, array in arrays.items()}
     eigensolver, device = solver_and_device(job.config, job.section.eigensolver)
     settings = {**job.section.model_dump(), "eigensolver": eigensolver, "device": device}
 
     def read(row: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-        features = arrays["features"][row].astype(np.float32)
-        depth = arrays["depth"][row].astype(np.float32) if "depth" in arrays else None
-        importance = arrays["spatial-importance"][row] if "spatial-importance" in arrays else None
+        features = rows["features"][row].astype(np.float32)
+        depth = rows["depth"][row].astype(np.float32) if "depth" in rows else None
+        importance = rows["spatial-importance"][row] if "spatial-importance" in rows else None
         return features, depth, importance
 
     size = images_at_once(int(np.prod(arrays["features"].shape[2:])), eigensolver)
