@@ -6,7 +6,9 @@ import time
 from pathlib import Path
 
 from cuts3d_cli import __version__ as VERSION
+from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.evaluation import experiments as ex
+from cuts3d_cli.stages import finetune as ft
 from cuts3d_cli.store.layout import BASELINE, shard_name
 from cuts3d_cli.workflow import (
     baseline_crf,
@@ -149,3 +151,28 @@ def experiment_mask_scores(wildcards):
         for kind in ex.MASKS
         for split in splits
     ]
+
+
+def finetune_source(_wildcards):
+    """Labels and images to learn from; a configuration without any ends the workflow in words."""
+    try:
+        return ft.source(CONFIG)
+    except Cuts3dError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def finetune_start(wildcards):
+    return (
+        f"{RUN}/detector/round{ROUNDS}/checkpoint.pth"
+        if wildcards.start == "detector"
+        else []
+    )
+
+
+def finetune_flags(wildcards, input):
+    images = finetune_source(wildcards)[1]
+    words = [f"--image-root {shlex.quote(images)}"] if images else []
+    words += [f"--init {shlex.quote(str(input.start))}"] if input.start else []
+    return " ".join(
+        [*words, flags(ft.train_section(CONFIG, wildcards.share, wildcards.start))]
+    )

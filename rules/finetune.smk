@@ -1,9 +1,6 @@
 # Learning from labels with classes (CutLER), made on request only: snakemake finetuned. What a training is made with is
 # said in cuts3d_cli/stages/finetune.py. These rules read human labels; nothing before them does.
 
-from cuts3d_cli.errors import Cuts3dError
-from cuts3d_cli.stages import finetune as ft
-
 FINETUNE = f"{RUN}/{ft.FOLDER}"
 FINETUNED = f"{FINETUNE}/{{start}}/{{share}}"
 SHARES = [ft.share_name(fraction) for fraction in CONFIG.finetune.fractions]
@@ -12,31 +9,6 @@ SHARES = [ft.share_name(fraction) for fraction in CONFIG.finetune.fractions]
 wildcard_constraints:
     start="|".join(ft.STARTS),
     share="|".join(re.escape(share) for share in SHARES),
-
-
-def finetune_source(_wildcards):
-    """Labels and images to learn from; a configuration without any ends the workflow in words."""
-    try:
-        return ft.source(CONFIG)
-    except Cuts3dError as error:
-        raise WorkflowError(str(error)) from None
-
-
-def finetune_start(wildcards):
-    return (
-        f"{RUN}/detector/round{ROUNDS}/checkpoint.pth"
-        if wildcards.start == "detector"
-        else []
-    )
-
-
-def finetune_flags(wildcards, input):
-    images = finetune_source(wildcards)[1]
-    words = [f"--image-root {shlex.quote(images)}"] if images else []
-    words += [f"--init {shlex.quote(str(input.start))}"] if input.start else []
-    return " ".join(
-        [*words, flags(ft.train_section(CONFIG, wildcards.share, wildcards.start))]
-    )
 
 
 rule finetune:
@@ -102,6 +74,8 @@ rule finetuned:
         expand(f"{FINETUNED}/scores_val.json", start=ft.STARTS, share=SHARES),
     output:
         f"{FINETUNE}/scores.txt",
+    log:
+        f"{RUN}/logs/{ft.FOLDER}/scores.log",
     params:
         section=CONFIG.finetune.model_dump_json(),
     run:
