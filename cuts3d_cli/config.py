@@ -448,7 +448,9 @@ class Config(Section):
     preset: str = Field("embedded", description="set of defaults: embedded, paper, paper-dino, maskcut or tokencut")
     run: str = Field("runs/sample", description="folder that takes all results")
     seed: int = Field(0, ge=0, description="seed of everything random")
-    device: str = Field("auto", description="auto (a GPU where there is one), cpu, cuda or cuda:N")
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto (a GPU where there is one), cpu, cuda or cuda:N"
+    )
     max_failed: float = Field(0.2, ge=0, le=1, description="a stage fails when a larger share of its images failed")
     data: DataConfig = DataConfig()
     depth: DepthConfig = DepthConfig()

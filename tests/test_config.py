@@ -70,6 +70,7 @@ def test_every_field_is_explained():
         ({"features": {"image_size": 100}}, "image_size must be a multiple of patch_size: 100"),
         ({"preset": "papr"}, "preset; expected one of .*paper.*; found 'papr'"),
         ({"localcut": 3}, "localcut: "),
+        ({"device": "cudo"}, r"device: .*auto.*cuda.*; found 'cudo'"),
     ],
 )
 def test_a_mistake_is_one_line_with_its_key(values, message):

@@ -42,6 +42,8 @@ print(json.dumps(found))
     [
         (["localcut"], {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}, 1),  # a rule with `threads: 1`
         (["localcut", "--threads", "2"], {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}, 2),
+        (["features", "--threads", "2"], {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}, 2),
+        (["depth", "--threads", "2"], {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}, 2),
         (["localcut"], {}, 1),
     ],
 )

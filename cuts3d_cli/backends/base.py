@@ -11,11 +11,11 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
-import numpy as np
-
 from cuts3d_cli.errors import ConfigError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # numpy too: the commands' help reads these tables before --threads is known
+    import numpy as np
+
     from cuts3d_cli.config import DepthConfig, FeaturesConfig
 
 Convention = Literal["metric", "inverse"]

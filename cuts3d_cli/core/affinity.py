@@ -61,7 +61,7 @@ def strong_pairs(
         end = min(start + _ROWS, n)
         block = flat[:, start:end].T @ flat[:, start:]
         if power is not None:
-            block = _raised(block, power[start:end, None], power[None, start:], exponent, FLOOR)
+            block = _raised(block, power[start:end, None], power[None, start:], exponent)
         above = block > np.float32(tau_ncut)
         strong[start:end, start:] = above
         strong[end:, start:end] = above[:, end - start :].T
@@ -85,29 +85,21 @@ def strong_without_features(
         return np.full((len(index), n), tau_ncut < 0)
     power = _powers(importance, n, exponent)
     none = np.zeros((len(index), n), dtype=np.float32)
-    return _raised(none, power[index, None], power[None, :], exponent, FLOOR) > np.float32(tau_ncut)
+    return _raised(none, power[index, None], power[None, :], exponent) > np.float32(tau_ncut)
 
 
-def sharpen(
-    weights: np.ndarray,
-    importance: np.ndarray,
-    *,
-    exponent: str = "mean",
-    floor: float = FLOOR,
-    out: np.ndarray | None = None,
-) -> np.ndarray:
+def sharpen(weights: np.ndarray, importance: np.ndarray, *, exponent: str = "mean") -> np.ndarray:
     """Raise affinities where depth changes: W_ij <- W_ij^(1 - e_ij) (Eq. 3).
 
     The paper gives one patch's importance to a pair; the graph must be symmetric, hence a choice:
     ``mean``: e_ij is the mean of both patches' importance; ``max``: the larger one;
     ``row``: the paper's own index, made symmetric as the mean of W_ij^(1 - e_i) and W_ij^(1 - e_j).
+    Weights below 1e-10 are raised to it first.
 
     Args:
         weights: (n, n) float32, symmetric.
         importance: (n,) or (h, w) in [0, 1].
         exponent: mean, row or max.
-        floor: weights below are raised to it first.
-        out: (n, n) float32 that takes the result; may be ``weights`` itself.
 
     Returns:
         (n, n) float32 in (0, 1] for weights of at most 1.
@@ -119,29 +111,7 @@ def sharpen(
     if weights.shape != (n, n):
         raise ValueError(f"weights and importance: expected ({n}, {n}) for {n} patches, got {weights.shape}")
     power = _powers(importance, n, exponent)
-    out = np.empty_like(weights) if out is None else out
-    for start in range(0, n, _ROWS):
-        rows = slice(start, start + _ROWS)
-        out[rows] = _raised(weights[rows], power[rows, None], power[None, :], exponent, floor)
-    return out
-
-
-def binarise(weights: np.ndarray, tau_ncut: float, *, out: np.ndarray | None = None) -> np.ndarray:
-    """The graph of NCut: 1 where the affinity exceeds ``tau_ncut``, else 1e-5 (Sec. 3.1, as CutLER).
-
-    Args:
-        weights: (n, n) float32.
-        tau_ncut: threshold.
-        out: (n, n) float32 that takes the result; may be ``weights`` itself.
-
-    Returns:
-        (n, n) float32 of 1 and 1e-5.
-    """
-    out = np.empty_like(weights) if out is None else out
-    for start in range(0, len(weights), _ROWS):
-        rows = slice(start, start + _ROWS)
-        out[rows] = np.where(weights[rows] > tau_ncut, np.float32(1), np.float32(WEAK_EDGE))
-    return out
+    return _raised(weights, power[:, None], power[None, :], exponent)
 
 
 def _directions(features: np.ndarray) -> np.ndarray:
@@ -167,9 +137,9 @@ def _powers(importance: np.ndarray, n: int, exponent: str) -> np.ndarray:
     return 1 - share
 
 
-def _raised(weights: np.ndarray, own: np.ndarray, other: np.ndarray, exponent: str, floor: float) -> np.ndarray:
+def _raised(weights: np.ndarray, own: np.ndarray, other: np.ndarray, exponent: str) -> np.ndarray:
     """Eq. 3 on some rows, given the power of each row's patch and of each column's."""
-    log = np.maximum(weights, np.float32(floor))
+    log = np.maximum(weights, np.float32(FLOOR))
     np.log(log, out=log)
     if exponent == "row":
         return (np.exp(log * own) + np.exp(log * other)) / 2

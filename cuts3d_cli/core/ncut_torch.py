@@ -74,7 +74,9 @@ def _solve(graphs: list[Graph], device: torch.device) -> list[Ritz]:
 
 def _two_weight_product(graphs: list[PatchGraph], device: torch.device) -> Product:
     """W v of a batch; B travels as one byte a pair."""
-    strong = torch.stack([torch.as_tensor(graph.strong, device=device).to(torch.float32) for graph in graphs])
+    strong = torch.empty((len(graphs), *graphs[0].strong.shape), dtype=torch.float32, device=device)
+    for one, graph in zip(strong, graphs, strict=True):
+        one.copy_(torch.as_tensor(graph.strong, device=device))
     nodes = torch.as_tensor(np.stack([graph.nodes for graph in graphs]), device=device).to(torch.float64)
 
     def product(v: torch.Tensor) -> torch.Tensor:

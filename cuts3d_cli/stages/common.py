@@ -11,7 +11,7 @@ import numpy as np
 
 from cuts3d_cli import __version__
 from cuts3d_cli.config import Config, Section, fingerprint
-from cuts3d_cli.errors import Cuts3dError, ImageError
+from cuts3d_cli.errors import Cuts3dError, ImageError, StoreError
 from cuts3d_cli.log import logger, progress
 from cuts3d_cli.store.layout import DONE, FAILED, NO_OBJECT, format_version
 from cuts3d_cli.store.manifest import ImageRecord
@@ -182,6 +182,18 @@ def check_aligned(inputs: Sequence[Store], records: Sequence[ImageRecord]) -> No
                 found=f"{len(store.image_ids)}",
                 hint=f"rerun `cuts3d {store.stage}`",
             )
+
+
+def check_grid(store: Store, array: str, grid_hw: tuple[int, ...], hint: str) -> None:
+    """Check that a store's maps lie on this patch grid; where every image failed it has none."""
+    found = store.array(array).shape[-2:]
+    if found != tuple(grid_hw) and np.any(store.status != FAILED):
+        raise StoreError(
+            f"store {store.path}: another patch grid",
+            expected=" x ".join(map(str, grid_hw)),
+            found=" x ".join(map(str, found)),
+            hint=hint,
+        )
 
 
 def check_failed(counts: Counts, max_failed: float, stage: str) -> None:

@@ -15,7 +15,7 @@ from cuts3d_cli.core import masks
 from cuts3d_cli.core.confidence import mean_confidence
 from cuts3d_cli.core.crf import DenseCrf, probability_on_grid, refine_together
 from cuts3d_cli.errors import ConfigError
-from cuts3d_cli.stages.common import Counts, Job, Result, for_each_image
+from cuts3d_cli.stages.common import Counts, Job, Result, check_grid, for_each_image
 from cuts3d_cli.store.coco import annotation, image_entry, write_masks
 from cuts3d_cli.store.images import image_sized_mask, read_image, working_image
 from cuts3d_cli.store.layout import crf_confidence_path
@@ -53,8 +53,11 @@ def run(job: Job) -> Counts:
 
     Raises:
         ConfigError: the unary needs the Spatial Confidence and there is none.
+        StoreError: localcut ran at another working or patch size.
     """
-    config = job.section.model_dump()
+    config, grid = job.section.model_dump(), job.config.features.grid
+    hint = "give the features.image_size and patch_size that localcut ran with, or rerun the stages before"
+    check_grid(job.stores["localcut"], "instance", (grid, grid), hint)
     if config["unary"] == "confidence" and "confidence" not in job.stores:
         raise ConfigError("crf.unary confidence", expected="Spatial Confidence", found="localcut.local_cut off")
     annotations: list[dict[str, Any]] = []

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from cuts3d_cli.backends.base import feature_backend
+from cuts3d_cli.errors import ImageError
 from cuts3d_cli.stages.common import Counts, Job, Result, run_stage
 from cuts3d_cli.store.images import read_image, working_image
 
@@ -14,6 +17,22 @@ def run(job: Job) -> Counts:
 
     def compute(row, record):
         image = read_image(job.source.image_root / record.file_name)
-        return Result({"features": backend.extract(working_image(image, config.image_size))})
+        return Result({"features": _stored(backend.extract(working_image(image, config.image_size)))})
 
     return run_stage("features", job, compute, sizes={"G": config.grid}, attrs={"backend": backend.description})
+
+
+def _stored(features: np.ndarray) -> np.ndarray:
+    """Features in the store's half precision, which some networks' values overflow.
+
+    Raises:
+        ImageError: a value is not finite.
+    """
+    with np.errstate(over="ignore"):
+        features = features.astype(np.float16)
+    wrong = np.count_nonzero(~np.isfinite(features))
+    if wrong:
+        raise ImageError(
+            f"{wrong} of {features.size} features are not finite", expected="numbers within half precision, 65504"
+        )
+    return features

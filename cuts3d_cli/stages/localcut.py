@@ -9,16 +9,24 @@ import numpy as np
 from cuts3d_cli.config import Config
 from cuts3d_cli.core.discover import discover_batch
 from cuts3d_cli.core.types import Discovery
-from cuts3d_cli.stages.common import Counts, Job, Result, run_stage
+from cuts3d_cli.stages.common import Counts, Job, Result, check_grid, run_stage
 from cuts3d_cli.store.layout import FAILED, OUTCOME_NAMES, SOLVER_NAMES
 from cuts3d_cli.store.rows import Rows
 
 
 def run(job: Job) -> Counts:
-    """Write the arrays of `layout.STAGES` for localcut from features, depth and importance."""
+    """Write the arrays of `layout.STAGES` for localcut from features, depth and importance.
+
+    Raises:
+        StoreError: features and importance lie on different grids.
+    """
     arrays = {
         name: store.array(name if name in ("features", "depth") else "importance") for name, store in job.stores.items()
     }
+    grid_hw = arrays["features"].shape[2:]
+    if "spatial-importance" in job.stores:
+        hint = "rerun `cuts3d spatial-importance` with the features.image_size and patch_size of the features"
+        check_grid(job.stores["spatial-importance"], "importance", grid_hw, hint)
     rows = {name: Rows(array) for name, array in arrays.items()}
     eigensolver, device = solver_and_device(job.config, job.section.eigensolver)
     settings = {**job.section.model_dump(), "eigensolver": eigensolver, "device": device}
@@ -29,7 +37,7 @@ def run(job: Job) -> Counts:
         importance = rows["spatial-importance"][row] if "spatial-importance" in rows else None
         return features, depth, importance
 
-    size = images_at_once(int(np.prod(arrays["features"].shape[2:])), eigensolver)
+    size = images_at_once(int(np.prod(grid_hw)), eigensolver)
     found_in = _ahead(_usable_rows(job), size, lambda rows: discover_batch([read(row) for row in rows], **settings))
 
     def compute(row, record):

@@ -123,7 +123,9 @@ def working_image(rgb: np.ndarray, size: int) -> np.ndarray:
 
 
 def image_sized_mask(mask: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """Bring a mask at the working size to the image's own size: bicubic, cut at half, as CutLER.
+    """Bring a mask at the working size to the image's own size: bicubic, cut at half its largest value, as CutLER.
+
+    That value is below the full one where a small mask shrinks.
 
     Args:
         mask: (S, S) bool.
@@ -132,8 +134,9 @@ def image_sized_mask(mask: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     Returns:
         (H, W) bool.
     """
-    grown = Image.fromarray(mask.astype(np.uint8) * 255).resize((size_hw[1], size_hw[0]), Image.Resampling.BICUBIC)
-    return np.asarray(grown) > 127
+    resized = Image.fromarray(mask.astype(np.uint8) * 255).resize((size_hw[1], size_hw[0]), Image.Resampling.BICUBIC)
+    values = np.asarray(resized)
+    return values > values.max() / 2
 
 
 def _reason(path: Path, error: BaseException) -> str:

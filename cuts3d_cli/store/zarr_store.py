@@ -88,14 +88,22 @@ def open_store(path: str | Path, stage: str | None = None) -> Store:
     """Open a store for reading.
 
     Raises:
-        StoreError: nothing there, another format version, or the store of another stage.
+        StoreError: nothing there, damaged, another format version, or the store of another stage.
     """
     path = Path(path)
     name = stage or path.parent.name
     try:
-        group = zarr.open_group(path, mode="r")
+        return _opened(path, stage, name)
     except (FileNotFoundError, NotADirectoryError):
         raise StoreError(f"no store at {path}", hint=f"run `cuts3d {name}` first") from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:  # parts are missing or no JSON
+        raise StoreError(
+            f"store {path} is damaged", found=f"{type(error).__name__}: {error}", hint=f"rerun `cuts3d {name}`"
+        ) from None
+
+
+def _opened(path: Path, stage: str | None, name: str) -> Store:
+    group = zarr.open_group(path, mode="r")
     attrs = dict(group.attrs)
     version, wanted = attrs.get("format_version"), format_version(attrs.get("stage", name))
     if version != wanted:

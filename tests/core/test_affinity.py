@@ -5,8 +5,6 @@ from hypothesis import strategies as st
 
 from cuts3d_cli.core.affinity import (
     FLOOR,
-    WEAK_EDGE,
-    binarise,
     cosine_affinity,
     sharpen,
     strong_pairs,
@@ -69,12 +67,6 @@ def test_sharpening_follows_the_formula(exponent):
     assert np.array_equal(result, result.T)
 
 
-def test_sharpening_in_place_equals_sharpening_a_copy():
-    weights, share = cosine_affinity(some_features(shape=(8, 20, 20))), np.full((20, 20), 0.7)
-    copy = sharpen(weights, share)
-    assert sharpen(weights, share, out=weights) is weights and np.array_equal(weights, copy)
-
-
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(-1, 1))
 def test_sharpening_raises_affinities_up_to_one(own, other, cosine):
     weights = np.array([[1, cosine], [cosine, 1]], dtype=np.float32)
@@ -92,8 +84,9 @@ def test_no_importance_leaves_positive_affinities():
 def test_the_least_importance_lowers_the_threshold_as_written():
     """With importance 0.45 everywhere the exponent is 0.55, so 0.13 acts like 0.13^(1/0.55) = 0.0245."""
     weights = np.linspace(0.02, 0.03, 16, dtype=np.float32).reshape(4, 4)
-    sharp = binarise(sharpen((weights + weights.T) / 2, np.full(4, 0.45)), 0.13)
-    assert np.array_equal(sharp, binarise((weights + weights.T) / 2, 0.13 ** (1 / 0.55)))
+    weights = (weights + weights.T) / 2
+    strong = sharpen(weights, np.full(4, 0.45)) > 0.13
+    assert np.array_equal(strong, weights > 0.13 ** (1 / 0.55)) and 0 < strong.sum() < 16
 
 
 @pytest.mark.parametrize(
@@ -109,10 +102,11 @@ def test_wrong_sharpening_is_refused(importance, exponent, message):
         sharpen(np.ones((4, 4), dtype=np.float32), importance, exponent=exponent)
 
 
-def test_binarise_is_strictly_above_the_threshold():
-    weights = np.array([[1, 0.5], [0.25, -1]], dtype=np.float32)
-    assert np.array_equal(binarise(weights, 0.5), np.array([[1, WEAK_EDGE], [WEAK_EDGE, WEAK_EDGE]], dtype=np.float32))
-    assert binarise(weights, 0.5, out=weights) is weights
+def test_a_pair_is_strong_strictly_above_the_threshold():
+    features = np.array([[1, 0, 1], [0, 1, 0]], dtype=np.float32).reshape(2, 1, 3)  # cosines of 0 and 1
+    same = np.array([[1, 0, 1], [0, 1, 0], [1, 0, 1]], dtype=bool)
+    assert np.array_equal(strong_pairs(features, 0.0), same)
+    assert not strong_pairs(features, 1.0).any() and strong_pairs(features, -0.1).all()
 
 
 @pytest.mark.parametrize("exponent", [None, "mean", "row", "max"])

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from cuts3d_cli.core.confidence import average_cuts, clamp_confidence, mean_confidence, spatial_confidence, thresholds
 from cuts3d_cli.core.geometry import grid_points
-from cuts3d_cli.core.localcut import local_cut, semantic_graph
+from cuts3d_cli.core.localcut import KnnGraph, local_cut, semantic_graph
 
 
 def stairs():
@@ -55,6 +55,15 @@ def test_it_is_the_mean_of_separate_cuts():
         cuts.append(local_cut(graph, semantic, 10, 0, tau_knn=float(tau)))
     graph = semantic_graph(points, semantic, k=40, background_z=1.5, longest=0.11)
     assert np.allclose(average_cuts(graph, semantic, 10, 0, tau_knn=0.11, n_thresholds=4), np.mean(cuts, axis=0))
+
+
+@pytest.mark.parametrize(("capacity", "expected"), [("inverse", [0, 0, 1, 1]), ("distance", [0, 1, 1, 1])])
+def test_the_capacity_decides_where_the_cuts_have_a_path(capacity, expected):
+    """A chain with the sink at its first patch: the longest edge is cheapest, or the shortest."""
+    chain = KnnGraph(4, np.array([[0, 1], [1, 2], [2, 3]]), np.array([0.02, 0.05, 0.03]))
+    whole = np.ones((1, 4), dtype=bool)
+    share = average_cuts(chain, whole, 3, 0, tau_knn=0.06, tau_knn_min=0.055, n_thresholds=2, capacity=capacity)
+    assert share.tolist() == [expected]
 
 
 def test_it_is_clamped_inside_and_zero_outside():

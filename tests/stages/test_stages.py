@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from cuts3d_cli.config import resolve
-from cuts3d_cli.errors import ConfigError, Cuts3dError, StoreError
-from cuts3d_cli.stages import merge, prepare, status
+from cuts3d_cli.errors import ConfigError, Cuts3dError, ImageError, StoreError
+from cuts3d_cli.stages import features, merge, prepare, status
 from cuts3d_cli.stages.common import Source
 from cuts3d_cli.stages.finished import Damaged, read_result
 from cuts3d_cli.stages.localcut import solver_and_device
@@ -240,6 +240,25 @@ def test_a_damaged_result_is_missing_with_its_reason_and_made_again(done, datase
     assert run_all(run_dir, dataset, stages=[stage])[0][1] is True
 
 
+@pytest.mark.parametrize("stage", ["localcut", "crf"])
+def test_results_at_another_working_size_are_refused(done, dataset, tmp_path, stage):
+    run_dir = tmp_path / "run"
+    shutil.copytree(done, run_dir)
+    other = {**SMALL, "features": {"image_size": 48}}
+    if stage == "localcut":
+        run_all(run_dir, dataset, other, stages=["spatial-importance"])
+    with pytest.raises(StoreError, match=r"another patch grid; expected .*; found .*features.image_size"):
+        run_all(run_dir, dataset, other, stages=[stage])
+
+
+def test_a_damaged_input_is_refused_in_one_line(done, dataset, tmp_path):
+    run_dir = tmp_path / "run"
+    shutil.copytree(done, run_dir)
+    damage_meta(stage_path(run_dir, "features", "00000"))
+    with pytest.raises(StoreError, match=r"features/00000.zarr is damaged; .* -> rerun `cuts3d features`"):
+        run_all(run_dir, dataset, stages=["localcut"], force=True)
+
+
 def test_nothing_is_neither_found_nor_damaged(tmp_path):
     assert read_result("crf", tmp_path / "none.json") is None
 
@@ -383,3 +402,12 @@ def test_a_folder_of_broken_images_is_an_error(tmp_path):
     (tmp_path / "a.png").write_bytes(b"x")
     with pytest.raises(Cuts3dError, match="expected readable images; found none of 1"):
         prepare.run(tmp_path, tmp_path / "m.jsonl", n_shards=1)
+
+
+@pytest.mark.parametrize("value", [np.nan, 1e6])
+def test_features_that_are_not_finite_in_the_store_cost_the_image(value):
+    good = np.ones((2, 3, 3), np.float32)
+    assert features._stored(good).dtype == np.float16
+    good[1, 2, 0] = value
+    with pytest.raises(ImageError, match="1 of 18 features are not finite"):
+        features._stored(good)

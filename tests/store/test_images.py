@@ -130,6 +130,19 @@ def error_of(path):
     return line
 
 
+def test_a_mask_is_cut_at_half_of_its_largest_value():
+    """A small mask on a much smaller image nowhere reaches the full value; the released code keeps it."""
+    mask = np.zeros((480, 480), bool)
+    mask[240:248, 240:248] = True
+    assert images.image_sized_mask(mask, (48, 48)).sum() == 1 and images.image_sized_mask(mask, (20, 30)).any()
+    assert np.array_equal(images.image_sized_mask(mask, (480, 480)), mask)
+    half = np.zeros((8, 8), bool)
+    half[:, 4:] = True
+    assert np.array_equal(images.image_sized_mask(half, (4, 4)), half[::2, ::2])
+    assert not images.image_sized_mask(np.zeros((8, 8), bool), (4, 4)).any()
+    assert images.image_sized_mask(np.ones((8, 8), bool), (4, 4)).all()
+
+
 def test_damaged_files(tmp_path):
     rng = np.random.default_rng(0)
     noise = Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
