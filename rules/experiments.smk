@@ -146,7 +146,7 @@ use rule selftrain as selftrain_experiment with:
     threads: 1
     params:
         out=lambda wc, output: Path(output[0]).parent,
-        flags=flags(ex.selftrain_section(CONFIG), leave_out=["rounds"]),
+        flags=flags(ex.selftrain_section(CONFIG), leave_out=["rounds", *TARGET_KEYS]),
         train=lambda wc: settings("train", ex.train_section(CONFIG, wc.variant)),
         common=lambda wc: f"--seed {wc.seed} --device {CONFIG.device}",
         version=VERSION,

@@ -53,13 +53,25 @@ def load(path: str | Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise ModelError(f"no weights file {path}", hint="give the path of a downloaded file") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        refused = isinstance(error, pickle.UnpicklingError) and _is_pickle(path)
         raise ModelError(
             f"weights file {path} cannot be read",
             expected="a file of tensors only",
-            found=reason,
-            hint=TRUSTED.format(read=READ_TORCH.format(path)) if isinstance(error, pickle.UnpicklingError) else None,
+            found=_reason(error),
+            hint=TRUSTED.format(read=READ_TORCH.format(path)) if refused else None,
         ) from None
+
+
+def _is_pickle(path: str | Path) -> bool:
+    """Whether a file starts as a pickle does, or as the zip file that torch puts one into."""
+    with Path(path).open("rb") as file:
+        return file.read(2) in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK")
+
+
+def _reason(error: Exception) -> str:
+    """What was wrong, without torch's advice on how to read it all the same."""
+    text = str(error).split("WeightsUnpickler error:")[-1].split(" was not an allowed global")[0].strip()
+    return text.splitlines()[0] if text else type(error).__name__
 
 
 def load_detector(path: str | Path) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class PseudoMaskDataset(BaseDetDataset):
 
     Raises:
         StoreError: the JSON is missing or damaged.
-        Cuts3dError: it has no annotation.
+        Cuts3dError: it has no annotation, or one without mask, box or image.
     """
 
     METAINFO = {"classes": ("object",), "palette": [(220, 20, 60)]}  # noqa: RUF012 (MMDetection's convention)
@@ -51,6 +51,8 @@ class PseudoMaskDataset(BaseDetDataset):
         root = image_root(document, path)
         instances = defaultdict(list)
         for entry in document["annotations"]:
+            if missing := [key for key in ("image_id", "bbox", "segmentation") if key not in entry]:
+                raise Cuts3dError(f"file {path}: annotation {entry.get('id', '')} has no {missing[0]}")
             instances[entry["image_id"]].append(_instance(entry, path.parent))
         entries = [
             {

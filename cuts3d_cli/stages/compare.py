@@ -13,6 +13,7 @@ from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.evaluation import experiments as ex
 from cuts3d_cli.evaluation.coco_files import read_json
 from cuts3d_cli.evaluation.table import SPLIT_NAMES, TYPE_NAMES
+from cuts3d_cli.stages.selftrain import round_config
 from cuts3d_cli.store.files import atomic_path, write_json
 
 METRICS = ("AP", "AP50", "AP75")
@@ -108,7 +109,8 @@ def _row(row: ex.Row, above: Sequence[ex.Row], scores: Evaluations, config: Conf
 
 
 def _head(name: str, config: Config, evaluation: dict[str, Any]) -> list[str]:
-    schedule, train, rounds = config.experiments, config.train, config.selftrain
+    schedule, train = config.experiments, config.train
+    rounds = round_config(config.selftrain, train)
     seeds = ", ".join(map(str, schedule.seeds))
     return [
         f"Made with cuts3d {__version__} by",
@@ -119,8 +121,8 @@ def _head(name: str, config: Config, evaluation: dict[str, Any]) -> list[str]:
         "",
         f"Detector `{train.detector}` at {train.image_size} px on `{config.data.images}` with features "
         f"`{config.features.backend}`. First training: {schedule.iterations} iterations of {train.batch_size} images, "
-        f"learning rate {train.lr:g}{_steps(schedule.lr_steps, train.lr_gamma)}. Round of self-training: "
-        f"{schedule.round_iterations} iterations of {rounds.batch_size} images, learning rate {rounds.lr:g}"
+        f"learning rate {train.used_lr:g}{_steps(schedule.lr_steps, train.lr_gamma)}. Round of self-training: "
+        f"{schedule.round_iterations} iterations of {rounds.batch_size} images, learning rate {rounds.used_lr:g}"
         f"{_steps(schedule.round_lr_steps, train.lr_gamma)}. Seeds: {seeds}. Scored on the {evaluation['n_images']} "
         f"images with {evaluation['n_objects']} objects of `{config.data.val_annotations}`.",
     ]

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pycocotools import mask as rle
 
 from cuts3d_cli.config import PredictConfig, SelfTrainConfig, TrainConfig, fingerprint
 from cuts3d_cli.core.masks import merge_round
 from cuts3d_cli.errors import Cuts3dError
+from cuts3d_cli.evaluation.readers.coco import turned_images
 from cuts3d_cli.log import logger
 from cuts3d_cli.stages import train as train_stage
 from cuts3d_cli.stages.common import Counts
@@ -194,16 +196,19 @@ def make_labels(
     from cuts3d_cli.detector.runner import limit_threads
 
     document = read_masks(annotations)
+    document["images"], _ = turned_images(document)  # those published with CutLER exchange width and height
     root = image_root(document, annotations)
     threshold = round_threshold(config, round_number)
     settings = {"score_threshold": threshold, "merge_iou": config.merge_iou, "max_detections": config.max_detections}
     made_from = fingerprint(
         {"checkpoint": digest_file(_existing(checkpoint)), "annotations": digest_file(annotations), **settings}
     )
-    if labels.is_file() and read_masks(labels)["info"].get("fingerprint") == made_from:
+    before = read_masks(labels)["info"] if labels.is_file() else {}
+    if before.get("fingerprint") == made_from:
         logger.info("selftrain: labels of round %d are there", round_number)
         distributed.wait()
-        return Counts(done=len(document["images"]))
+        failures = before.get("failures", {})
+        return Counts(done=len(document["images"]) - len(failures), failures=dict(failures))
     limit_threads(threads)
     # What is not above the threshold is never read: on a large set it would fill the memory.
     predict = PredictConfig(score_threshold=max(threshold, 0.0), max_detections=config.max_detections)
@@ -286,8 +291,15 @@ def merge_labels(
 
 
 def _masks(entries: Sequence[dict[str, Any]], size_hw: tuple[int, int]) -> np.ndarray:
-    masks = [decode_mask(entry["segmentation"]) for entry in entries]
+    masks = [decode_mask(_run_lengths(entry["segmentation"], size_hw)) for entry in entries]
     return np.stack(masks) if masks else np.zeros((0, *size_hw), bool)
+
+
+def _run_lengths(mask: list | dict[str, Any], size_hw: tuple[int, int]) -> dict[str, Any]:
+    """Run-length code of a mask that may be polygons or uncompressed, as in files made by others."""
+    if isinstance(mask, list):
+        return rle.merge(rle.frPyObjects(mask, *size_hw))
+    return rle.frPyObjects(mask, *size_hw) if isinstance(mask["counts"], list) else mask
 
 
 def _plain(entry: dict[str, Any]) -> dict[str, Any]:

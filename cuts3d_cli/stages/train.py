@@ -116,7 +116,7 @@ def _run(
     record = provenance(annotations, config, seed, init, detector, labels)
     work = out / "work"
     if not resume and distributed.is_first():
-        remove(work)
+        remove(work / "state.pth")  # the labels of a round lie in work as well
     distributed.wait()
     if resume and _finished(out, record["fingerprint"]):
         logger.info("train: %s is of this training already", out / "checkpoint.pth")

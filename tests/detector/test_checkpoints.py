@@ -134,6 +134,14 @@ def test_objects_in_a_torch_file_are_not_read(tmp_path):
         checkpoints.load(path)
 
 
+@pytest.mark.parametrize("content", [b'{"a": 1}', b"<html>", b""])
+def test_what_is_no_weights_file_gets_no_advice_to_trust_it(tmp_path, content):
+    (tmp_path / "page.pth").write_bytes(content)
+    with pytest.raises(ModelError, match="cannot be read") as caught:
+        checkpoints.load(tmp_path / "page.pth")
+    assert "trust" not in str(caught.value) and "arbitrary code" not in str(caught.value)
+
+
 def test_other_weights_are_no_detector(tmp_path):
     torch.save(dino_resnet50(), tmp_path / "dino.pth")
     with pytest.raises(ModelError, match="expected a checkpoint written by `cuts3d train`, or one of CutLER's"):

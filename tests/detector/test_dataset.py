@@ -44,6 +44,15 @@ def test_nothing_to_train_on(labelled):
         PseudoMaskDataset(labelled)
 
 
+@pytest.mark.parametrize("key", ["image_id", "bbox", "segmentation"])
+def test_an_incomplete_annotation(labelled, key):
+    document = json.loads(labelled.read_text())
+    del document["annotations"][3][key]
+    labelled.write_text(json.dumps(document))
+    with pytest.raises(Cuts3dError, match=f"annotation 4 has no {key}"):
+        PseudoMaskDataset(labelled)
+
+
 def test_a_missing_file(tmp_path):
     with pytest.raises(StoreError, match="no file"):
         PseudoMaskDataset(tmp_path / "none.json")

@@ -117,3 +117,9 @@ class TestReleasedRule:
             assert sorted(matched[:3]) == [self.A, self.B, self.B] and sorted(matched[3:]) == [self.A, self.B]
             orders.add(str(matched))
         assert len(orders) > 1
+
+
+@pytest.mark.parametrize(("threshold", "weight"), [(0.5, 0), (0.4, 1)])
+def test_droploss_drops_at_the_threshold_itself(threshold, weight):
+    box, gt = torch.tensor([[0.0, 0, 1, 2]]), torch.tensor([[0.0, 0, 2, 2]])  # IoU 1/2
+    assert droploss_weights(box, gt, threshold).tolist() == [weight]

@@ -67,12 +67,13 @@ def round0(labelled, micro, tmp_path):
     return tmp_path / "round0/checkpoint.pth"
 
 
-def run(checkpoint, annotations, out, micro, number=1, **values):
+def run(checkpoint, annotations, out, micro, number=1, resume=True, **values):
     config = SelfTrainConfig(iterations=2, batch_size=2, warmup_iterations=1, **values)
     train_config = micro.model_copy(update={"lr_steps": []})
     return selftrain.run(
-        checkpoint, annotations, out, round_number=number, config=config, train=train_config, device="cpu", threads=1
-    )
+        checkpoint, annotations, out, round_number=number, config=config, train=train_config, device="cpu", threads=1,
+        resume=resume,
+    )  # fmt: skip
 
 
 def test_two_rounds(round0, labelled, micro, tmp_path):
@@ -106,6 +107,35 @@ def test_labels_of_a_stopped_round_are_reused(round0, labelled, micro, tmp_path,
     assert (tmp_path / "round1/annotations.json").read_bytes() == expected
     with pytest.raises(AssertionError, match="predicted again"):
         run(round0, labelled, tmp_path / "round1", micro, merge_iou=0.1)
+
+
+def test_a_fresh_round_keeps_its_labels(round0, labelled, micro, tmp_path):
+    run(round0, labelled, tmp_path / "round1", micro)
+    before = (tmp_path / "round1/checkpoint.pth").stat().st_mtime_ns
+    run(round0, labelled, tmp_path / "round1", micro, resume=False)
+    assert (tmp_path / "round1/checkpoint.pth").stat().st_mtime_ns > before
+    assert len(read_curve(tmp_path / "round1/metrics.jsonl")) == 2
+
+
+def test_failures_are_told_again_when_labels_are_reused(round0, labelled, micro, tmp_path):
+    (tmp_path / "images/3.png").write_bytes(b"no image")
+    first, again = (run(round0, labelled, tmp_path / "round1", micro) for _ in range(2))
+    assert list(first.failures) == ["3.png"] and again.failures == first.failures and again.total == first.total == 5
+
+
+def test_files_of_others(round0, labelled, micro, tmp_path):
+    # Polygons, uncompressed run lengths, and image records with exchanged width and height (CutLER's).
+    document = json.loads(labelled.read_text())
+    first, second = document["annotations"][:2]
+    first["segmentation"] = [[4, 4, 30, 4, 30, 30, 4, 30]]
+    second["segmentation"] = {"size": [60, 96], "counts": [60 * 50, 60 * 20, 60 * 26]}
+    for image in document["images"][1:]:
+        image["width"], image["height"] = image["height"], image["width"]
+    labelled.write_text(json.dumps(document))
+    counts = run(round0, labelled, tmp_path / "round1", micro, score_threshold=0.06)
+    assert counts.total == 5 and not counts.failures
+    made = read_masks(tmp_path / "round1/annotations.json")
+    assert {(image["width"], image["height"]) for image in made["images"]} == {(96, 60)}
 
 
 def test_a_missing_checkpoint(labelled, micro, tmp_path):

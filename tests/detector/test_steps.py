@@ -146,6 +146,7 @@ class TestLearningRate:
         assert (config.train.batch_size, config.train.used_lr) == (4, 0.01)
         one = selftrain.round_config(config.selftrain, config.train)
         assert (one.batch_size, one.used_lr, one.lr_batch) == (8, 0.005, 8)
+        assert config.train.init == "dino-resnet50"
         assert config.train.amp and config.train.precise_bn == 200 and config.selftrain.target_iterations == 14000
 
     def test_a_round_has_its_own_rule(self):
