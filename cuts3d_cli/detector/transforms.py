@@ -212,7 +212,7 @@ def choose_instances(scores: np.ndarray, select: str) -> np.ndarray:
         select: ``confident`` takes the best, ``random`` any.
 
     Returns:
-        Indices, best first.
+        Indices; the first ones lie above the others.
     """
     n = len(scores)
     if n == 0:

@@ -175,6 +175,8 @@ def round_config(config: SelfTrainConfig, train: TrainConfig) -> TrainConfig:
             "loss": "none",
             "alpha_blend": "none",
             "copy_paste_select": "random",
+            "fraction": 1.0,  # these two are for labels, which a round has none of
+            "predictor_lr": 1.0,
         }
     )
 
