@@ -16,6 +16,7 @@ from mmengine.dataset import Compose
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DefaultScope
 from torch import nn
+from torchvision.ops import box_convert
 
 import cuts3d_cli.detector  # noqa: F401  (registers our classes)
 from cuts3d_cli.config import PredictConfig
@@ -96,7 +97,7 @@ def predict_images(
 
 @torch.inference_mode()
 def predict_image(detector: Detector, record: ImageRecord, path: Path) -> list[dict[str, Any]]:
-    """COCO annotations of one image, best first.
+    """COCO annotations of one image, best first; ``bbox`` is the box that was detected, not that of the mask.
 
     Raises:
         ImageError: it cannot be read, or is not of the recorded size.
@@ -115,10 +116,11 @@ def predict_image(detector: Detector, record: ImageRecord, path: Path) -> list[d
     order = found.scores.argsort(descending=True, stable=True)
     found = found[order[found.scores[order] >= detector.score_threshold]]
     masks, scores, labels = found.masks.cpu().numpy(), found.scores.tolist(), found.labels.tolist()
+    boxes = box_convert(found.bboxes.double().cpu(), "xyxy", "xywh").tolist()
     ids = [category["id"] for category in categories_of(detector.meta)]
     return [
-        {**annotation(record.id, mask, score), "category_id": ids[label]}
-        for mask, score, label in zip(masks, scores, labels, strict=True)
+        {**annotation(record.id, mask, score), "bbox": [round(v, 3) for v in box], "category_id": ids[label]}
+        for mask, box, score, label in zip(masks, boxes, scores, labels, strict=True)
         if mask.any()
     ]
 

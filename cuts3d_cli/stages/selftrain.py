@@ -287,7 +287,7 @@ def merge_labels(
             _masks(new, size_hw), np.array([entry["score"] for entry in new], float), _masks(old, size_hw),
             score_threshold=threshold, merge_iou=merge_iou,
         )  # fmt: skip
-        merged += [new[index] for index in kept_new] + [old[index] for index in kept_old]
+        merged += [_boxed(new[index]) for index in kept_new] + [old[index] for index in kept_old]
         n_new += len(kept_new)
     return merged, n_new
 
@@ -302,6 +302,11 @@ def _run_lengths(mask: list | dict[str, Any], size_hw: tuple[int, int]) -> dict[
     if isinstance(mask, list):
         return rle.merge(rle.frPyObjects(mask, *size_hw))
     return rle.frPyObjects(mask, *size_hw) if isinstance(mask["counts"], list) else mask
+
+
+def _boxed(entry: dict[str, Any]) -> dict[str, Any]:
+    """A detection as a label, whose box is that of its mask."""
+    return {**entry, "bbox": [float(value) for value in rle.toBbox(entry["segmentation"])]}
 
 
 def _plain(entry: dict[str, Any]) -> dict[str, Any]:

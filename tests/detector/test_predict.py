@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from pycocotools.coco import COCO
+from pycocotools.mask import toBbox
 
 from cuts3d_cli.config import PredictConfig
 from cuts3d_cli.errors import ModelError
@@ -42,11 +43,20 @@ def test_pycocotools_reads_masks_of_the_images_size(checkpoint, labelled, tmp_pa
         mask = coco.annToMask(entry)
         assert mask.shape == (image["height"], image["width"]) == (60, 96)
         assert mask.sum() == entry["area"] > 0
-        columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-        np.testing.assert_array_equal(entry["bbox"], [columns[0], rows[0], np.ptp(columns) + 1, np.ptp(rows) + 1])
+        left, top, width, height = entry["bbox"]
+        assert 0 <= left <= left + width <= 96 + 1e-3 and 0 <= top <= top + height <= 60 + 1e-3
+        rows, columns = np.nonzero(mask)  # pasted into the box, so the mask ends within a pixel of it
+        assert left - 1 <= columns.min() and columns.max() <= left + width + 1
+        assert top - 1 <= rows.min() and rows.max() <= top + height + 1
         assert 0 <= entry["score"] <= 1 and "confidence" not in entry
     info = json.loads((tmp_path / "p.json").read_text())["info"]
     assert info["kind"] == "predictions" and info["statuses"]["done"] == 5
+
+
+def test_boxes_are_those_detected_not_those_of_the_masks(checkpoint, labelled, tmp_path):
+    run(checkpoint, labelled, tmp_path / "p.json")
+    entries = json.loads((tmp_path / "p.json").read_text())["annotations"]
+    assert any(entry["bbox"] != list(toBbox(entry["segmentation"])) for entry in entries)
 
 
 def test_thresholds_keep_the_best(checkpoint, labelled, tmp_path):
