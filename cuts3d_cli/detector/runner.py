@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from cuts3d_cli.detector import distributed
+from cuts3d_cli.threads import n_cores
 
 
 @LOOPS.register_module()
@@ -148,5 +148,4 @@ def limit_threads(threads: int | None = None) -> None:
 
     More threads than cores make a training many times slower.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(max(1, min(threads or torch.get_num_threads(), cores)))
+    torch.set_num_threads(max(1, min(threads or torch.get_num_threads(), n_cores())))

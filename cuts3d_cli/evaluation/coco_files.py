@@ -15,6 +15,7 @@ from typing import Any
 from pycocotools import mask as rle
 
 from cuts3d_cli.errors import Cuts3dError
+from cuts3d_cli.store.coco import run_lengths
 
 Record = dict[str, Any]
 
@@ -424,18 +425,14 @@ def _segmentation(record: Record, image: Record, name: str, truth_name: str) -> 
         return None
     size_hw = (int(image["height"]), int(image["width"]))
     try:
-        if isinstance(segmentation, list):
-            return rle.merge(rle.frPyObjects(segmentation, *size_hw))
-        if tuple(segmentation["size"]) != size_hw:
+        if not isinstance(segmentation, list) and tuple(segmentation["size"]) != size_hw:
             raise _size_error(
                 f"{name}: a mask of image {image['file_name']}", segmentation["size"], size_hw, truth_name
             )
-        if isinstance(segmentation["counts"], list):
-            return rle.frPyObjects(segmentation, *size_hw)
+        return run_lengths(segmentation, size_hw)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         what = f"{name}: a segmentation of image {image['file_name']}"
         raise CocoError(what, expected="polygons or RLE", found=repr(error)) from None
-    return segmentation
 
 
 def _box(record: Record, segmentation: Record | None, name: str) -> list[float]:

@@ -18,7 +18,15 @@ from cuts3d_cli.evaluation.readers.coco import turned_images
 from cuts3d_cli.log import logger
 from cuts3d_cli.stages import train as train_stage
 from cuts3d_cli.stages.common import Counts
-from cuts3d_cli.store.coco import decode_mask, image_entry, image_root, read_masks, without_id, write_masks
+from cuts3d_cli.store.coco import (
+    decode_mask,
+    image_entry,
+    image_root,
+    read_masks,
+    run_lengths,
+    without_id,
+    write_masks,
+)
 from cuts3d_cli.store.files import digest_file, remove
 from cuts3d_cli.store.manifest import ImageRecord
 
@@ -293,15 +301,8 @@ def merge_labels(
 
 
 def _masks(entries: Sequence[dict[str, Any]], size_hw: tuple[int, int]) -> np.ndarray:
-    masks = [decode_mask(_run_lengths(entry["segmentation"], size_hw)) for entry in entries]
+    masks = [decode_mask(run_lengths(entry["segmentation"], size_hw)) for entry in entries]
     return np.stack(masks) if masks else np.zeros((0, *size_hw), bool)
-
-
-def _run_lengths(mask: list | dict[str, Any], size_hw: tuple[int, int]) -> dict[str, Any]:
-    """Run-length code of a mask that may be polygons or uncompressed, as in files made by others."""
-    if isinstance(mask, list):
-        return rle.merge(rle.frPyObjects(mask, *size_hw))
-    return rle.frPyObjects(mask, *size_hw) if isinstance(mask["counts"], list) else mask
 
 
 def _boxed(entry: dict[str, Any]) -> dict[str, Any]:

@@ -35,6 +35,13 @@ def decode_mask(rle: Mapping[str, Any]) -> np.ndarray:
     return mask_api.decode(dict(rle)).astype(bool)
 
 
+def run_lengths(mask: list | dict[str, Any], size_hw: tuple[int, int]) -> dict[str, Any]:
+    """Run-length code of a COCO segmentation: polygons, a code that is not compressed, or one that is already."""
+    if isinstance(mask, list):
+        return mask_api.merge(mask_api.frPyObjects(mask, *size_hw))
+    return mask_api.frPyObjects(mask, *size_hw) if isinstance(mask["counts"], list) else mask
+
+
 def image_entry(record: ImageRecord) -> dict[str, Any]:
     """COCO's image record."""
     return {"id": record.id, "file_name": record.file_name, "width": record.width, "height": record.height}
