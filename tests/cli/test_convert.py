@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("mmdet")
+pytest.importorskip("cuts3d_cli.detector")
 
 
 @pytest.fixture

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytest.importorskip("mmdet")
+pytest.importorskip("cuts3d_cli.detector")  # before any import of MMDetection, whose import it prepares
 
-import cuts3d_cli.detector  # noqa: F401  (before any import of MMDetection: it installs mmcv's operators)
 from cuts3d_cli.config import TrainConfig
 from cuts3d_cli.store.coco import annotation, write_masks
 from cuts3d_cli.store.zarr_store import create_store

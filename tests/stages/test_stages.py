@@ -149,7 +149,7 @@ def test_confidence_pointers_lead_to_their_maps(done):
 
 def test_the_crf_gives_its_own_confidence(done, dataset, tmp_path):
     """The same masks; pointers and scores lead to the second store, and the detector reads it."""
-    pytest.importorskip("mmdet")
+    pytest.importorskip("cuts3d_cli.detector")
     from cuts3d_cli.detector.dataset import PseudoMaskDataset, confidence_grid
 
     own = {**SMALL, "crf": {"iterations": 2, "confidence": "crf"}, "confidence": {"tau_knn_min": 0.05, "sc_min": 0.4}}
