@@ -490,11 +490,12 @@ def preset_names() -> list[str]:
 
 
 def preset_values(name: str) -> dict[str, Any]:
-    """What a preset overrides, as nested mappings."""
+    """What a preset overrides, as nested mappings, with what the preset it extends overrides."""
     if name not in preset_names():
         raise ConfigError("config key preset", expected=f"one of {', '.join(preset_names())}", found=repr(name))
-    text = (resources.files("cuts3d_cli") / "presets" / f"{name}.yaml").read_text()
-    return yaml.safe_load(text) or {}
+    values = yaml.safe_load((resources.files("cuts3d_cli") / "presets" / f"{name}.yaml").read_text()) or {}
+    base = values.pop("extends", None)
+    return merge_values(preset_values(base), values) if base else values
 
 
 def merge_values(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:

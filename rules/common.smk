@@ -94,6 +94,13 @@ def crf_inputs(wildcards):
     return [f"{wildcards.base}/{stage}/{wildcards.shard}.zarr" for stage in stages]
 
 
+def crf_confidence(base):
+    """The CRF's own store of confidences, where it makes one."""
+    if CONFIG.crf.confidence != "crf":
+        return []
+    return [directory(f"{base}/crf-confidence/{{shard}}.zarr")]
+
+
 def evaluations():
     """Names of the evaluations and the masks they score: <method>_<split>."""
     bases = [(RUN, "train"), (VAL, "val")] if HAS_VAL else [(RUN, "train")]

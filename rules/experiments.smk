@@ -62,6 +62,7 @@ use rule crf as crf_unsharpened with:
         "{base}/manifest.jsonl",
     output:
         f"{{base}}/{ex.UNSHARPENED}/crf/{{shard}}.json",
+        *crf_confidence(f"{{base}}/{ex.UNSHARPENED}"),
     log:
         f"{{base}}/logs/{ex.UNSHARPENED}/crf/{{shard}}.log",
     benchmark:

@@ -141,20 +141,13 @@ rule confidence:
         "cuts3d confidence --run {wildcards.base:q} --shard {params.shard} {params.flags} {params.common} > {log} 2>&1"
 
 
-CRF_CONFIDENCE = (
-    [directory("{base}/crf-confidence/{shard}.zarr")]
-    if CONFIG.crf.confidence == "crf"
-    else []
-)
-
-
 rule crf:
     input:
         crf_inputs,
         "{base}/manifest.jsonl",
     output:
         "{base}/crf/{shard}.json",
-        *CRF_CONFIDENCE,
+        *crf_confidence("{base}"),
     log:
         "{base}/logs/crf/{shard}.log",
     benchmark:

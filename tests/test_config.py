@@ -51,6 +51,14 @@ def test_paper_presets_hold_the_values_of_its_tables(name):
     assert train.copy_paste_scale == (0.3, 1.0) and train.momentum == 0.9
     assert (rounds.rounds, rounds.lr, rounds.batch_size, rounds.iterations) == (3, 0.005, 8, 80_000)
     assert rounds.copy_paste_scale == (0.5, 1.0) and (rounds.score_threshold, rounds.score_step) == (0.75, 0.05)
+    tables = config.experiments
+    assert (tables.iterations, tables.lr_steps) == (train.iterations, train.lr_steps)
+    assert (tables.round_iterations, tables.round_lr_steps) == (rounds.iterations, rounds.lr_steps)
+
+
+def test_a_preset_adds_to_the_one_it_extends():
+    paper, dino = preset_values("paper"), preset_values("paper-dino")
+    assert dino == merge_values(paper, {"features": {"backend": "dino-vitb8"}})
 
 
 def test_every_field_is_explained():
