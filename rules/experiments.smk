@@ -38,7 +38,6 @@ use rule localcut as localcut_unsharpened with:
 use rule confidence as confidence_unsharpened with:
     input:
         f"{{base}}/{ex.UNSHARPENED}/localcut/{{shard}}.zarr",
-        "{base}/depth/{shard}.zarr",
         "{base}/manifest.jsonl",
     output:
         directory(f"{{base}}/{ex.UNSHARPENED}/confidence/{{shard}}.zarr"),

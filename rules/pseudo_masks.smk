@@ -116,7 +116,6 @@ rule localcut:
 rule confidence:
     input:
         "{base}/localcut/{shard}.zarr",
-        "{base}/depth/{shard}.zarr",
         "{base}/manifest.jsonl",
     output:
         directory("{base}/confidence/{shard}.zarr"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from cuts3d_cli.config import check_thresholds
 from cuts3d_cli.core.confidence import mean_confidence, spatial_confidence
 from cuts3d_cli.errors import StoreError
@@ -18,7 +16,7 @@ def run(job: Job) -> Counts:
         StoreError: the localcut store was made without 3D cuts.
         ConfigError: tau_knn_min exceeds the tau_knn that localcut ran with.
     """
-    localcut, depth, config = job.stores["localcut"], Rows(job.stores["depth"].array("depth")), job.section
+    localcut, config = job.stores["localcut"], job.section
     cut = localcut.config
     if not cut["local_cut"]:
         raise StoreError(
@@ -27,14 +25,14 @@ def run(job: Job) -> Counts:
             hint="leave the confidence stage out",
         )
     check_thresholds(config.tau_knn_min, cut["tau_knn"])
-    arrays = {name: Rows(localcut.array(name)) for name in ("semantic", "instance", "terminals")}
+    arrays = {name: Rows(localcut.array(name)) for name in ("semantic", "instance", "terminals", "depth")}
 
     settings = {name: cut[name] for name in ("tau_knn", "k", "xy_extent", "background_z", "capacity", "maxflow")}
     settings |= config.model_dump()
 
     def compute(row, record):
-        semantic, instance, terminals = (arrays[name][row] for name in ("semantic", "instance", "terminals"))
-        confidence = spatial_confidence(semantic, instance, terminals, depth[row].astype(np.float32), **settings)
+        found = {name: array[row] for name, array in arrays.items()}
+        instance, confidence = found["instance"], spatial_confidence(**found, **settings)
         score = mean_confidence(confidence, instance)
         return Result({"confidence": confidence, "score": score}, no_object=not instance.any())
 

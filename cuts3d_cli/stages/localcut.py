@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 
 from cuts3d_cli.config import Config
 from cuts3d_cli.core.discover import discover_batch
+from cuts3d_cli.core.geometry import depth_to_grid
 from cuts3d_cli.core.types import Discovery
 from cuts3d_cli.stages.common import Counts, Job, Result, check_grid, run_stage
 from cuts3d_cli.store.layout import FAILED, OUTCOME_NAMES, SOLVER_NAMES
 from cuts3d_cli.store.rows import Rows
+
+T = TypeVar("T")
 
 
 def run(job: Job) -> Counts:
@@ -33,16 +37,20 @@ def run(job: Job) -> Counts:
 
     def read(row: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
         features = rows["features"][row].astype(np.float32)
-        depth = rows["depth"][row].astype(np.float32) if "depth" in rows else None
+        depth = depth_to_grid(rows["depth"][row].astype(np.float32), grid_hw) if "depth" in rows else None
         importance = rows["spatial-importance"][row] if "spatial-importance" in rows else None
         return features, depth, importance
 
-    size = images_at_once(int(np.prod(grid_hw)), eigensolver)
-    found_in = _ahead(_usable_rows(job), size, lambda rows: discover_batch([read(row) for row in rows], **settings))
+    def find(rows: list[int]) -> list[tuple[Discovery, np.ndarray | None]]:
+        images = [read(row) for row in rows]
+        return list(zip(discover_batch(images, **settings), (depth for _, depth, _ in images), strict=True))
+
+    found_in = _ahead(_usable_rows(job), images_at_once(int(np.prod(grid_hw)), eigensolver), find)
 
     def compute(row, record):
-        found = found_in(row)
+        found, depth = found_in(row)
         outputs = {name: getattr(found, name) for name in ("semantic", "instance", "terminals", "fiedler")}
+        outputs["depth"] = np.zeros(grid_hw) if depth is None else depth
         return Result({**outputs, **_codes(found)}, no_object=not found.instance.any())
 
     return run_stage("localcut", job, compute, sizes={"N": job.section.n_instances})
@@ -81,11 +89,11 @@ def _usable_rows(job: Job) -> list[int]:
     ]
 
 
-def _ahead(rows: list[int], size: int, find: Callable[[list[int]], list[Discovery]]) -> Callable[[int], Discovery]:
+def _ahead(rows: list[int], size: int, find: Callable[[list[int]], list[T]]) -> Callable[[int], T]:
     """Results by row, found ``size`` rows at a time; asked for in the order of ``rows``, each once."""
-    found: dict[int, Discovery] = {}
+    found: dict[int, T] = {}
 
-    def of(row: int) -> Discovery:
+    def of(row: int) -> T:
         if row not in found:
             at = rows.index(row)
             batch = rows[at : at + size]

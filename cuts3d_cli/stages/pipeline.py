@@ -38,7 +38,7 @@ def inputs_of(stage: str, config: Config) -> tuple[str, ...]:
         depth = ("depth",) if config.localcut.local_cut else ()
         return ("features", *depth, *sharpen)
     if stage == "confidence":
-        return ("localcut", "depth")
+        return ("localcut",)
     if stage == "crf":
         return ("localcut", "confidence") if config.localcut.local_cut else ("localcut",)
     return ()

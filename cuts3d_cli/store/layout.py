@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised whenever the meaning of a store changes; a reader of another version says what to rerun."""
 
 DONE, NO_OBJECT, FAILED = 0, 1, 2
@@ -59,15 +59,16 @@ STAGES: dict[str, StageSpec] = {
         {
             "semantic": ArraySpec(("n", "N", "G", "G"), "bool", "NCut's bipartition of each instance"),
             "instance": ArraySpec(("n", "N", "G", "G"), "bool", "the instance; an empty slot is all False"),
+            "depth": ArraySpec(("n", "G", "G"), "float32", "depth of each patch as it was cut; 0 without cuts in 3D"),
             "terminals": ArraySpec(("n", "N", "2"), "int32", "flat patch index of source and sink; -1 = none"),
             "fiedler": ArraySpec(("n", "N", "G", "G"), "float32", "second eigenvector; 0 at removed patches"),
             "outcome": ArraySpec(("n", "N"), "uint8", "what came of each try, a code", OUTCOME_NAMES),
             "solver": ArraySpec(("n", "N"), "uint8", "eigensolver of each try, a code", SOLVER_NAMES),
         },
-        version=2,
+        version=3,
     ),
     "confidence": StageSpec(
-        ("localcut", "depth"),
+        ("localcut",),
         "confidence",
         {
             "confidence": ArraySpec(("n", "N", "G", "G"), "float16", "Eq. 4, in {0} or [sc_min, 1]"),

@@ -112,6 +112,7 @@ def _opened(path: Path, stage: str | None, name: str) -> Store:
         )
     if stage is not None and attrs["stage"] != stage:
         raise StoreError(f"store {path}", expected=f"stage {stage}", found=attrs["stage"])
+    _check_files(path, attrs["files"], name)
     return Store(path, group, attrs)
 
 
@@ -245,7 +246,7 @@ def create_store(
         writer.finish()
         group.create_array("image_id", data=np.asarray(image_ids, np.int64))
         group.create_array("status", data=writer.status, attributes={"values": list(STATUS_NAMES)})
-        group.attrs.update(
+        group.update_attributes(  # in one write
             {
                 "format_version": format_version(stage),
                 "package_version": __version__,
@@ -253,7 +254,27 @@ def create_store(
                 "config": dict(config),
                 "inputs": dict(inputs),
                 "fingerprint": fingerprint,
+                "files": _chunk_files(temporary),
                 "failures": {str(row): text for row, text in sorted(writer.failures.items())},
                 **(attrs or {}),
             }
         )
+
+
+def _chunk_files(path: Path) -> dict[str, int]:
+    """The files of a store that hold its arrays' values, relative to it, and their bytes."""
+    files = sorted(file for file in path.glob("*/c/**/*") if file.is_file())
+    return {file.relative_to(path).as_posix(): file.stat().st_size for file in files}
+
+
+def _check_files(path: Path, files: Mapping[str, int], stage: str) -> None:
+    """Check that the files of a store are all there and whole: Zarr takes missing and empty ones for zeros."""
+    for file, size in files.items():
+        found = (path / file).stat().st_size if (path / file).is_file() else None
+        if found != size:
+            raise StoreError(
+                f"store {path} is damaged",
+                expected=f"file {file} of {size} bytes",
+                found="none" if found is None else f"{found} bytes",
+                hint=f"rerun `cuts3d {stage}`",
+            )

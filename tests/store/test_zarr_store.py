@@ -124,6 +124,19 @@ def test_reader_says_what_is_wrong(tmp_path):
         open_store(tmp_path / "s.zarr").array("depth")
 
 
+@pytest.mark.parametrize("harm", ["missing", "empty", "cut"])
+def test_a_lost_or_shortened_file_is_no_zeros(tmp_path, harm):
+    make(tmp_path / "s.zarr")
+    file = tmp_path / "s.zarr/importance/c/0/0/0"
+    whole = file.read_bytes()
+    file.unlink() if harm == "missing" else file.write_bytes(whole[:-3] if harm == "cut" else b"")
+    found = {"missing": "none", "empty": "0 bytes", "cut": f"{len(whole) - 3} bytes"}[harm]
+    with pytest.raises(
+        StoreError, match=f"is damaged.*importance/c/0/0/0 of {len(whole)} bytes; found {found} -> rerun"
+    ):
+        open_store(tmp_path / "s.zarr")
+
+
 def test_another_format_version_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("cuts3d_cli.store.zarr_store.format_version", lambda stage: 0)
     make(tmp_path / "s.zarr")
