@@ -33,6 +33,7 @@ GRID = f"--set features.image_size={CONFIG.features.image_size} --set features.p
 BASELINE_LOCALCUT = baseline_localcut(CONFIG)
 CONFIDENCE_FOLDER = confidence_folder(CONFIG)
 BASES = [RUN, VAL] if HAS_VAL else [RUN]
+INIT = [CONFIG.train.init] if Path(CONFIG.train.init or "").is_file() else []
 EXPERIMENT = f"{RUN}/{ex.FOLDER}/detector/{{variant}}/seed{{seed}}"
 
 

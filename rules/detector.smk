@@ -15,6 +15,7 @@ rule train:
     input:
         masks=f"{RUN}/pseudo_masks.json",
         confidence=CONFIDENCE_STORES,
+        init=INIT,
     output:
         expand(f"{RUN}/detector/round0/{{name}}", name=DETECTOR_OUTPUTS),
     log:
@@ -35,7 +36,7 @@ rule train:
     message:
         "training the detector"
     shell:
-        "cuts3d train --annotations {input.masks:q} --out {params.out:q} {params.flags} {params.common} > {log} 2>&1"
+        "cuts3d train --annotations {input.masks:q} --out {params.out:q} {params.flags} {params.common} > {log:q} 2>&1"
 
 
 rule selftrain:
@@ -67,7 +68,7 @@ rule selftrain:
         "self-training, round {wildcards.round}"
     shell:
         "cuts3d selftrain --round {wildcards.round} --annotations {input.masks:q} --checkpoint {input.checkpoint:q}"
-        " --out {params.out:q} {params.flags} {params.train} {params.common} > {log} 2>&1"
+        " --out {params.out:q} {params.flags} {params.train} {params.common} > {log:q} 2>&1"
 
 
 rule predict:
@@ -95,7 +96,7 @@ rule predict:
         "detections of round {wildcards.anyround}"
     shell:
         "cuts3d predict --run {params.run:q} --checkpoint {input.checkpoint:q} --out {output:q} {params.flags} {params.common}"
-        " > {log} 2>&1"
+        " > {log:q} 2>&1"
 
 
 # In-domain self-training (Sec. 4.3), on request only: snakemake in_domain, with selftrain.target_images set.
@@ -129,7 +130,7 @@ rule selftrain_target:
         "self-training on the target images"
     shell:
         "cuts3d selftrain --checkpoint {input.checkpoint:q} --out {params.out:q} {params.flags} {params.train}"
-        " {params.common} > {log} 2>&1"
+        " {params.common} > {log:q} 2>&1"
 
 
 use rule predict as predict_target with:

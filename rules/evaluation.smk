@@ -32,7 +32,7 @@ rule evaluate:
         "scoring {wildcards.name}"
     shell:
         "cuts3d evaluate --predictions {input.masks:q} --annotations {input.truth:q} --out {output:q} {params.flags}"
-        " > {log} 2>&1"
+        " > {log:q} 2>&1"
 
 
 use rule evaluate as evaluate_target with:
@@ -80,4 +80,4 @@ rule report:
     message:
         "writing the report"
     shell:
-        "cuts3d report --run {params.run:q} {params.evaluations:q} --settings {params.settings:q} > {log} 2>&1"
+        "cuts3d report --run {params.run:q} {params.evaluations:q} --settings {params.settings:q} > {log:q} 2>&1"

@@ -29,7 +29,7 @@ use rule localcut as localcut_unsharpened with:
         shard=shard_number,
         branch=f"--branch {ex.UNSHARPENED}",
         flags=flags(ex.unsharpened_localcut(CONFIG)),
-        common=COMMON,
+        common=f"{COMMON} --device {CONFIG.device}",
         version=VERSION,
     message:
         "unsharpened instances of shard {wildcards.shard} of {wildcards.base}"
@@ -104,6 +104,7 @@ use rule train as train_experiment with:
     input:
         masks=lambda wc: masks_of(ex.VARIANTS[wc.variant].masks),
         confidence=experiment_confidence,
+        init=INIT,
     output:
         [f"{EXPERIMENT}/round0/{name}" for name in DETECTOR_OUTPUTS],
     log:
@@ -222,7 +223,7 @@ rule compare:
         "writing {output.text}"
     shell:
         "cuts3d compare --run {params.run:q} --table {wildcards.table} --out {output.text:q} --settings {params.settings:q}"
-        " > {log} 2>&1"
+        " > {log:q} 2>&1"
 
 
 rule table4:

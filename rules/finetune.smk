@@ -35,7 +35,7 @@ rule finetune:
     message:
         "learning from {wildcards.share} of the labels, start: {wildcards.start}"
     shell:
-        "cuts3d train --labels {input.labels:q} --out {params.out:q} {params.flags} {params.common} > {log} 2>&1"
+        "cuts3d train --labels {input.labels:q} --out {params.out:q} {params.flags} {params.common} > {log:q} 2>&1"
 
 
 use rule predict as predict_finetuned with:

@@ -18,4 +18,4 @@ rule prepare:
     message:
         "listing the images of {params.images}"
     shell:
-        "cuts3d prepare {params.images:q} --run {wildcards.base:q} --n-shards {params.n_shards} > {log} 2>&1"
+        "cuts3d prepare {params.images:q} --run {wildcards.base:q} --n-shards {params.n_shards} > {log:q} 2>&1"

@@ -26,7 +26,7 @@ rule depth:
         "depth of shard {wildcards.shard} of {wildcards.base}"
     shell:
         "cuts3d depth --run {wildcards.base:q} --shard {params.shard} {params.maps} {params.flags} {params.common}"
-        " > {log} 2>&1"
+        " > {log:q} 2>&1"
 
 
 rule features:
@@ -52,7 +52,7 @@ rule features:
     message:
         "features of shard {wildcards.shard} of {wildcards.base}"
     shell:
-        "cuts3d features --run {wildcards.base:q} --shard {params.shard} {params.flags} {params.common} > {log} 2>&1"
+        "cuts3d features --run {wildcards.base:q} --shard {params.shard} {params.flags} {params.common} > {log:q} 2>&1"
 
 
 rule spatial_importance:
@@ -81,7 +81,7 @@ rule spatial_importance:
         "Spatial Importance of shard {wildcards.shard} of {wildcards.base}"
     shell:
         "cuts3d spatial-importance --run {wildcards.base:q} --shard {params.shard} {params.flags} {params.grid}"
-        " {params.common} > {log} 2>&1"
+        " {params.common} > {log:q} 2>&1"
 
 
 rule localcut:
@@ -104,13 +104,13 @@ rule localcut:
         shard=shard_number,
         branch="",
         flags=flags(CONFIG.localcut),
-        common=COMMON,
+        common=f"{COMMON} --device {CONFIG.device}",
         version=VERSION,
     message:
         "instances of shard {wildcards.shard} of {wildcards.base}"
     shell:
         "cuts3d localcut --run {wildcards.base:q} --shard {params.shard} {params.branch} {params.flags} {params.common}"
-        " > {log} 2>&1"
+        " > {log:q} 2>&1"
 
 
 rule confidence:
@@ -137,7 +137,7 @@ rule confidence:
     message:
         "Spatial Confidence of shard {wildcards.shard} of {wildcards.base}"
     shell:
-        "cuts3d confidence --run {wildcards.base:q} --shard {params.shard} {params.flags} {params.common} > {log} 2>&1"
+        "cuts3d confidence --run {wildcards.base:q} --shard {params.shard} {params.flags} {params.common} > {log:q} 2>&1"
 
 
 rule crf:
@@ -169,7 +169,7 @@ rule crf:
         "masks of shard {wildcards.shard} of {wildcards.base}"
     shell:
         "cuts3d crf --run {wildcards.base:q} --shard {params.shard} {params.branch} {params.local_cut} {params.grid} {params.flags}"
-        " {params.common} > {log} 2>&1"
+        " {params.common} > {log:q} 2>&1"
 
 
 rule merge:
@@ -196,7 +196,7 @@ rule merge:
     message:
         "joining the masks of {wildcards.base}"
     shell:
-        "cuts3d merge --run {wildcards.base:q} {params.branch} > {log} 2>&1"
+        "cuts3d merge --run {wildcards.base:q} {params.branch} > {log:q} 2>&1"
 
 
 use rule localcut as localcut_baseline with:
@@ -213,7 +213,7 @@ use rule localcut as localcut_baseline with:
         shard=shard_number,
         branch=f"--branch {BASELINE}",
         flags=flags(BASELINE_LOCALCUT),
-        common=COMMON,
+        common=f"{COMMON} --device {CONFIG.device}",
         version=VERSION,
     message:
         "MaskCut of shard {wildcards.shard} of {wildcards.base}"

@@ -13,6 +13,11 @@ def check_depth(depth: np.ndarray) -> None:
         raise ValueError("depth: expected finite values, got NaN or infinity")
 
 
+def nearest_indices(length: int, new_length: int) -> np.ndarray:
+    """Where each of ``new_length`` samples reads among ``length``: the one that holds its centre, (new_length,) int."""
+    return (2 * np.arange(new_length) + 1) * length // (2 * new_length)
+
+
 def depth_to_grid(depth: np.ndarray, grid_hw: tuple[int, int]) -> np.ndarray:
     """Depth of every patch: the median of its pixels.
 
@@ -35,8 +40,7 @@ def depth_to_grid(depth: np.ndarray, grid_hw: tuple[int, int]) -> np.ndarray:
         return depth.astype(np.float32)
     (h, w), (height, width) = grid_hw, depth.shape
     rows_each, columns_each = -(-height // h), -(-width // w)
-    rows = (np.arange(h * rows_each) * height) // (h * rows_each)
-    columns = (np.arange(w * columns_each) * width) // (w * columns_each)
+    rows, columns = nearest_indices(height, h * rows_each), nearest_indices(width, w * columns_each)
     whole = depth if len(rows) == height and len(columns) == width else depth[np.ix_(rows, columns)]
     blocks = whole.astype(np.float32).reshape(h, rows_each, w, columns_each).swapaxes(1, 2)
     return np.median(blocks.reshape(h, w, -1), axis=2).astype(np.float32)

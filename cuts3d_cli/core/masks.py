@@ -66,6 +66,22 @@ def resize_map(values: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     return cv2.resize(np.ascontiguousarray(values, dtype=np.float32), (size_hw[1], size_hw[0]), interpolation=how)
 
 
+def resize_inside(values: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """Resize a map that says something where it is above 0 only, such as a confidence inside its instance.
+
+    The zeros around do not draw it down at the border, and it goes on a little beyond.
+
+    Args:
+        values: (h, w) float, 0 or more.
+        size_hw: rows and columns of the result.
+
+    Returns:
+        size_hw float32; 0 out of reach of what is above 0.
+    """
+    share = resize_map(values > 0, size_hw)
+    return resize_map(values, size_hw) / np.maximum(share, 1e-6)
+
+
 def enlarge(mask: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     """Enlarge a grid mask by repeating its patches (nearest), as CutLER does before the CRF.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -17,9 +17,9 @@ from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 from torch.utils.data import Dataset, Sampler
 
-from cuts3d_cli.errors import Cuts3dError, ImageError
+from cuts3d_cli.errors import Cuts3dError, ImageError, StoreError
 from cuts3d_cli.log import logger
-from cuts3d_cli.store.coco import image_root, read_masks
+from cuts3d_cli.store.coco import image_root, read_masks, turned_images
 from cuts3d_cli.store.zarr_store import Store, open_store
 
 
@@ -27,21 +27,23 @@ from cuts3d_cli.store.zarr_store import Store, open_store
 class PseudoMaskDataset(BaseDetDataset):
     """COCO JSON of pseudo-masks with their score and the place of their confidence map.
 
-    Every annotation is an instance of the one class ``object``. Images without an instance are left
-    out. Beside MMDetection's keys an instance has ``score`` and ``confidence``: None, or a dict of
-    ``store`` (absolute path), ``row`` and ``instance``.
+    Every annotation is an instance of the one class ``object``; crowd regions and what is flagged ``ignore``
+    are left out, and so are images without an instance. Beside MMDetection's keys an instance has ``score`` and
+    ``confidence``: None, or a dict of ``store`` (absolute path), its ``fingerprint``, ``row`` and ``instance``.
 
     Args:
         ann_file: the COCO JSON; its ``info.image_root`` says where the images lie.
+        with_confidence: check that the confidence maps are there and belong to the masks.
 
     Raises:
-        StoreError: the JSON is missing or damaged.
-        Cuts3dError: it has no annotation, or one without mask, box or image.
+        StoreError: the JSON is missing or damaged, or a confidence store is missing or another one.
+        Cuts3dError: it has no annotation, or one without mask, box or image, or of another size than its image.
     """
 
     METAINFO = {"classes": ("object",), "palette": [(220, 20, 60)]}  # noqa: RUF012 (MMDetection's convention)
 
-    def __init__(self, ann_file: str | Path, **kwargs):
+    def __init__(self, ann_file: str | Path, *, with_confidence: bool = False, **kwargs):
+        self.with_confidence = with_confidence
         super().__init__(ann_file=str(ann_file), **kwargs)
 
     def load_data_list(self) -> list[dict[str, Any]]:
@@ -49,10 +51,12 @@ class PseudoMaskDataset(BaseDetDataset):
         path = Path(self.ann_file)
         document = read_masks(path)
         root = image_root(document, path)
+        images = {image["id"]: image for image in turned_images(document)[0]}
         instances = defaultdict(list)
         for entry in document["annotations"]:
-            if missing := [key for key in ("image_id", "bbox", "segmentation") if key not in entry]:
-                raise Cuts3dError(f"file {path}: annotation {entry.get('id', '')} has no {missing[0]}")
+            if entry.get("iscrowd") or entry.get("ignore"):
+                continue
+            _check_annotation(entry, images, f"file {path}: annotation {entry.get('id', '')}".rstrip())
             instances[entry["image_id"]].append(_instance(entry, path.parent))
         entries = [
             {
@@ -62,7 +66,7 @@ class PseudoMaskDataset(BaseDetDataset):
                 "width": image["width"],
                 "instances": instances[image["id"]],
             }
-            for image in document["images"]
+            for image in images.values()
             if image["id"] in instances
         ]
         if not entries:
@@ -73,7 +77,36 @@ class PseudoMaskDataset(BaseDetDataset):
                 hint="look at the pseudo-masks first: lower localcut.tau_ncut or crf.min_iou (in-domain self-training: "
                 "selftrain.target_threshold), or use other images",
             )
+        if self.with_confidence:
+            _check_confidence(path, instances)
         return entries
+
+
+def _check_annotation(entry: Mapping[str, Any], images: Mapping[Any, Mapping[str, Any]], name: str) -> None:
+    if missing := [key for key in ("image_id", "bbox", "segmentation") if key not in entry]:
+        raise Cuts3dError(f"{name} has no {missing[0]}")
+    if (image := images.get(entry["image_id"])) is None:
+        raise Cuts3dError(f"{name} is on image {entry['image_id']}, which is not listed")
+    size = entry["segmentation"].get("size") if isinstance(entry["segmentation"], dict) else None
+    if size is not None and list(size) != [image["height"], image["width"]]:
+        raise Cuts3dError(
+            f"{name}: mask of another size than image {image['file_name']}",
+            expected=f"size [{image['height']}, {image['width']}]",
+            found=size,
+        )
+
+
+def _check_confidence(path: Path, instances: Mapping[int, list[dict[str, Any]]]) -> None:
+    pointers = [entry["confidence"] for entries in instances.values() for entry in entries if entry["confidence"]]
+    for store, fingerprint in sorted({(pointer["store"], pointer["fingerprint"]) for pointer in pointers}):
+        found = open_store(store, "confidence").fingerprint
+        if found != fingerprint:
+            raise StoreError(
+                f"masks {path} were made with another confidence store than {store}",
+                expected=fingerprint,
+                found=found,
+                hint="rerun `cuts3d crf` and `cuts3d merge`",
+            )
 
 
 def _instance(entry: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from cuts3d_cli.detector.heads import SoftTargetMaskHead
 from cuts3d_cli.detector.transforms import LoadPseudoMasks
-from cuts3d_cli.errors import ImageError
 from cuts3d_cli.log import logger
 from cuts3d_cli.store.coco import CATEGORIES
 from cuts3d_cli.store.labels import Labels
@@ -56,21 +55,6 @@ class LoadLabels(LoadPseudoMasks):
 
     def __init__(self):
         super().__init__(with_confidence=False)
-
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Add the annotations.
-
-        Raises:
-            ImageError: the image is not of the size that its masks were drawn on.
-        """
-        recorded = results["height"], results["width"]
-        if tuple(results["ori_shape"]) != recorded:
-            raise ImageError(
-                f"image {results['img_path']} is of another size than its labels",
-                expected=f"{recorded[1]} x {recorded[0]} px",
-                found=f"{results['ori_shape'][1]} x {results['ori_shape'][0]} px",
-            )
-        return super().transform(results)
 
 
 @MODELS.register_module()

@@ -154,7 +154,7 @@ def training_stream(
         "blend": config.alpha_blend,
     }
     pack = [{"type": "TightBoxes"}, {"type": "PackConfidenceInputs"}]
-    dataset = {"type": "PseudoMaskDataset", "ann_file": str(annotations)}
+    dataset = {"type": "PseudoMaskDataset", "ann_file": str(annotations), "with_confidence": with_confidence}
     if labels is not None:
         dataset = {"type": "LabelDataset", "labels": labels}
     return TrainingStream(dataset, load, [paste] if config.copy_paste else [], pack, seed)

@@ -18,7 +18,10 @@ from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks
 
+from cuts3d_cli.core.geometry import nearest_indices
+from cuts3d_cli.core.masks import resize_inside
 from cuts3d_cli.detector.dataset import confidence_grid
+from cuts3d_cli.errors import ImageError
 from cuts3d_cli.store.images import read_image
 
 
@@ -53,7 +56,18 @@ class LoadPseudoMasks(LoadAnnotations):
         self.with_confidence = with_confidence
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Add the annotations at the image's own size."""
+        """Add the annotations at the image's own size.
+
+        Raises:
+            ImageError: the image is not of the size that its masks were drawn on.
+        """
+        recorded = results["height"], results["width"]
+        if tuple(results["ori_shape"]) != recorded:
+            raise ImageError(
+                f"image {results['img_path']} is of another size than its masks",
+                expected=f"{recorded[1]} x {recorded[0]} px",
+                found=f"{results['ori_shape'][1]} x {results['ori_shape'][0]} px",
+            )
         results = super().transform(results)
         instances = results["instances"]
         results["gt_scores"] = np.array([entry["score"] for entry in instances], np.float32)
@@ -65,12 +79,14 @@ class LoadPseudoMasks(LoadAnnotations):
         if pointer is None or not self.with_confidence:
             return np.ones(size_hw, np.float32)
         grid, sc_min = confidence_grid(pointer)
-        return np.maximum(cv2.resize(grid, size_hw[::-1], interpolation=cv2.INTER_LINEAR), sc_min)
+        return np.maximum(resize_inside(grid, size_hw), sc_min)
 
 
 @TRANSFORMS.register_module()
 class ConfidenceResize(Resize):
-    """Resize image, boxes, masks and confidence fields.
+    """Resize image, boxes, masks and confidence fields, all about the centres of pixels.
+
+    MMDetection's own resize of masks moves them by up to a pixel of the larger image.
 
     Required keys: img. Modified keys: img, img_shape, gt_bboxes, gt_masks, gt_confidences.
     Added keys: scale, scale_factor, keep_ratio, homography_matrix.
@@ -82,6 +98,12 @@ class ConfidenceResize(Resize):
         if "gt_confidences" in results:
             results["gt_confidences"] = resize_fields(results["gt_confidences"], results["img_shape"])
         return results
+
+    def _resize_masks(self, results: dict[str, Any]) -> None:
+        if "gt_masks" in results:
+            height, width = results["img_shape"][:2]
+            resized = [resize_mask(mask, (height, width)) for mask in results["gt_masks"].masks]
+            results["gt_masks"] = BitmapMasks(resized, height, width)
 
 
 @TRANSFORMS.register_module()
@@ -163,8 +185,7 @@ class ConfidentCopyPaste(BaseTransform):
         masks = np.zeros((len(chosen), *size_hw), bool)
         fields = np.ones((len(chosen), *size_hw), np.float32)
         for number, index in enumerate(chosen):
-            mask = cv2.resize(source["gt_masks"].masks[index], (width, height), interpolation=cv2.INTER_NEAREST)
-            masks[number][place] = mask > 0
+            masks[number][place] = resize_mask(source["gt_masks"].masks[index], (height, width)) > 0
         fields[(slice(None), *place)] = resize_fields(source["gt_confidences"][chosen], (height, width))
         return image, masks, fields
 
@@ -209,7 +230,7 @@ def choose_instances(scores: np.ndarray, select: str) -> np.ndarray:
 
     Args:
         scores: (n,) mean confidences.
-        select: ``confident`` takes the best, ``random`` any.
+        select: ``confident`` takes the best, among equals any; ``random`` any.
 
     Returns:
         Indices; the first ones lie above the others.
@@ -218,7 +239,9 @@ def choose_instances(scores: np.ndarray, select: str) -> np.ndarray:
     if n == 0:
         return np.zeros(0, np.int64)
     count = 1 if n == 1 else np.random.randint(1, n)
-    order = np.random.permutation(n) if select == "random" else np.argsort(-scores, kind="stable")
+    order = np.random.permutation(n)
+    if select == "confident":
+        order = order[np.argsort(-scores[order], kind="stable")]  # equal scores stay in random order
     return order[:count]
 
 
@@ -251,6 +274,11 @@ def blend_alpha(masks: np.ndarray, fields: np.ndarray, scores: np.ndarray, blend
     """
     values = {"spatial": fields, "scalar": scores[:, None, None], "none": np.float32(1)}[blend]
     return np.where(masks, values, 0).sum(axis=0, dtype=np.float32).clip(0, 1)
+
+
+def resize_mask(mask: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """Mask (h, w) resized to size_hw: the nearest pixel about the centres of pixels, as images are resized."""
+    return mask[np.ix_(*(nearest_indices(*lengths) for lengths in zip(mask.shape, size_hw, strict=True)))]
 
 
 def resize_fields(fields: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:

@@ -13,6 +13,8 @@ from cuts3d_cli import __version__
 from cuts3d_cli.config import Config, Section, fingerprint
 from cuts3d_cli.errors import Cuts3dError, ImageError, StoreError
 from cuts3d_cli.log import logger, progress
+from cuts3d_cli.store.files import digest_file
+from cuts3d_cli.store.images import read_image
 from cuts3d_cli.store.layout import DONE, FAILED, NO_OBJECT, format_version
 from cuts3d_cli.store.manifest import ImageRecord
 from cuts3d_cli.store.zarr_store import Store, create_store
@@ -57,10 +59,19 @@ def stage_fingerprint(
             "package": __version__,
             "config": config.model_dump(mode="json"),
             "inputs": dict(inputs),
-            "images": [(record.id, record.digest) for record in records],
+            "images": _contents(records),
             "extra": extra,
         }
     )
+
+
+def images_fingerprint(records: Sequence[ImageRecord]) -> str:
+    """Hash of which images these are, recorded with every result and compared by its readers."""
+    return fingerprint(_contents(records))
+
+
+def _contents(records: Sequence[ImageRecord]) -> list[tuple[int, str]]:
+    return [(record.id, record.digest) for record in records]
 
 
 @dataclass(frozen=True)
@@ -98,6 +109,33 @@ class Job:
     section: Section
     config: Config
 
+    def sections(self, stage: str) -> dict[str, Any]:
+        """The config sections of all stages that lead to the result of ``stage``, by stage."""
+        before = [store.attrs["sections"] for store in self.stores.values()]
+        return {name: value for sections in before for name, value in sections.items()} | {
+            stage: self.section.model_dump(mode="json")
+        }
+
+    def image(self, record: ImageRecord) -> np.ndarray:
+        """Pixels (H, W, 3) uint8 of an image.
+
+        Raises:
+            ImageError: it cannot be read, or is another one than when the image list was made.
+        """
+        path = self.source.image_root / record.file_name
+        rgb = read_image(path)
+        if digest_file(path) != record.digest:
+            raise ImageError(
+                f"image {path} has changed since the image list was made",
+                hint="rerun `cuts3d prepare` and the stages after it",
+            )
+        return rgb
+
+
+def provenance(stage: str, job: Job) -> dict[str, Any]:
+    """What a store records beside its stage's own settings: the images, and how all before it was made."""
+    return {"images": images_fingerprint(job.source.records), "sections": job.sections(stage)}
+
 
 def run_stage(
     stage: str,
@@ -125,7 +163,7 @@ def run_stage(
         inputs={name: store.fingerprint for name, store in job.stores.items()},
         fingerprint=job.fingerprint,
         sizes=sizes,
-        attrs=attrs,
+        attrs={**provenance(stage, job), **(attrs or {})},
     ) as writer:
 
         def take(row: int, result: Result | None, failure: str | None) -> None:
@@ -173,14 +211,14 @@ def check_upstream(row: int, record: ImageRecord, inputs: Sequence[Store]) -> No
 
 def check_aligned(inputs: Sequence[Store], records: Sequence[ImageRecord]) -> None:
     """Check that the stores hold exactly these images, in this order."""
-    ids = [record.id for record in records]
+    images = images_fingerprint(records)
     for store in inputs:
-        if store.image_ids.tolist() != ids:
-            raise Cuts3dError(
-                f"store {store.path}: other images than the image list",
-                expected=f"{len(ids)} images of this shard",
-                found=f"{len(store.image_ids)}",
-                hint=f"rerun `cuts3d {store.stage}`",
+        if store.attrs["images"] != images:
+            raise StoreError(
+                f"store {store.path} was made from other images than the image list now holds",
+                expected=f"the {len(records)} images of this shard",
+                found=f"{len(store.image_ids)} images, some of them others",
+                hint=f"rerun `cuts3d {store.stage}` and the stages before it",
             )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,9 +14,17 @@ from cuts3d_cli.core import masks
 from cuts3d_cli.core.confidence import mean_confidence
 from cuts3d_cli.core.crf import DenseCrf, probability_on_grid, refine_together
 from cuts3d_cli.errors import ConfigError
-from cuts3d_cli.stages.common import Counts, Job, Result, check_grid, for_each_image
+from cuts3d_cli.stages.common import (
+    Counts,
+    Job,
+    Result,
+    check_grid,
+    for_each_image,
+    images_fingerprint,
+    provenance,
+)
 from cuts3d_cli.store.coco import annotation, image_entry, write_masks
-from cuts3d_cli.store.images import image_sized_mask, read_image, working_image
+from cuts3d_cli.store.images import image_sized_mask, working_image
 from cuts3d_cli.store.layout import crf_confidence_path
 from cuts3d_cli.store.manifest import ImageRecord
 from cuts3d_cli.store.zarr_store import StoreWriter, create_store
@@ -81,11 +88,8 @@ def run(job: Job) -> Counts:
         images=[image_entry(record) for record in job.source.records],
         annotations=annotations,
         info={
-            "config": {
-                "localcut": job.stores["localcut"].config,
-                **_confidence_config(job.stores),
-                "crf": job.section.model_dump(mode="json"),
-            },
+            "config": job.sections("crf"),
+            "images": images_fingerprint(job.source.records),
             "fingerprint": job.fingerprint,
             "inputs": _inputs(job),
             "counts": asdict(counts),
@@ -114,9 +118,10 @@ def _masks_of(job: Job, row: int, record: ImageRecord, store: Path | None) -> Re
                 probability[index], refined[index], (grid, grid), sc_min=job.config.confidence.sc_min
             )
             score[slot] = value = float(mean_confidence(confidence[slot][None], confidence[slot][None] > 0)[0])
-            pointer = _pointer(job, store, row, slot)
+            pointer = _pointer(job, store, job.fingerprint, row, slot)
         elif found.confidence is not None:
-            pointer = _pointer(job, job.stores["confidence"].path, row, slot)
+            cuts = job.stores["confidence"]
+            pointer = _pointer(job, cuts.path, cuts.fingerprint, row, slot)
         annotations.append(annotation(record.id, full, value, pointer))
     arrays = {"annotations": annotations, "confidence": confidence, "score": score}
     return Result(arrays, no_object=not annotations)
@@ -128,11 +133,11 @@ def _refined(
     """Refined masks, the CRF's probability and which are accepted; all as they are where the CRF is off."""
     config = job.section.model_dump()
     # Read in any case: an image that went missing is a failure, whatever was found in it.
-    image = working_image(read_image(job.source.image_root / record.file_name), job.config.features.image_size)
+    image = working_image(job.image(record), job.config.features.image_size)
     if not config["enabled"] or not len(enlarged):
         return enlarged, enlarged.astype(np.float32), np.ones(len(enlarged), bool)
     crf = DenseCrf(image, **{name: config[name] for name in config if name not in (*REFINE, *OWN)})
-    smooth = None if confidence is None else np.stack([masks.resize_map(c, enlarged.shape[1:]) for c in confidence])
+    smooth = None if confidence is None else np.stack([masks.resize_inside(c, enlarged.shape[1:]) for c in confidence])
     return refine_together(crf, enlarged, confidence=smooth, **{name: config[name] for name in REFINE})
 
 
@@ -159,7 +164,7 @@ def _confidence_writer(job: Job, path: Path | None) -> AbstractContextManager[St
         config=config,
         inputs=_inputs(job),
         fingerprint=job.fingerprint,
-        attrs={"made_by": "crf"},
+        attrs={**provenance("crf", job), "made_by": "crf"},
     )
 
 
@@ -167,10 +172,6 @@ def _inputs(job: Job) -> dict[str, str]:
     return {name: store.fingerprint for name, store in job.stores.items()}
 
 
-def _pointer(job: Job, store: Path, row: int, slot: int) -> dict[str, Any]:
+def _pointer(job: Job, store: Path, fingerprint: str, row: int, slot: int) -> dict[str, Any]:
     path = os.path.relpath(store.resolve(), job.out.resolve().parent)
-    return {"store": path.replace(os.sep, "/"), "row": row, "instance": slot}
-
-
-def _confidence_config(stores: Mapping) -> dict[str, Any]:
-    return {"confidence": stores["confidence"].config} if "confidence" in stores else {}
+    return {"store": path.replace(os.sep, "/"), "fingerprint": fingerprint, "row": row, "instance": slot}

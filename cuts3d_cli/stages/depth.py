@@ -9,7 +9,6 @@ from cuts3d_cli.stages.common import Counts, Job, Result, run_stage
 def run(job: Job) -> Counts:
     """Write ``depth`` (n, S, S)."""
     from cuts3d_cli.backends.depth_files import depth_of_image, normalise_depth
-    from cuts3d_cli.store.images import read_image
 
     config, source = job.section, job.source
     backend = None if config.backend == FILES else depth_backend(config, device=job.config.device)
@@ -18,7 +17,7 @@ def run(job: Job) -> Counts:
         if backend is None:
             depth = depth_of_image(record.file_name, source.image_root, source.depth_maps, config=config)
         else:
-            raw = backend.predict(read_image(source.image_root / record.file_name), config.size)
+            raw = backend.predict(job.image(record), config.size)
             depth = normalise_depth(
                 raw, backend.convention, inverse_to=config.inverse_to, holes="none", clip=config.clip
             )

@@ -7,7 +7,7 @@ import numpy as np
 from cuts3d_cli.backends.base import feature_backend
 from cuts3d_cli.errors import ImageError
 from cuts3d_cli.stages.common import Counts, Job, Result, run_stage
-from cuts3d_cli.store.images import read_image, working_image
+from cuts3d_cli.store.images import working_image
 
 
 def run(job: Job) -> Counts:
@@ -16,8 +16,8 @@ def run(job: Job) -> Counts:
     backend = feature_backend(config, device=job.config.device)
 
     def compute(row, record):
-        image = read_image(job.source.image_root / record.file_name)
-        return Result({"features": _stored(backend.extract(working_image(image, config.image_size)))})
+        working = working_image(job.image(record), config.image_size)
+        return Result({"features": _stored(backend.extract(working))})
 
     return run_stage("features", job, compute, sizes={"G": config.grid}, attrs={"backend": backend.description})
 

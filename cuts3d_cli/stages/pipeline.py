@@ -10,6 +10,7 @@ from cuts3d_cli.config import Config, Section
 from cuts3d_cli.log import logger
 from cuts3d_cli.stages.common import Counts, Job, Source, stage_fingerprint
 from cuts3d_cli.stages.finished import Damaged, read_result
+from cuts3d_cli.store.files import digest_weights
 from cuts3d_cli.store.layout import ORDER
 from cuts3d_cli.store.manifest import Manifest
 from cuts3d_cli.store.zarr_store import Store, open_store
@@ -78,7 +79,8 @@ def extra_of(stage: str, config: Config, source: Source) -> object:
         from cuts3d_cli.backends.depth_files import depth_map_digests
 
         return depth_map_digests(source.records, source.image_root, source.depth_maps)
-    return None
+    weights = getattr(section_of(stage, config), "weights", None)
+    return None if weights is None else {"weights": digest_weights(weights)}
 
 
 def execute(

@@ -14,7 +14,6 @@ from pycocotools import mask as rle
 from cuts3d_cli.config import PredictConfig, SelfTrainConfig, TrainConfig, fingerprint
 from cuts3d_cli.core.masks import merge_round
 from cuts3d_cli.errors import Cuts3dError
-from cuts3d_cli.evaluation.readers.coco import turned_images
 from cuts3d_cli.log import logger
 from cuts3d_cli.stages import train as train_stage
 from cuts3d_cli.stages.common import Counts
@@ -24,6 +23,7 @@ from cuts3d_cli.store.coco import (
     image_root,
     read_masks,
     run_lengths,
+    turned_images,
     without_id,
     write_masks,
 )

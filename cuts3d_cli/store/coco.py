@@ -1,14 +1,15 @@
 """COCO JSON of masks: pseudo-masks, the labels of a self-training round, predictions.
 
 Run-length masks at the image's own size, so holes and several parts survive. Beside COCO's keys an
-annotation has ``score`` and, for Spatial Confidence, ``confidence``: the store (relative to the JSON),
-row and instance where its map lies.
+annotation has ``score`` and, for Spatial Confidence, ``confidence``: the store (relative to the JSON) and
+its fingerprint, row and instance where its map lies.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,36 @@ def read_masks(path: str | Path) -> dict[str, Any]:
             f"file {path}", expected="COCO JSON with images and annotations", found=f"no {' and no '.join(missing)}"
         )
     return document
+
+
+def turned_images(document: Mapping[str, Any]) -> tuple[list[dict[str, Any]], int]:
+    """Image records with exchanged width and height put right, and their number.
+
+    Pseudo-masks published with CutLER have such records, while their masks and annotation records are right.
+    A record is turned only where every annotation of the image that knows its size (run-length masks, or ``width`` and
+    ``height`` of the annotation) says so.
+    """
+    sizes: dict[Any, set[tuple[int, int]]] = defaultdict(set)
+    for record in document["annotations"]:
+        size_hw = _annotated_size(record)
+        if size_hw:
+            sizes[record.get("image_id")].add(size_hw)
+    images, n_turned = [], 0
+    for record in document["images"]:
+        height, width = record.get("height"), record.get("width")
+        if height != width and sizes.get(record.get("id")) == {(width, height)}:
+            record, n_turned = {**record, "height": width, "width": height}, n_turned + 1
+        images.append(record)
+    return images, n_turned
+
+
+def _annotated_size(record: Mapping[str, Any]) -> tuple[int, int] | None:
+    segmentation = record.get("segmentation")
+    if isinstance(segmentation, dict) and len(segmentation.get("size", ())) == 2:
+        return tuple(segmentation["size"])
+    if record.get("height") and record.get("width"):
+        return record["height"], record["width"]
+    return None
 
 
 def image_root(document: Mapping[str, Any], path: str | Path) -> Path:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+HOST = socket.gethostname().replace(".", "-")
+"""Process ids tell writers apart on one host only, and results may lie on a disk that many hosts share."""
 
 
 def digest_file(path: str | Path) -> str:
@@ -18,21 +23,48 @@ def digest_file(path: str | Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=10)).hexdigest()
 
 
+def digest_weights(path: str | Path) -> str | None:
+    """Hash of a weights file, or of the files of a model's folder; None where there is nothing.
+
+    Of a large file some blocks spread over it count, as other weights differ everywhere: the hash is taken by
+    every command that may use the weights.
+    """
+    path = Path(path)
+    if path.is_file():
+        return _digest_blocks(path)
+    if not path.is_dir():
+        return None
+    digests = [f"{file.name} {_digest_blocks(file)}" for file in sorted(path.iterdir()) if file.is_file()]
+    return hashlib.blake2b("\n".join(digests).encode(), digest_size=10).hexdigest()
+
+
+def _digest_blocks(path: Path, count: int = 64, block: int = 2**16) -> str:
+    size = path.stat().st_size
+    if size <= count * block:
+        return digest_file(path)
+    found = hashlib.blake2b(str(size).encode(), digest_size=10)
+    with open(path, "rb") as file:
+        for index in range(count):
+            file.seek(index * (size - block) // (count - 1))
+            found.update(file.read(block))
+    return found.hexdigest()
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary sibling of ``path`` to write to; move it into place when the block ends well.
 
     Works for files and folders, replaces what was there, and leaves nothing behind on an error. What a
-    killed process left is swept away by the next writer of the same path.
+    killed process left is swept away by the next writer of the same path on the same host.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{HOST}.{os.getpid()}.tmp")
     try:
         yield temporary
         if path.is_dir():
-            old = path.with_name(f".{path.name}.{os.getpid()}.old")
+            old = temporary.with_suffix(".old")
             os.replace(path, old)
             os.replace(temporary, path)
             remove(old)
@@ -57,9 +89,9 @@ def write_json(path: str | Path, value: Any, *, indent: int | None = None) -> No
 
 
 def _sweep(path: Path) -> None:
-    """Remove what killed writers of ``path`` left; a living writer's is kept."""
+    """Remove what killed writers of ``path`` on this host left; a living writer's is kept."""
     for suffix in (".tmp", ".old"):
-        for left in path.parent.glob(f".{path.name}.*{suffix}"):
+        for left in path.parent.glob(glob.escape(f".{path.name}.{HOST}.") + f"*{suffix}"):
             pid = left.name.split(".")[-2]
             if pid.isdigit() and int(pid) != os.getpid() and not _alive(int(pid)):
                 remove(left)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cuts3d_cli.core.geometry import depth_to_grid, grid_points, to_background
+from cuts3d_cli.core.geometry import depth_to_grid, grid_points, nearest_indices, to_background
 
 
 def test_points_span_the_cube_and_carry_the_depth():
@@ -49,3 +49,20 @@ def test_one_patch():
 def test_wrong_depth_is_refused(bad):
     with pytest.raises(ValueError, match="depth: expected"):
         grid_points(bad, (2, 2))
+
+
+@pytest.mark.parametrize(("height", "grid"), [(480, 34), (100, 60), (60, 34), (480, 60), (7, 3)])
+def test_a_mirrored_map_gives_a_mirrored_grid_without_a_shift(height, grid):
+    ramp = np.repeat(np.arange(height, dtype=np.float32)[:, None], height, axis=1)
+    found = depth_to_grid(ramp, (grid, grid))[:, 0]
+    centres = (np.arange(grid) + 0.5) * height / grid - 0.5
+    assert abs(np.mean(found - centres)) < 0.02 * height / grid + 1e-6
+    if (height // grid) % 2:  # an even number of pixels may have its median on either side of a tie
+        np.testing.assert_allclose(found[::-1], height - 1 - found, atol=0.5)
+
+
+@pytest.mark.parametrize(("length", "new"), [(480, 192), (80, 30), (60, 60), (10, 25), (1, 4)])
+def test_nearest_indices_are_centred(length, new):
+    at = nearest_indices(length, new)
+    exact = (np.arange(new) + 0.5) * length / new - 0.5
+    assert at.min() >= 0 and at.max() < length and np.abs(at - exact).max() <= 0.5 + 1e-9

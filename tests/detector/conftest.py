@@ -63,7 +63,12 @@ def labelled(tmp_path) -> Path:
             maps[1, :, GRID // 2 :] = 0.55
             writer.write(number - 1, confidence=maps, score=np.array([0.8, 0.55], np.float32))
             for instance, mask in enumerate(masks):
-                pointer = {"store": "confidence/00000.zarr", "row": number - 1, "instance": instance}
+                pointer = {
+                    "store": "confidence/00000.zarr",
+                    "fingerprint": "x",
+                    "row": number - 1,
+                    "instance": instance,
+                }
                 annotations.append(annotation(number, mask, (0.8, 0.55)[instance], pointer))
     path = tmp_path / "pseudo_masks.json"
     write_masks(path, kind="pseudo-masks", image_root="images", images=images, annotations=annotations)

@@ -53,6 +53,43 @@ def test_an_incomplete_annotation(labelled, key):
         PseudoMaskDataset(labelled)
 
 
+@pytest.mark.parametrize("key", ["iscrowd", "ignore"])
+def test_crowd_regions_are_no_objects(labelled, key):
+    document = json.loads(labelled.read_text())
+    document["annotations"][0][key] = 1
+    labelled.write_text(json.dumps(document))
+    assert len(PseudoMaskDataset(labelled).get_data_info(0)["instances"]) == 1
+
+
+def test_a_mask_of_another_size_and_one_on_no_image(labelled):
+    document = json.loads(labelled.read_text())
+    document["images"][1]["width"] = 50
+    labelled.write_text(json.dumps(document))
+    with pytest.raises(Cuts3dError, match=r"annotation 3: mask of another size than image 2.png; .*60, 50.*60, 96"):
+        PseudoMaskDataset(labelled)
+    document["images"].pop(1)
+    labelled.write_text(json.dumps(document))
+    with pytest.raises(Cuts3dError, match="annotation 3 is on image 2, which is not listed"):
+        PseudoMaskDataset(labelled)
+
+
+def test_sizes_exchanged_as_in_published_files_are_put_right(labelled):
+    document = json.loads(labelled.read_text())
+    document["images"][1] |= {"width": 60, "height": 96}
+    labelled.write_text(json.dumps(document))
+    entry = PseudoMaskDataset(labelled).get_data_info(1)
+    assert (entry["height"], entry["width"]) == (60, 96)
+
+
+def test_confidence_of_other_masks_is_refused(labelled):
+    document = json.loads(labelled.read_text())
+    document["annotations"][5]["confidence"]["fingerprint"] = "y"
+    labelled.write_text(json.dumps(document))
+    with pytest.raises(StoreError, match=r"another confidence store than .*00000.zarr; expected y; found x -> rerun"):
+        stream_of(labelled)
+    stream_of(labelled, loss="none", alpha_blend="none")  # which reads no confidence
+
+
 def test_a_missing_file(tmp_path):
     with pytest.raises(StoreError, match="no file"):
         PseudoMaskDataset(tmp_path / "none.json")

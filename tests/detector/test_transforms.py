@@ -1,3 +1,5 @@
+from unittest import mock
+
 import numpy as np
 import pytest
 import torch
@@ -6,10 +8,12 @@ from mmdet.structures.mask import BitmapMasks
 
 from cuts3d_cli.config import TrainConfig
 from cuts3d_cli.detector.configs import build_detector
-from cuts3d_cli.detector.dataset import compose, seeded
+from cuts3d_cli.detector.dataset import PseudoMaskDataset, compose, seeded
 from cuts3d_cli.detector.training import training_stream
 from cuts3d_cli.detector.transforms import (
+    ConfidenceResize,
     ConfidentCopyPaste,
+    LoadPseudoMasks,
     TightBoxes,
     blend_alpha,
     choose_instances,
@@ -108,6 +112,62 @@ class TestWholePipeline:
         assert (stream[0]["data_samples"].gt_instances.confidences == 1).all()
 
 
+def disc(size, centre_yx, radius):
+    rows, columns = np.mgrid[:size, :size]
+    return (rows - centre_yx[0]) ** 2 + (columns - centre_yx[1]) ** 2 <= radius**2
+
+
+def centre(weights):
+    """Centre of mass, in shares of the sides, of (h, w) weights."""
+    rows, columns = (np.arange(side) + 0.5 for side in weights.shape)
+    at = (weights.sum(1) @ rows, weights.sum(0) @ columns)
+    return np.array(at) / weights.sum() / np.array(weights.shape)
+
+
+class TestAlignment:
+    """A mask stays on the object that the image shows, whatever is resized."""
+
+    def drawn(self, size=480):
+        mask = disc(size, (201, 250), 90)
+        ones = np.ones((1, size, size), np.float32)
+        return {
+            "img": np.repeat(255 * mask[..., None].astype(np.uint8), 3, axis=2),
+            "img_shape": (size, size),
+            "gt_masks": BitmapMasks(mask[None].astype(np.uint8), size, size),
+            "gt_bboxes": HorizontalBoxes(mask_boxes(mask[None])),
+            "gt_bboxes_labels": np.zeros(1, np.int64),
+            "gt_ignore_flags": np.zeros(1, bool),
+            "gt_scores": np.ones(1, np.float32),
+            "gt_confidences": ones,
+        }
+
+    @pytest.mark.parametrize("side", [192, 333, 480, 640, 800])
+    def test_after_a_resize(self, side):
+        result = ConfidenceResize(scale=(side, side), keep_ratio=True)(self.drawn())
+        mask, image = result["gt_masks"].masks[0].astype(float), result["img"][..., 0].astype(float)
+        assert mask.shape == image.shape == (side, side)
+        assert np.abs(centre(mask) - centre(image)).max() * side < 0.1
+        assert mask.mean() == pytest.approx(image.mean() / 255, rel=0.01)
+
+    @pytest.mark.parametrize("ratio", [0.3, 0.55, 0.8])
+    def test_after_a_paste(self, ratio):
+        with seeded(3):
+            image, masks, _ = ConfidentCopyPaste(scale=(ratio, ratio))._placed(self.drawn(), np.array([0]), (480, 480))
+        assert np.abs(centre(masks[0].astype(float)) - centre(image[..., 0].astype(float))).max() * 480 < 0.1
+
+    def test_the_confidence_at_the_outline_is_that_inside(self, labelled):
+        """A grid that says 0.9 inside says 0.9 up to the mask's outline, not something nearer to SC_min."""
+        entry = PseudoMaskDataset(labelled).get_data_info(0)
+        load = LoadPseudoMasks()
+        with mock.patch("cuts3d_cli.detector.transforms.confidence_grid") as grid:
+            cells = np.zeros((12, 12), np.float32)
+            cells[3:9, 3:9] = 0.9
+            grid.return_value = (cells, 0.5)
+            field = load._field(entry["instances"][0]["confidence"], (60, 96))
+        np.testing.assert_allclose(field[15:45, 24:72], 0.9, atol=1e-5)
+        assert field[:10].max() == field.min() == 0.5
+
+
 class TestChoice:
     def test_one_of_one(self):
         assert choose_instances(np.array([0.3]), "confident").tolist() == [0]
@@ -124,6 +184,13 @@ class TestChoice:
             assert chosen.tolist() == [1, 3, 2, 0][: len(chosen)]
             counts.add(len(chosen))
         assert counts == {1, 2, 3}
+
+    def test_equal_scores_are_taken_at_random(self):
+        first = set()
+        for seed in range(40):
+            with seeded(seed):
+                first.add(int(choose_instances(np.ones(4), "confident")[0]))
+        assert first == {0, 1, 2, 3}
 
     def test_random_takes_others_too(self):
         first = set()

@@ -16,7 +16,7 @@ from cuts3d_cli.stages import features, merge, prepare, status
 from cuts3d_cli.stages.common import Source
 from cuts3d_cli.stages.finished import Damaged, read_result
 from cuts3d_cli.stages.localcut import solver_and_device
-from cuts3d_cli.stages.pipeline import depth_maps_of, execute, extra_of, inputs_of, upstream_of
+from cuts3d_cli.stages.pipeline import depth_maps_of, execute, expected_fingerprints, extra_of, inputs_of, upstream_of
 from cuts3d_cli.store.coco import decode_mask, read_masks
 from cuts3d_cli.store.layout import (
     FORMAT_VERSION,
@@ -330,8 +330,93 @@ def test_merge_refuses_missing_and_mixed_shards(dataset, tmp_path):
     with pytest.raises(StoreError, match=r"00001.json"):
         merge.run(tmp_path)
     run_all(tmp_path, dataset, {**SMALL, "crf": {"iterations": 3}}, shard=1)
-    with pytest.raises(StoreError, match="other settings than the first shard"):
+    with pytest.raises(StoreError, match=r"other settings than .*first shard: crf iterations; expected 2; found 3"):
         merge.run(tmp_path)
+
+
+def test_merge_refuses_masks_of_other_stores_than_those_there(done, dataset, tmp_path):
+    run_dir = tmp_path / "run"
+    shutil.copytree(done, run_dir)
+    other = {**SMALL, "localcut": {"tau_knn": 0.115, "tau_ncut": 0.6}}
+    run_all(run_dir, dataset, other, stages=["localcut", "confidence"], shard=1)
+    with pytest.raises(StoreError, match=r"00001.json were made from another localcut store .* -> rerun `cuts3d crf`"):
+        merge.run(run_dir)
+    for stage in ("localcut", "confidence"):  # what was deleted cannot be compared and is no fault
+        shutil.rmtree(stage_path(run_dir, stage, "00001"))
+    merge.run(run_dir)
+
+
+def test_merge_refuses_shards_whose_early_stages_ran_otherwise(done, dataset, tmp_path):
+    run_dir = tmp_path / "run"
+    shutil.copytree(done, run_dir)
+    run_all(run_dir, dataset, {**SMALL, "spatial_importance": {"beta": 0.7}}, shard=1)
+    with pytest.raises(StoreError, match=r"first shard: spatial-importance beta; expected 0.45; found 0.7"):
+        merge.run(run_dir)
+
+
+def test_merge_refuses_masks_of_another_version_or_without_record(done, tmp_path):
+    run_dir = tmp_path / "run"
+    shutil.copytree(done, run_dir)
+    path = stage_path(run_dir, "crf", "00001")
+    document = read_masks(path)
+    path.write_text(json.dumps({**document, "info": {**document["info"], "version": "0.0.1"}}))
+    with pytest.raises(StoreError, match=r"made by another cuts3d .*expected .*; found 0.0.1"):
+        merge.run(run_dir)
+    damage_missing_key(path)
+    with pytest.raises(StoreError, match=r"damaged or of an older cuts3d; expected info.counts"):
+        merge.run(run_dir)
+
+
+@pytest.fixture
+def moved(done, dataset, tmp_path):
+    """A finished run whose image list was made anew after an image more came first."""
+    images = tmp_path / "data/images"
+    shutil.copytree(dataset / "images", images)
+    shutil.copytree(dataset / "depth", tmp_path / "data/depth")
+    run_dir = tmp_path / "run"
+    for shard in (0, 1):
+        run_all(run_dir, tmp_path / "data", shard=shard)
+    first, second = sorted(images.iterdir())[:2]
+    shutil.copy(second, images / "a0.png")
+    first.unlink()
+    prepare.run(images, manifest_path(run_dir), n_shards=2)
+    return run_dir, tmp_path / "data"
+
+
+@pytest.mark.parametrize("stage", ["spatial-importance", "localcut", "confidence", "crf"])
+def test_stores_of_other_images_are_refused(moved, stage):
+    """As many images as before, others in part: ids and counts are equal, contents are not."""
+    with pytest.raises(StoreError, match=r"made from other images than the image list now holds"):
+        run_all(*moved, stages=[stage])
+
+
+def test_merge_refuses_masks_of_other_images(moved):
+    with pytest.raises(StoreError, match=r"00000.json were made from other images"):
+        merge.run(moved[0])
+
+
+@pytest.mark.parametrize("stage", ["features", "crf"])
+def test_an_image_changed_after_the_list_was_made_is_a_failure(done, dataset, tmp_path, stage):
+    run_dir, images = tmp_path / "run", tmp_path / "data/images"
+    shutil.copytree(dataset / "images", images)
+    shutil.copytree(dataset / "depth", tmp_path / "data/depth")
+    run_all(run_dir, tmp_path / "data", stages=STAGES[: STAGES.index(stage)])
+    first, second = sorted(images.iterdir())[:2]
+    shutil.copy(second, first)
+    counts, _ = run_all(run_dir, tmp_path / "data", stages=[stage])[0]
+    assert list(counts.failures) == [first.name] and "has changed since" in counts.failures[first.name]
+
+
+def test_other_weights_under_the_same_name_are_noticed(dataset, tmp_path):
+    weights = tmp_path / "vit.pth"
+    config = resolve({"features": {"backend": "dino-vits8", "weights": str(weights)}})
+    source = Source([], dataset / "images")
+    found = []
+    for content in (None, b"one", b"two"):
+        if content is not None:
+            weights.write_bytes(content)
+        found.append(expected_fingerprints(config, source, "features")["features"])
+    assert len(set(found)) == 3
 
 
 def test_a_killed_localcut_leaves_no_store_and_reruns_to_the_same(done, dataset, tmp_path):

@@ -1,8 +1,9 @@
 import os
 
+import numpy as np
 import pytest
 
-from cuts3d_cli.store.files import atomic_path, digest_file, write_json
+from cuts3d_cli.store.files import HOST, atomic_path, digest_file, digest_weights, write_json
 
 
 def test_a_file_appears_when_the_block_ends(tmp_path):
@@ -30,13 +31,32 @@ def test_an_error_leaves_the_old_one(tmp_path, folder):
 
 
 def test_the_rest_of_a_dead_process_is_swept_and_of_a_living_one_kept(tmp_path):
-    (tmp_path / ".f.999999999.tmp").write_text("dead")
-    (tmp_path / ".f.1.tmp").write_text("living")
+    (tmp_path / f".f.{HOST}.999999999.tmp").write_text("dead")
+    kept = {f".f.{HOST}.1.tmp": "living", ".f.another-host.999999999.tmp": "living on another host"}
+    kept[f".[f].{HOST}.999999999.tmp"] = "another file's"
+    for name, text in kept.items():
+        (tmp_path / name).write_text(text)
     write_json(tmp_path / "f", [1])
-    assert sorted(os.listdir(tmp_path)) == [".f.1.tmp", "f"]
+    assert set(os.listdir(tmp_path)) == {*kept, "f"}
+    write_json(tmp_path / "[f]", [1])
+    assert set(os.listdir(tmp_path)) == {*list(kept)[:2], "f", "[f]"}
 
 
 def test_digest_depends_on_content_alone(tmp_path):
     for name, content in [("a", b"x"), ("b", b"x"), ("c", b"y")]:
         (tmp_path / name).write_bytes(content)
     assert digest_file(tmp_path / "a") == digest_file(tmp_path / "b") != digest_file(tmp_path / "c")
+
+
+def test_digest_of_weights_sees_other_weights_and_a_folder(tmp_path):
+    rng = np.random.default_rng(0)
+    weights = rng.bytes(6 * 2**20)
+    (tmp_path / "a").write_bytes(weights)
+    (tmp_path / "b").write_bytes(weights)
+    (tmp_path / "c").write_bytes(weights + b"more")
+    (tmp_path / "d").write_bytes(weights[: 3 * 2**20] + rng.bytes(3 * 2**20))
+    a, b, c, d = (digest_weights(tmp_path / name) for name in "abcd")
+    assert a == b and len({a, c, d}) == 3
+    folder = digest_weights(tmp_path)
+    (tmp_path / "d").unlink()
+    assert folder != digest_weights(tmp_path) and digest_weights(tmp_path / "none") is None

@@ -21,7 +21,7 @@ def small_config(dataset: Path) -> dict:
     data = {key: value if key == "n_shards" else str(dataset / value) for key, value in data.items()}
     data |= {f"val_{key}": value for key, value in data.items() if key != "n_shards"}
     return {
-        "run": "out",
+        "run": "an out",  # every path of a run is quoted
         "data": data,
         "features": {"image_size": 96},
         "localcut": {"tau_knn": 0.115},  # a grid of 12 x 12 has longer edges
@@ -97,7 +97,7 @@ def test_no_module_before_the_scores_knows_the_annotations():
 def finished(run):
     ended = run()
     logs = (
-        "".join(f"== {path}\n{path.read_text()}" for path in (run.folder / "out").rglob("*.log"))
+        "".join(f"== {path}\n{path.read_text()}" for path in (run.folder / "an out").rglob("*.log"))
         if ended.returncode
         else ""
     )
@@ -106,7 +106,7 @@ def finished(run):
 
 
 def test_plan_of_a_fresh_run(run):
-    assert not (run.folder / "out").exists(), "this test comes first"
+    assert not (run.folder / "an out").exists(), "this test comes first"
     plan = jobs(run("-n").stdout)
     assert set(plan) == MASK_RULES | BASELINE_RULES | LATER_RULES | {"prepare"}
     # two shards of the training images and one of the held-out ones
@@ -131,7 +131,7 @@ def test_a_wrong_value_ends_with_one_line(run, override, message):
 
 def test_a_whole_run(finished):
     run, ended = finished
-    out = run.folder / "out"
+    out = run.folder / "an out"
     assert "report:" in ended.stdout + ended.stderr
     results = json.loads((out / "results.json").read_text())
     assert "maskcut" in json.dumps(results) and "round1" in json.dumps(results)
@@ -143,8 +143,8 @@ def test_a_whole_run(finished):
 
 def test_every_log_and_benchmark_is_written(finished):
     run, _ = finished
-    assert all(path.stat().st_size for path in (run.folder / "out/logs").rglob("*.log"))
-    assert len(list((run.folder / "out/benchmarks").rglob("*.tsv"))) >= 20
+    assert all(path.stat().st_size for path in (run.folder / "an out/logs").rglob("*.log"))
+    assert len(list((run.folder / "an out/benchmarks").rglob("*.tsv"))) >= 20
 
 
 def test_nothing_to_do_afterwards(finished):
@@ -179,7 +179,7 @@ def test_a_changed_value_reruns_what_uses_it_and_what_follows(finished, override
 def test_status_sees_the_change_too(finished, cuts3d, monkeypatch):
     run, _ = finished
     monkeypatch.chdir(run.folder)
-    args = ("status", "--json", "--run", "out", "--config", "config.yaml")
+    args = ("status", "--json", "--run", "an out", "--config", "config.yaml")
     rows = {row["stage"]: row for row in json.loads(cuts3d(*args)[1])}
     assert all(row["current"] == row["total"] for row in rows.values()), rows
     rows = {row["stage"]: row for row in json.loads(cuts3d(*args, "--set", "localcut.tau_knn=0.1")[1])}
@@ -199,14 +199,14 @@ def test_in_domain_self_training_follows_the_last_round(finished, dataset):
     assert ended.returncode == 0, ended.stderr
     done = {"selftrain_target", "predict_target", "evaluate_target", "in_domain"}
     assert set(jobs(ended.stdout + ended.stderr)) == done
-    folder = run.folder / "out/detector/in-domain"
+    folder = run.folder / "an out/detector/in-domain"
     assert (folder / "checkpoint.pth").exists() and (folder / "scores_val.json").exists()
     assert json.loads((folder / "annotations.json").read_text())["annotations"]
 
 
 def test_a_lost_shard_is_made_again_and_gives_the_same_masks(finished):
     run, _ = finished
-    out = run.folder / "out"
+    out = run.folder / "an out"
     before = (out / "pseudo_masks.json").read_text()
     shutil.rmtree(out / "localcut/00001.zarr")
     ended = run("--until", "merge")
@@ -217,3 +217,20 @@ def test_a_lost_shard_is_made_again_and_gives_the_same_masks(finished):
 def test_lint(run):
     ended = run("--lint")
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_the_slurm_profile_has_a_gpu_for_every_rule_with_a_network():
+    """Resources go by a rule's own name; a rule made of another one does not inherit them."""
+    text = "\n".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
+    blocks = re.split(r"^(?:use )?rule ", text, flags=re.MULTILINE)[1:]
+    with_network, made_of = set(), {}
+    for block in blocks:
+        name = re.match(r"\w+", block).group()
+        if found := re.match(r"(\w+) as (\w+) with", block):
+            made_of[found[2]] = found[1]
+        elif "envs/detector.yaml" in block or "envs/models.yaml" in block:
+            with_network.add(name)
+    for _ in made_of:  # a chain may be as long as there are links
+        with_network |= {rule for rule, base in made_of.items() if base in with_network}
+    profile = yaml.safe_load((ROOT / "slurm/config.yaml").read_text())["set-resources"]
+    assert set(profile) == with_network and all(found["gpu"] == 1 for found in profile.values())

@@ -7,12 +7,11 @@ records while masks and annotation records are right: such records are turned ro
 
 from __future__ import annotations
 
-from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 from cuts3d_cli.evaluation.coco_files import CocoError, Record, read_json
 from cuts3d_cli.evaluation.readers.common import GroundTruth
+from cuts3d_cli.store.coco import turned_images
 
 
 def read(path: Path) -> GroundTruth:
@@ -46,32 +45,3 @@ def read_checked(path: Path) -> Record:
             found = "a list" if isinstance(truth, list) else f"no list of {key}"
             raise CocoError(f"file {path}", expected="COCO JSON with images and annotations", found=found)
     return truth
-
-
-def turned_images(truth: Record) -> tuple[list[Record], int]:
-    """Image records with exchanged width and height put right, and their number.
-
-    A record is turned only where every annotation of the image that knows its size (run-length masks, or ``width`` and
-    ``height`` of the annotation) says so.
-    """
-    sizes: dict[Any, set[tuple[int, int]]] = defaultdict(set)
-    for record in truth["annotations"]:
-        size_hw = _annotated_size(record)
-        if size_hw:
-            sizes[record.get("image_id")].add(size_hw)
-    images, n_turned = [], 0
-    for record in truth["images"]:
-        height, width = record.get("height"), record.get("width")
-        if height != width and sizes.get(record.get("id")) == {(width, height)}:
-            record, n_turned = {**record, "height": width, "width": height}, n_turned + 1
-        images.append(record)
-    return images, n_turned
-
-
-def _annotated_size(record: Record) -> tuple[int, int] | None:
-    segmentation = record.get("segmentation")
-    if isinstance(segmentation, dict) and len(segmentation.get("size", ())) == 2:
-        return tuple(segmentation["size"])
-    if record.get("height") and record.get("width"):
-        return record["height"], record["width"]
-    return None
