@@ -56,6 +56,25 @@ def test_paper_presets_hold_the_values_of_its_tables(name):
     assert (tables.round_iterations, tables.round_lr_steps) == (rounds.iterations, rounds.lr_steps)
 
 
+@pytest.mark.parametrize("name", preset_names())
+def test_no_preset_mixes_the_paper_s_detector_with_a_short_schedule(name):
+    config, short = resolve({"preset": name}), Config()
+    if config.train.detector == "paper_cascade":
+        assert config.finetune.fractions[0] == 0.01 and min(config.finetune.iterations) == 3600
+        assert config.selftrain.target_iterations == 14_000 > short.selftrain.target_iterations
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_a_preset_without_cuts_in_3d_asks_for_no_confidence(name):
+    config = resolve({"preset": name})
+    if not config.localcut.local_cut:
+        assert (config.train.loss, config.train.alpha_blend, config.train.copy_paste_select) == (
+            "none",
+            "none",
+            "random",
+        )
+
+
 def test_a_preset_adds_to_the_one_it_extends():
     paper, dino = preset_values("paper"), preset_values("paper-dino")
     assert dino == merge_values(paper, {"features": {"backend": "dino-vitb8"}})

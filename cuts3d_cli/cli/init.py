@@ -31,7 +31,9 @@ def command(images, depth_map, preset, run_dir, out, overwrite):
     from cuts3d_cli.config_file import config_text
     from cuts3d_cli.errors import Cuts3dError
     from cuts3d_cli.log import logger
+    from cuts3d_cli.stages.prepare import find_images
     from cuts3d_cli.store.files import atomic_path
+    from cuts3d_cli.store.manifest import good_n_shards
 
     if out.exists() and not overwrite:
         raise Cuts3dError(
@@ -39,12 +41,9 @@ def command(images, depth_map, preset, run_dir, out, overwrite):
         )
     values = preset_values(preset)
     if images:
-        if not images.is_dir():
-            raise Cuts3dError(
-                f"image folder {images}", expected="a folder", found="a file" if images.exists() else "nothing"
-            )
+        n_shards = good_n_shards(len(find_images(images)))
         data = {"images": str(images), "depth_maps": str(depth_map) if depth_map else None, "annotations": None,
-                "val_images": None, "val_depth_maps": None, "val_annotations": None, "n_shards": 1}  # fmt: skip
+                "val_images": None, "val_depth_maps": None, "val_annotations": None, "n_shards": n_shards}  # fmt: skip
         values = merge_values(values, {"run": str(run_dir or Path("runs") / images.resolve().name), "data": data})
     elif run_dir:
         values["run"] = str(run_dir)

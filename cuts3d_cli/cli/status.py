@@ -24,7 +24,7 @@ def command(run_dir, branch, depth_map, as_json, **options):
     Examples:
       cuts3d status --config config.yaml --run runs/sample
       cuts3d status --config config.yaml --set localcut.tau_knn=0.1 --run runs/sample
-      cuts3d status --preset maskcut --branch maskcut --run runs/sample
+      cuts3d status --config config.yaml --branch maskcut --run runs/sample
     """
     from cuts3d_cli.stages import preview, status
 

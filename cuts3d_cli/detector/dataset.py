@@ -98,6 +98,8 @@ def _check_annotation(entry: Mapping[str, Any], images: Mapping[Any, Mapping[str
 
 def _check_confidence(path: Path, instances: Mapping[int, list[dict[str, Any]]]) -> None:
     pointers = [entry["confidence"] for entries in instances.values() for entry in entries if entry["confidence"]]
+    if not pointers:
+        logger.warning("train: %s has no Spatial Confidence, which counts as 1 everywhere in blending and loss", path)
     for store, fingerprint in sorted({(pointer["store"], pointer["fingerprint"]) for pointer in pointers}):
         found = open_store(store, "confidence").fingerprint
         if found != fingerprint:

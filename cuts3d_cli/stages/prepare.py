@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def find_images(folder: Path) -> list[Path]:
         raise Cuts3dError(
             f"image folder {folder}", expected="a folder", found="a file" if folder.exists() else "nothing"
         )
-    files = [path for path in folder.rglob("*") if path.is_file() and not _hidden(path.relative_to(folder))]
+    files = list(_files(folder))
     images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES and OWN_PICTURES not in path.name]
     stems = {path.with_suffix("") for path in images}
     images = [path for path in images if not _is_depth_map(path.with_suffix(""), stems)]
@@ -46,8 +47,16 @@ def find_images(folder: Path) -> list[Path]:
     return sorted(images, key=lambda path: path.relative_to(folder).as_posix())
 
 
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _files(folder: Path) -> Iterator[Path]:
+    """All files below a folder that are not hidden, through links to folders as well, each folder once."""
+    seen = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(parent)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (path for name in names if not name.startswith(".") and (path := Path(parent, name)).is_file())
 
 
 def _is_depth_map(stem: Path, stems: set[Path]) -> bool:

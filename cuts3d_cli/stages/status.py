@@ -12,6 +12,7 @@ from typing import Any
 from cuts3d_cli import __version__
 from cuts3d_cli.config import Config
 from cuts3d_cli.errors import Cuts3dError
+from cuts3d_cli.evaluation.experiments import UNSHARPENED, unsharpened_localcut
 from cuts3d_cli.stages.common import Counts, Source, stage_fingerprint
 from cuts3d_cli.stages.finished import Damaged, Found, read_result
 from cuts3d_cli.stages.pipeline import depth_maps_of, extra_of, inputs_of, section_of, upstream_of
@@ -19,8 +20,10 @@ from cuts3d_cli.stages.prepare import find_images
 from cuts3d_cli.stages.selftrain import round_config
 from cuts3d_cli.stages.train import RESUME_ONLY
 from cuts3d_cli.store.coco import read_masks
-from cuts3d_cli.store.layout import manifest_path, pseudo_masks_path, round_path, shard_name, stage_path
+from cuts3d_cli.store.files import digest_file
+from cuts3d_cli.store.layout import BASELINE, manifest_path, pseudo_masks_path, round_path, shard_name, stage_path
 from cuts3d_cli.store.manifest import Manifest, read_manifest
+from cuts3d_cli.workflow import baseline_crf, baseline_localcut
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ def run(run_dir: Path, config: Config, *, branch: str | None = None, depth_maps:
         StoreError: there is no image list.
     """
     manifest = read_manifest(manifest_path(run_dir))
+    config = _of_branch(config, branch)
     if depth_maps is None:
         depth_maps = depth_maps_of(manifest, config)
     rows = [_manifest_row(manifest)]
@@ -62,11 +66,33 @@ def run(run_dir: Path, config: Config, *, branch: str | None = None, depth_maps:
 
 def _manifest_row(manifest: Manifest) -> Row:
     try:
-        now = len(find_images(manifest.image_root))
+        why = _changed_images(manifest)
     except Cuts3dError as error:  # the folder may be gone
-        return Row("prepare", 1, 0, 1, f"{manifest.n_images} images", str(error))
-    why = "" if now == manifest.n_images else f"the folder holds {now} images now, the list {manifest.n_images}"
+        why = str(error)
     return Row("prepare", 1, int(not why), 1, f"{manifest.n_images} images", why)
+
+
+def _changed_images(manifest: Manifest) -> str:
+    """How the folder differs from the list; the content of a file counts where it is younger than the list."""
+    root, listed_at = manifest.image_root, manifest.path.stat().st_mtime
+    there = {path.relative_to(root).as_posix() for path in find_images(root)}
+    digests = {record.file_name: record.digest for record in manifest.records()}
+    young = [name for name in there & digests.keys() if (root / name).stat().st_mtime > listed_at]
+    counts = {
+        "new": len(there - digests.keys()),
+        "gone": len(digests.keys() - there),
+        "changed": sum(digest_file(root / name) != digests[name] for name in young),
+    }
+    return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+
+
+def _of_branch(config: Config, branch: str | None) -> Config:
+    """The configuration under which the workflow makes a branch of a run."""
+    if branch == BASELINE:
+        return config.model_copy(update={"localcut": baseline_localcut(config), "crf": baseline_crf(config)})
+    if branch == UNSHARPENED:
+        return config.model_copy(update={"localcut": unsharpened_localcut(config)})
+    return config
 
 
 def _stage_row(

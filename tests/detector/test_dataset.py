@@ -90,6 +90,18 @@ def test_confidence_of_other_masks_is_refused(labelled):
     stream_of(labelled, loss="none", alpha_blend="none")  # which reads no confidence
 
 
+def test_masks_without_confidence_are_told(labelled, caplog):
+    document = json.loads(labelled.read_text())
+    for entry in document["annotations"]:
+        del entry["confidence"]
+    labelled.write_text(json.dumps(document))
+    with caplog.at_level("WARNING", logger="cuts3d"):
+        stream_of(labelled, loss="none", alpha_blend="none")
+        assert "no Spatial Confidence" not in caplog.text
+        stream_of(labelled)
+    assert "no Spatial Confidence" in caplog.text
+
+
 def test_a_missing_file(tmp_path):
     with pytest.raises(StoreError, match="no file"):
         PseudoMaskDataset(tmp_path / "none.json")

@@ -288,6 +288,36 @@ def test_stale_inputs_are_refused(dataset, tmp_path):
         run_all(tmp_path, dataset, {**SMALL, "localcut": {"tau_knn": 0.115, "k": 10}}, stages=["localcut"])
 
 
+def test_status_tells_which_images_are_new_gone_or_changed(dataset, tmp_path):
+    images = tmp_path / "images"
+    shutil.copytree(dataset / "images", images)
+    prepare.run(images, manifest_path(tmp_path), n_shards=1)
+    first, second, third, *_ = sorted(images.iterdir())
+
+    def row():
+        return status.run(tmp_path, resolve(SMALL))[0]
+
+    assert row().current == 1 and row().why == ""
+    os.utime(third, (2e9, 2e9))  # touched, not changed
+    assert row().current == 1
+    shutil.copy(first, images / "new.png")
+    first.unlink()
+    shutil.copy(third, second)
+    os.utime(second, (2e9, 2e9))
+    assert row().current == 0 and row().why == "1 new, 1 gone, 1 changed"
+
+
+def test_linked_folders_are_searched_once_and_hidden_ones_never(tmp_path):
+    for name in ("elsewhere/b.png", "images/a.png", "images/.cache/c.png", "images/.d.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "images/class1").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/up").symlink_to(tmp_path / "images")
+    (tmp_path / "images/link.png").symlink_to(tmp_path / "elsewhere/b.png")
+    found = prepare.find_images(tmp_path / "images")
+    assert [path.relative_to(tmp_path / "images").as_posix() for path in found] == ["a.png", "class1/b.png", "link.png"]
+
+
 def test_missing_inputs_are_named(dataset, tmp_path):
     with pytest.raises(StoreError, match="run `cuts3d features` first"):
         run_all(tmp_path, dataset, stages=["localcut"])

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cuts3d_cli.errors import Cuts3dError, StoreError
-from cuts3d_cli.store.manifest import ImageRecord, read_manifest, shard_range, write_manifest
+from cuts3d_cli.store.manifest import ImageRecord, good_n_shards, read_manifest, shard_range, write_manifest
 
 
 def records(n):
@@ -51,3 +51,8 @@ def test_other_files_are_refused(tmp_path, content):
 def test_missing_list(tmp_path):
     with pytest.raises(StoreError, match="run `cuts3d prepare` first"):
         read_manifest(tmp_path / "m")
+
+
+@pytest.mark.parametrize(("n", "shards"), [(1, 1), (10, 1), (72, 3), (10_000, 100), (100_000, 100), (1_300_000, 1300)])
+def test_good_numbers_of_shards(n, shards):
+    assert good_n_shards(n) == shards

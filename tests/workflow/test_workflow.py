@@ -182,6 +182,9 @@ def test_status_sees_the_change_too(finished, cuts3d, monkeypatch):
     args = ("status", "--json", "--run", "an out", "--config", "config.yaml")
     rows = {row["stage"]: row for row in json.loads(cuts3d(*args)[1])}
     assert all(row["current"] == row["total"] for row in rows.values()), rows
+    rows = {row["stage"]: row for row in json.loads(cuts3d(*args, "--branch", "maskcut")[1])}
+    assert list(rows) == ["prepare", "features", "localcut", "crf", "merge"]
+    assert all(row["current"] == row["total"] for row in rows.values()), rows
     rows = {row["stage"]: row for row in json.loads(cuts3d(*args, "--set", "localcut.tau_knn=0.1")[1])}
     stale = {stage for stage, row in rows.items() if row["current"] < row["total"]}
     assert stale == {"localcut", "confidence", "crf", "merge", "train", "selftrain 1"}
