@@ -62,7 +62,7 @@ rule selftrain:
         out=lambda wc, output: Path(output[0]).parent,
         flags=flags(CONFIG.selftrain, leave_out=["rounds", *TARGET_KEYS]),
         train=settings("train", CONFIG.train),
-        common=f"--seed {CONFIG.seed} --device {CONFIG.device}",
+        common=f"--seed {CONFIG.seed} --device {CONFIG.device} {COMMON}",
         version=VERSION,
     message:
         "self-training, round {wildcards.round}"

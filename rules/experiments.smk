@@ -149,7 +149,7 @@ use rule selftrain as selftrain_experiment with:
         out=lambda wc, output: Path(output[0]).parent,
         flags=flags(ex.selftrain_section(CONFIG), leave_out=["rounds", *TARGET_KEYS]),
         train=lambda wc: settings("train", ex.train_section(CONFIG, wc.variant)),
-        common=lambda wc: f"--seed {wc.seed} --device {CONFIG.device}",
+        common=lambda wc: f"--seed {wc.seed} --device {CONFIG.device} {COMMON}",
         version=VERSION,
     message:
         "self-training {wildcards.variant}, seed {wildcards.seed}, round {wildcards.round}"

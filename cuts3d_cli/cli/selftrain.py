@@ -42,7 +42,6 @@ def command(images, number, annotations, checkpoint, depth_map, out, fresh, laun
       cuts3d selftrain --checkpoint detector/checkpoint.pth --target-images coco/train2017/ --out in-domain/
     """
     from cuts3d_cli.stages import selftrain
-    from cuts3d_cli.stages.common import check_failed
     from cuts3d_cli.stages.image_set import pseudo_masks
 
     if images and annotations:
@@ -58,12 +57,11 @@ def command(images, number, annotations, checkpoint, depth_map, out, fresh, laun
         "device": config.device,
         "resume": not fresh,
         "launcher": launcher,
+        "max_failed": config.max_failed,
     }
     if not (images or annotations):
-        counts = selftrain.run_target(checkpoint, [Path(target)], out, **shared)
-        check_failed(counts, config.max_failed, "selftrain")
+        selftrain.run_target(checkpoint, [Path(target)], out, **shared)
         return
     if images:
         annotations = pseudo_masks(images, config, depth_map=depth_map)
-    counts = selftrain.run(checkpoint, annotations, out, round_number=number, **shared)
-    check_failed(counts, config.max_failed, "selftrain")
+    selftrain.run(checkpoint, annotations, out, round_number=number, **shared)

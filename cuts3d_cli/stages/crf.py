@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from cuts3d_cli.store.coco import annotation, image_entry, write_masks
 from cuts3d_cli.store.images import image_sized_mask, working_image
 from cuts3d_cli.store.layout import crf_confidence_path
 from cuts3d_cli.store.manifest import ImageRecord
+from cuts3d_cli.store.rows import Rows
 from cuts3d_cli.store.zarr_store import StoreWriter, create_store
 
 REFINE = ("unary", "fill_holes", "min_iou")
@@ -41,12 +43,14 @@ class Instances:
     """The instances of an image that are not empty.
 
     Attributes:
+        n_tried: N, how many were tried.
         slots: (M,) int, their places among the N tried.
         masks: (M, G, G) bool.
         confidence: (M, G, G) float32, or None where there is no Spatial Confidence.
         scores: (M,) float32.
     """
 
+    n_tried: int
     slots: np.ndarray
     masks: np.ndarray
     confidence: np.ndarray | None
@@ -69,6 +73,15 @@ def run(job: Job) -> Counts:
         raise ConfigError("crf.unary confidence", expected="Spatial Confidence", found="localcut.local_cut off")
     annotations: list[dict[str, Any]] = []
     store = crf_confidence_path(job.out) if config["confidence"] == "crf" else None
+    rows = {
+        name: Rows(job.stores[stage].array(name))
+        for stage, name in (("localcut", "instance"), ("confidence", "confidence"), ("confidence", "score"))
+        if stage in job.stores
+    }
+
+    def compute(row: int, record: ImageRecord) -> Result:
+        return _masks_of(job, row, record, _instances({name: array[row] for name, array in rows.items()}), store)
+
     with _confidence_writer(job, store) as writer:
 
         def take(row: int, result: Result | None, failure: str | None) -> None:
@@ -80,7 +93,7 @@ def run(job: Job) -> Counts:
                 maps = {name: result.arrays[name] for name in ("confidence", "score")}
                 writer.write(row, no_object=result.no_object, **maps)
 
-        counts = for_each_image("crf", job, lambda row, record: _masks_of(job, row, record, store), take)
+        counts = for_each_image("crf", job, compute, take)
     write_masks(
         job.out,
         kind="pseudo-masks",
@@ -98,14 +111,12 @@ def run(job: Job) -> Counts:
     return counts
 
 
-def _masks_of(job: Job, row: int, record: ImageRecord, store: Path | None) -> Result:
+def _masks_of(job: Job, row: int, record: ImageRecord, found: Instances, store: Path | None) -> Result:
     """The annotations of an image, and for ``store`` their confidence maps in the slots of the instances."""
     size, grid = job.config.features.image_size, job.config.features.grid
-    found = _instances(job, row)
     enlarged = np.array([masks.enlarge(mask, (size, size)) for mask in found.masks], bool).reshape(-1, size, size)
     refined, probability, accepted = _refined(job, record, enlarged, found.confidence)
-    n_tried = job.stores["localcut"].array("instance").shape[1]
-    confidence, score = np.zeros((n_tried, grid, grid), np.float32), np.zeros(n_tried, np.float32)
+    confidence, score = np.zeros((found.n_tried, grid, grid), np.float32), np.zeros(found.n_tried, np.float32)
     annotations = []
     for index in np.flatnonzero(accepted):
         slot = int(found.slots[index])
@@ -141,14 +152,14 @@ def _refined(
     return refine_together(crf, enlarged, confidence=smooth, **{name: config[name] for name in REFINE})
 
 
-def _instances(job: Job, row: int) -> Instances:
-    instance = job.stores["localcut"].array("instance")[row]
+def _instances(arrays: Mapping[str, np.ndarray]) -> Instances:
+    """From an image's ``instance`` (N, G, G) and, where there is Spatial Confidence, ``confidence`` and ``score``."""
+    instance = arrays["instance"]
     slots = np.flatnonzero(instance.any(axis=(1, 2)))
-    store = job.stores.get("confidence")
-    if store is None:
-        return Instances(slots, instance[slots], None, np.ones(len(slots), np.float32))
-    confidence = store.array("confidence")[row][slots].astype(np.float32)
-    return Instances(slots, instance[slots], confidence, store.array("score")[row][slots])
+    if "confidence" not in arrays:
+        return Instances(len(instance), slots, instance[slots], None, np.ones(len(slots), np.float32))
+    confidence = arrays["confidence"][slots].astype(np.float32)
+    return Instances(len(instance), slots, instance[slots], confidence, arrays["score"][slots])
 
 
 def _confidence_writer(job: Job, path: Path | None) -> AbstractContextManager[StoreWriter | None]:

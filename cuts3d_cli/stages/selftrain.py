@@ -16,7 +16,7 @@ from cuts3d_cli.core.masks import merge_round
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.log import logger
 from cuts3d_cli.stages import train as train_stage
-from cuts3d_cli.stages.common import Counts
+from cuts3d_cli.stages.common import Counts, check_failed
 from cuts3d_cli.store.coco import (
     decode_mask,
     image_entry,
@@ -47,6 +47,7 @@ def run(
     resume: bool = True,
     threads: int | None = None,
     launcher: str = "none",
+    max_failed: float = 1.0,
 ) -> Counts:
     """Run round t; write ``annotations.json`` (its labels) and what ``cuts3d train`` writes into ``out``.
 
@@ -66,12 +67,13 @@ def run(
         resume: go on from ``out/work`` if it fits.
         threads: CPU threads; by default what the environment says.
         launcher: what started the processes: ``none``, ``pytorch`` (torchrun) or ``slurm``.
+        max_failed: share of the images that may fail in predicting; checked before the training.
 
     Returns:
         How predicting on the training images ended.
 
     Raises:
-        Cuts3dError: inputs missing or of another kind, or a diverging loss.
+        Cuts3dError: inputs missing or of another kind, too many images failed, or a diverging loss.
     """
     from cuts3d_cli.backends.torch_tools import resolve_device
     from cuts3d_cli.detector import distributed
@@ -89,6 +91,7 @@ def run(
             checkpoint, annotations, labels,
             round_number=round_number, config=config, device=str(own_device), threads=threads,
         )  # fmt: skip
+        check_failed(counts, max_failed, "selftrain")
         train_stage.run(
             labels, out,
             config=round_config(config, train), seed=seed + round_number, device=str(own_device), init=checkpoint,
@@ -112,6 +115,7 @@ def run_target(
     resume: bool = True,
     threads: int | None = None,
     launcher: str = "none",
+    max_failed: float = 1.0,
 ) -> Counts:
     """In-domain self-training: label the images of another domain with the detector, and train on them (Sec. 4.3).
 
@@ -124,7 +128,7 @@ def run_target(
         out: folder for the results.
         config: the ``selftrain`` section.
         train: the ``train`` section; what ``config`` has too comes from there.
-        seed, device, resume, threads, launcher: as for :func:`run`.
+        seed, device, resume, threads, launcher, max_failed: as for :func:`run`.
 
     Returns:
         How predicting on the images ended.
@@ -143,6 +147,7 @@ def run_target(
     broken = {record.file_name: record.error for record in records if record.error}
     for name, error in broken.items():
         logger.warning("selftrain: %s cannot be read: %s", name, error)
+    check_failed(Counts(done=len(records) - len(broken), failures=broken), max_failed, "selftrain")
     settings = {
         "score_threshold": config.target_threshold,
         "score_step": 0.0,
@@ -161,7 +166,7 @@ def run_target(
         counts = run(
             checkpoint, unlabelled, out,
             round_number=1, config=config.model_copy(update=settings), train=train, seed=seed, device=str(own_device),
-            resume=resume, threads=threads,
+            resume=resume, threads=threads, max_failed=max_failed,
         )  # fmt: skip
     counts.failures |= broken
     return counts

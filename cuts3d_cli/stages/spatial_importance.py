@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from cuts3d_cli.core.spatial_importance import spatial_importance
 from cuts3d_cli.stages.common import Counts, Job, Result, run_stage
+from cuts3d_cli.store.rows import Rows
 
 
 def run(job: Job) -> Counts:
     """Write ``importance`` (n, G, G) from the depth store."""
-    depth = job.stores["depth"].array("depth")
+    depth = Rows(job.stores["depth"].array("depth"))
     grid = job.config.features.grid
 
     def compute(row, record):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import zarr
 
+from cuts3d_cli.errors import StoreError
+
 BLOCK_BYTES = 8 * 2**20
 """Uncompressed size of what is read at once."""
 
@@ -24,10 +26,24 @@ class Rows:
         self._start, self._block = -1, None
 
     def __getitem__(self, row: int) -> np.ndarray:
-        """Row ``row`` (0 or more); not to be written to."""
+        """Row ``row`` (0 or more); not to be written to.
+
+        Raises:
+            StoreError: what lies there cannot be read.
+        """
         start = row - row % self._count
         if start != self._start:
-            self._block = self._array[start : start + self._count]
+            self._block = self._read(start)
             self._block.flags.writeable = False
             self._start = start
         return self._block[row - start]
+
+    def _read(self, start: int) -> np.ndarray:
+        try:
+            return self._array[start : start + self._count]
+        except (ValueError, RuntimeError, OSError) as error:  # a checksum or a code that cannot be unpacked
+            raise StoreError(
+                f"array {self._array.store_path} is damaged",
+                found=str(error).split("\n")[0],
+                hint="rerun the stage that wrote it with --force",
+            ) from None

@@ -67,12 +67,12 @@ def round0(labelled, micro, tmp_path):
     return tmp_path / "round0/checkpoint.pth"
 
 
-def run(checkpoint, annotations, out, micro, number=1, resume=True, **values):
+def run(checkpoint, annotations, out, micro, number=1, resume=True, max_failed=1.0, **values):
     config = SelfTrainConfig(iterations=2, batch_size=2, warmup_iterations=1, **values)
     train_config = micro.model_copy(update={"lr_steps": []})
     return selftrain.run(
         checkpoint, annotations, out, round_number=number, config=config, train=train_config, device="cpu", threads=1,
-        resume=resume,
+        resume=resume, max_failed=max_failed,
     )  # fmt: skip
 
 
@@ -121,6 +121,14 @@ def test_failures_are_told_again_when_labels_are_reused(round0, labelled, micro,
     (tmp_path / "images/3.png").write_bytes(b"no image")
     first, again = (run(round0, labelled, tmp_path / "round1", micro) for _ in range(2))
     assert list(first.failures) == ["3.png"] and again.failures == first.failures and again.total == first.total == 5
+
+
+def test_too_many_failures_stop_a_round_before_its_training(round0, labelled, micro, tmp_path):
+    (tmp_path / "images/3.png").write_bytes(b"no image")
+    with pytest.raises(Cuts3dError, match=r"selftrain: 1 of 5 images failed.*at most 0.1 of them"):
+        run(round0, labelled, tmp_path / "round1", micro, max_failed=0.1)
+    assert not (tmp_path / "round1/checkpoint.pth").exists() and not (tmp_path / "round1/work/state.pth").exists()
+    run(round0, labelled, tmp_path / "round1", micro, max_failed=0.2)
 
 
 def test_files_of_others(round0, labelled, micro, tmp_path):

@@ -364,6 +364,52 @@ def test_merge_refuses_missing_and_mixed_shards(dataset, tmp_path):
         merge.run(tmp_path)
 
 
+def test_every_setting_reaches_the_core(dataset, tmp_path, monkeypatch):
+    """Most of them change nothing on easy scenes, so only the calls tell."""
+    cut = {"k": 7, "xy_extent": 1.5, "background_z": 2.5, "capacity": "distance", "maxflow": "networkx"}
+    values = {
+        **SMALL,
+        "localcut": {"tau_knn": 0.2, **cut},
+        "confidence": {"tau_knn_min": 0.07, "n_thresholds": 3, "sc_min": 0.4},
+        "crf": {"iterations": 2, "unary": "confidence", "min_iou": 0.3, "fill_holes": False},
+    }
+    calls = {}
+
+    def spy(where, name):
+        real = getattr(where, name)
+
+        def wrapped(*args, **keywords):
+            calls.setdefault(f"{where.__name__.split('.')[-1]}.{name}", []).append((args, keywords))
+            return real(*args, **keywords)
+
+        monkeypatch.setattr(where, name, wrapped)
+
+    from cuts3d_cli.core import discover
+    from cuts3d_cli.stages import confidence, crf
+
+    for where, name in [
+        (discover, "grid_points"), (discover, "semantic_graph"), (discover, "cut_in_3d"),
+        (confidence, "spatial_confidence"), (crf, "refine_together"), (crf, "DenseCrf"),
+    ]:  # fmt: skip
+        spy(where, name)
+    run_all(tmp_path, dataset, values)
+
+    def keywords(name):
+        return calls[name][0][1]
+
+    assert keywords("discover.grid_points") == {"xy_extent": 1.5}
+    assert keywords("discover.semantic_graph") == {"k": 7, "background_z": 2.5, "longest": 0.2}
+    assert keywords("discover.cut_in_3d") == {"tau_knn": 0.2, "capacity": "distance", "maxflow": "networkx"}
+    given = {key: value for key, value in keywords("confidence.spatial_confidence").items() if np.isscalar(value)}
+    assert given == {"tau_knn": 0.2, **cut, **values["confidence"]}
+    refine = keywords("crf.refine_together")
+    assert (refine["unary"], refine["min_iou"], refine["fill_holes"]) == ("confidence", 0.3, False)
+    masks, maps = calls["crf.refine_together"][0][0][1], refine["confidence"]
+    assert maps.shape == masks.shape and maps[masks].min() >= 0.4 - 1e-3 and np.ptp(maps[masks]) > 0
+    expected = resolve(values).crf.model_dump(exclude={"enabled", "confidence", "unary", "min_iou", "fill_holes"})
+    assert keywords("crf.DenseCrf") == expected
+
+
 def test_merge_refuses_masks_of_other_stores_than_those_there(done, dataset, tmp_path):
     run_dir = tmp_path / "run"
     shutil.copytree(done, run_dir)
