@@ -27,17 +27,26 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    """Which images, and what lies beside them."""
+    """Which images, and what lies beside them; with images other than the sample's, nothing of the sample."""
 
-    images: str = Field("sample/train/images", description="folder of unlabelled images (searched recursively)")
+    images: str = Field(
+        "sample/train/images",
+        description="folder of unlabelled images (searched recursively); where it is not the sample's, every other key "
+        "of this section that is not given is null (n_shards: 1)",
+    )
     depth_maps: str | None = Field(
         "sample/train/depth",
-        description="folder with a depth map per image, same relative path and stem; used by depth.backend files",
+        description="folder with a depth map per image, same relative path and stem, used by depth.backend files; "
+        "null: beside the images",
     )
     annotations: str | None = Field(
         "sample/train/annotations.json", description="COCO ground truth of the images; read by evaluate only"
     )
-    val_images: str | None = Field("sample/val/images", description="folder of held-out images to evaluate on")
+    val_images: str | None = Field(
+        "sample/val/images",
+        description="folder of held-out images to evaluate on; where it is not the sample's, val_depth_maps and "
+        "val_annotations are null unless given",
+    )
     val_depth_maps: str | None = Field("sample/val/depth", description="depth maps of the held-out images")
     val_annotations: str | None = Field(
         "sample/val/annotations.json", description="COCO ground truth of the held-out images; read by evaluate only"
@@ -510,15 +519,31 @@ def merge_values(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
 def resolve(values: dict[str, Any] | None = None, *, source: str = "config") -> Config:
     """Build the configuration: class defaults, then the preset named in ``values``, then ``values``.
 
+    Images other than the sample's take nothing of the sample's: see `DataConfig`.
+
     Raises:
         ConfigError: an unknown key or a value of the wrong type or range, in one line with its key.
     """
     values = values or {}
     merged = merge_values(preset_values(values.get("preset", "embedded")), values)
+    if isinstance(data := merged.get("data"), dict):
+        merged["data"] = _without_sample(data)
     try:
         return Config.model_validate(merged)
     except ValidationError as error:
         raise _first_error(error, source) from None
+
+
+def _without_sample(data: dict[str, Any]) -> dict[str, Any]:
+    """The data section, with what belongs to the sample's images put to null where the images are others."""
+
+    def others(key: str) -> bool:
+        return key in data and Path(str(data[key])) != Path(DataConfig.model_fields[key].default)
+
+    held_out = {"val_depth_maps": None, "val_annotations": None}
+    if others("images"):
+        return {"depth_maps": None, "annotations": None, "val_images": None, **held_out, "n_shards": 1, **data}
+    return {**held_out, **data} if others("val_images") else data
 
 
 def read_values(path: str | Path) -> dict[str, Any]:
@@ -556,11 +581,12 @@ def fingerprint(value: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
 
 
-def _known_keys(location: tuple) -> list[str]:
+def _fields_beside(location: tuple) -> dict[str, Any]:
+    """Fields of the model that the key at ``location`` belongs to."""
     model: Any = Config
     for part in location[:-1]:
         model = model.model_fields[part].annotation if part in getattr(model, "model_fields", {}) else None
-    return sorted(model.model_fields) if model is not None else []
+    return getattr(model, "model_fields", {})
 
 
 def _first_error(error: ValidationError, source: str) -> ConfigError:
@@ -571,11 +597,14 @@ def _first_error(error: ValidationError, source: str) -> ConfigError:
     key = ".".join(location)
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if detail["type"] == "extra_forbidden":
-        known = _known_keys(location)
+        known = sorted(_fields_beside(location))
         close = get_close_matches(location[-1], known, n=1)
         hint = f"did you mean {close[0]}?" if close else None
         return ConfigError(f"{source}: unknown key {key}{more}", expected=f"one of {', '.join(known)}", hint=hint)
     message = detail["msg"].removeprefix("Value error, ")
     where = f"{source}: {key}" if key else source
+    if detail["type"] == "string_pattern_mismatch":  # its description says in words what the pattern means
+        expected = _fields_beside(location)[location[-1]].description
+        return ConfigError(f"{where}{more}", expected=expected, found=repr(detail["input"]))
     found = None if detail["type"] == "value_error" else repr(detail.get("input"))
     return ConfigError(f"{where}: {message}{more}", found=found)

@@ -6,13 +6,21 @@ Flags are rule parameters, so a changed value reruns the rules that use it and w
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from cuts3d_cli.config import ConfidenceConfig, Config, CrfConfig, LocalCutConfig, Section, check_thresholds, resolve
-from cuts3d_cli.errors import ConfigError, Cuts3dError
+from cuts3d_cli.errors import ConfigError, Cuts3dError, StoreError
+
+MAX_FAILURES = 10
+"""Failed jobs whose error is shown when a workflow ends."""
+
+_ERROR = re.compile(r"^(?:cuts3d: error|Error|(?:\w+\.)*\w*(?:Error|Exception)): .*", re.MULTILINE)
+"""A line that ends a failed command's log: ours, click's, or the last of a traceback."""
 
 
 def checked_config(values: dict[str, Any], source: str, *, full: bool = False) -> Config:
@@ -32,10 +40,55 @@ def checked_config(values: dict[str, Any], source: str, *, full: bool = False) -
         config = resolve(values, source=source)
         if config.localcut.local_cut:
             check_thresholds(config.confidence.tau_knn_min, config.localcut.tau_knn)
+        _check_images(config, source)
     except Cuts3dError as error:
         print(f"cuts3d: error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     return config
+
+
+def _check_images(config: Config, source: str) -> None:
+    """Check that the folders of images are there, but not of a run that has listed them already.
+
+    Such a run may be complete, and its images moved away; what it still lacks is then for its jobs to say.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+    for key, base in (("images", Path(config.run)), ("val_images", Path(config.run) / "val")):
+        folder = getattr(config.data, key)
+        if folder is None or Path(folder).is_dir() or _listed(base) == Path(folder).resolve():
+            continue
+        found = "a file" if Path(folder).exists() else "nothing"
+        raise ConfigError(f"{source}: data.{key} {folder}", expected="a folder of images", found=found)
+
+
+def _listed(base: Path) -> Path | None:
+    """The folder whose images are listed below ``base``."""
+    from cuts3d_cli.store.layout import manifest_path
+    from cuts3d_cli.store.manifest import read_manifest
+
+    try:
+        return read_manifest(manifest_path(base)).image_root
+    except StoreError:
+        return None
+
+
+def failures(bases: Iterable[str], since: float) -> str:
+    """The errors of the jobs that failed, each with its log; empty where no log tells any.
+
+    Args:
+        bases: folders with ``logs`` below.
+        since: when the workflow started, in seconds of ``time.time``; older logs are of other workflows.
+    """
+    logs = [log for base in bases for log in sorted(Path(base, "logs").rglob("*.log"))]
+    found = []
+    for log in logs:
+        if log.stat().st_mtime >= since and (errors := _ERROR.findall(log.read_text(errors="replace"))):
+            found.append(f"{errors[-1]}\n  log: {log}")
+    if len(found) > MAX_FAILURES:
+        found[MAX_FAILURES:] = [f"and {len(found) - MAX_FAILURES} more jobs"]
+    return "\n".join(found)
 
 
 def baseline_localcut(config: Config) -> LocalCutConfig:

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from cuts3d_cli.workflow import (
     checked_config,
     confidence_folder,
     crf_flags,
+    failures,
     flags,
     settings,
 )

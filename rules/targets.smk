@@ -37,6 +37,11 @@ localrules:
     in_domain,
 
 
+onerror:
+    if found := failures(BASES, STARTED):
+        print(found, file=sys.stderr)
+
+
 onsuccess:
     if (
         Path(rules.report.output.table).exists()
@@ -44,3 +49,9 @@ onsuccess:
     ):
         print(Path(rules.report.output.table).read_text())
         print(f"report: {Path(rules.report.output.html).resolve()}")
+        from cuts3d_cli.evaluation.run_summary import (
+            detections_command,
+        )  # slow to import
+
+        if command := detections_command(RUN, ROUNDS):
+            print(f"to see what the detector finds: {command}")

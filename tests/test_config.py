@@ -97,7 +97,7 @@ def test_every_field_is_explained():
         ({"features": {"image_size": 100}}, "image_size must be a multiple of patch_size: 100"),
         ({"preset": "papr"}, "preset; expected one of .*paper.*; found 'papr'"),
         ({"localcut": 3}, "localcut: "),
-        ({"device": "cudo"}, r"device: .*auto.*cuda.*; found 'cudo'"),
+        ({"device": "gpu"}, r"device; expected auto \(a GPU where there is one\), cpu, cuda or cuda:N; found 'gpu'"),
     ],
 )
 def test_a_mistake_is_one_line_with_its_key(values, message):
@@ -119,6 +119,41 @@ def test_a_bad_file_is_one_line(tmp_path, text, message):
 def test_values_win_over_the_preset():
     config = resolve({"preset": "maskcut", "localcut": {"n_instances": 1}})
     assert config.localcut.n_instances == 1 and not config.localcut.local_cut
+
+
+SAMPLE_KEYS = {"depth_maps", "annotations", "val_images", "val_depth_maps", "val_annotations"}
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_own_images_take_nothing_of_the_sample(preset):
+    given = {"images": "mine", "annotations": "mine.json"}
+    config = resolve({"preset": preset, "data": given})
+    data = config.data.model_dump()
+    assert data.items() >= given.items() and data["n_shards"] == data["val_shards"] == 1
+    assert {key for key, value in data.items() if value is None} == SAMPLE_KEYS - {"annotations"}
+    assert resolve({"data": {**given, "n_shards": 3, "depth_maps": "maps"}}).data.n_shards == 3
+    # as the workflow hands its settings to the report
+    assert resolve(yaml.safe_load(config.model_dump_json(exclude_unset=True))) == config
+
+
+def test_own_held_out_images_take_nothing_of_the_sample_s():
+    data = resolve({"data": {"val_images": "mine"}}).data
+    assert (data.val_depth_maps, data.val_annotations) == (None, None)
+    assert data.annotations == Config().data.annotations and data.n_shards == Config().data.n_shards
+
+
+@pytest.mark.parametrize("data", [{}, {"n_shards": 3}, {"images": "./sample/train/images/"}])
+def test_the_sample_keeps_what_belongs_to_it(data):
+    found = resolve({"data": data}).data.model_dump()
+    assert all(found[key] == Config().data.model_dump()[key] for key in SAMPLE_KEYS)
+
+
+def test_own_images_on_the_command_line_take_nothing_of_the_sample(tmp_path):
+    (tmp_path / "c.yaml").write_text("run: there\n")
+    options = {"config_file": tmp_path / "c.yaml", "assignments": ("data.images=mine", "data.val_images=others")}
+    data = build_config(options).data
+    assert (data.images, data.val_images) == ("mine", "others")
+    assert {key for key, value in data.model_dump().items() if value is None} == SAMPLE_KEYS - {"val_images"}
 
 
 def test_merge_leaves_its_inputs_alone():
@@ -154,6 +189,20 @@ def test_help_of_every_command(name):
     command = cli.get_command(click.Context(cli), name)
     text = command.get_help(click.Context(command, info_name=name))
     assert "Examples:" in text and "--help" in text
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_of_a_run_takes_a_configuration(name):
+    """So that a script can give the same options to each step; those left out make or need no run's results."""
+    names = {parameter.name for parameter in cli.get_command(click.Context(cli), name).params}
+    assert ("config_file" in names) != (name in {"init", "prepare", "convert", "benchmarks"})
+
+
+def test_merge_checks_the_configuration_it_is_given(cuts3d, tmp_path):
+    code, _, err = cuts3d("merge", "--run", tmp_path, "--config", ROOT / "config.yaml")
+    assert code == 1 and "no image list" in err
+    code, _, err = cuts3d("merge", "--run", tmp_path, "--set", "localcut.tau_kn=1")
+    assert code == 1 and "unknown key localcut.tau_kn" in err
 
 
 def test_snakefile_uses_every_mask_section():

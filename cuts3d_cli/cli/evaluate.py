@@ -65,8 +65,9 @@ def command(
     """Score masks against ground truth: COCO AP and AR, boxes and masks, pycocotools as the judge.
 
     Takes pseudo-masks and predictions alike; all categories count as one unless --no-class-agnostic. Given IMAGES
-    (files, or one folder), their pseudo-masks are made first, cached, and scored. Images are matched by file name,
-    relative to the folder of images. With --benchmark, published numbers are printed beside.
+    (files, or one folder), their pseudo-masks are made first, cached, and scored against the ground truth of these
+    images alone. Images are matched by file name, relative to the folder of images. With --benchmark, published
+    numbers are printed beside.
 
     \b
     Examples:
@@ -77,7 +78,7 @@ def command(
     """
     from cuts3d_cli.evaluation.benchmarks import get_benchmark
     from cuts3d_cli.stages import evaluate
-    from cuts3d_cli.stages.image_set import pseudo_masks
+    from cuts3d_cli.stages.image_set import pseudo_masks, relative_names
 
     if bool(images) == bool(files) and (images or not write_truth):
         raise click.UsageError("give either --predictions FILE or images")
@@ -94,11 +95,14 @@ def command(
         benchmark=get_benchmark(benchmark) if benchmark else None,
         root=data_root,
     )
+    if images:
+        truth = evaluate.of_images(truth, relative_names(images))
     if write_truth:
         evaluate.write_truth(truth, write_truth, class_agnostic=class_agnostic)
-    if images:
-        files = [pseudo_masks(images, config, depth_map=depth_map)]
     results = {}
+    if images:
+        made, name = pseudo_masks(images, config, depth_map=depth_map), "pseudo-masks"
+        results[name] = evaluate.run(made, truth, config=config.evaluate, out=out, title=name)
     for path in files:
         name = f"{path.parent.name}/{path.stem}" if len(files) > 1 else path.stem
         name = str(path) if name in results else name

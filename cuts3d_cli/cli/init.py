@@ -1,10 +1,16 @@
 """``cuts3d init``."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cuts3d_cli.config import preset_names
+
+if TYPE_CHECKING:
+    from cuts3d_cli.config import Config
 
 
 @click.command("init")
@@ -39,14 +45,53 @@ def command(images, depth_map, preset, run_dir, out, overwrite):
         raise Cuts3dError(
             f"file {out}", expected="no such file", found="one", hint="choose another --out or give --overwrite"
         )
+    if depth_map and not images:
+        raise click.UsageError("--depth-map goes with IMAGES")
+    if depth_map and not depth_map.is_dir():
+        found = "a file" if depth_map.exists() else "nothing"
+        raise Cuts3dError(f"folder of depth maps {depth_map}", expected="a folder", found=found)
     values = preset_values(preset)
-    if images:
-        n_shards = good_n_shards(len(find_images(images)))
+    files = find_images(images) if images else []
+    if files:
+        n_shards = good_n_shards(len(files))
         data = {"images": str(images), "depth_maps": str(depth_map) if depth_map else None, "annotations": None,
                 "val_images": None, "val_depth_maps": None, "val_annotations": None, "n_shards": n_shards}  # fmt: skip
         values = merge_values(values, {"run": str(run_dir or Path("runs") / images.resolve().name), "data": data})
     elif run_dir:
         values["run"] = str(run_dir)
+    config = resolve(values)
     with atomic_path(out) as temporary:
-        temporary.write_text(config_text(resolve(values), preset=preset))
+        temporary.write_text(config_text(config, preset=preset))
+    if files:
+        _tell_depth(files, config)
     logger.info("init: %s", out)
+
+
+def _tell_depth(files: list[Path], config: Config) -> None:
+    """Say how many images have a depth map, where maps are needed, and what to do when they are too few."""
+    from cuts3d_cli.backends.depth_files import find_depth_map
+    from cuts3d_cli.errors import ImageError
+    from cuts3d_cli.log import logger
+    from cuts3d_cli.stages.pipeline import upstream_of
+
+    root, depth_maps = Path(config.data.images), config.data.depth_maps
+    if "depth" not in upstream_of("crf", config):
+        return
+    if config.depth.backend != "files":
+        if depth_maps:
+            logger.warning("init: %s is not read, as depth.backend is %s, not files", depth_maps, config.depth.backend)
+        return
+    without = []
+    for path in files:
+        try:
+            find_depth_map(path.relative_to(root).as_posix(), root, depth_maps)
+        except ImageError:
+            without.append(path)
+    logger.info("init: %d of %d images have a depth map", len(files) - len(without), len(files))
+    if len(without) > config.max_failed * len(files):
+        logger.warning(
+            "init: %s has no depth map%s: give a folder of them with --depth-map, or set depth.backend to a model"
+            " (zoedepth, depth-anything-v2-small), or localcut.local_cut and localcut.sharpen to false",
+            without[0],
+            f" in {depth_maps}" if depth_maps else " beside it",
+        )

@@ -4,12 +4,17 @@ from pathlib import Path
 
 import click
 
+from cuts3d_cli.cli.options import build_config, config_options
+
 
 @click.command("merge")
 @click.option("--run", "run_dir", type=click.Path(path_type=Path), required=True, help="The run.")
 @click.option("--branch", metavar="NAME", help="Branch of the run, such as maskcut.")
-def command(run_dir, branch):
+@config_options
+def command(run_dir, branch, **options):
     """Join the masks of all shards into pseudo_masks.json.
+
+    It depends on no setting; --config and the like are checked, so that a script can give them to every step.
 
     \b
     Examples:
@@ -20,6 +25,7 @@ def command(run_dir, branch):
     from cuts3d_cli.stages import merge
     from cuts3d_cli.store.layout import pseudo_masks_path
 
+    build_config(options)
     counts = merge.run(run_dir, branch)
     logger.info(
         "merge: %s -> %s",

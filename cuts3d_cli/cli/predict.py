@@ -45,6 +45,7 @@ def command(images, run_dir, checkpoint, out, pictures, picture_score, **options
 
     if bool(images) == bool(run_dir):
         raise click.UsageError("give either images or --run DIR")
+    asked = options["max_failed"] or 0.0  # images named by hand: none may fail, unless it is said here
     config = build_config(options, "predict")
     if run_dir:
         manifest = read_manifest(manifest_path(run_dir))
@@ -55,4 +56,4 @@ def command(images, run_dir, checkpoint, out, pictures, picture_score, **options
     counts = predict.run(checkpoint, out, records=records, image_root=root, config=config.predict, device=config.device)
     if pictures:
         write_overlays(out, pictures, least_score=picture_score)
-    check_failed(counts, config.max_failed if run_dir else 0.0, "predict")
+    check_failed(counts, config.max_failed if run_dir else asked, "predict")

@@ -25,4 +25,5 @@ def command(images, run_dir, n_shards):
     from cuts3d_cli.store.layout import manifest_path
 
     manifest = prepare.run(images, manifest_path(run_dir), n_shards=n_shards)
-    logger.info("prepare: %d images in %d shards -> %s", manifest.n_images, manifest.n_shards, manifest.path)
+    images, shards = prepare.counted(manifest.n_images, "image"), prepare.counted(manifest.n_shards, "shard")
+    logger.info("prepare: %s in %s -> %s", images, shards, manifest.path)

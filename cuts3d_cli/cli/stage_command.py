@@ -36,7 +36,7 @@ def stage_command(stage: str, help_text: str) -> click.Command:
         click.option(
             "--out",
             type=click.Path(path_type=Path, file_okay=False),
-            help="Folder for pictures; beside the image when left out.",
+            help="Folder for pictures, subfolders kept; beside the image when left out.",
         ),
         click.option("--picture/--no-picture", default=True, help="Write a picture per image."),
         click.option("--json", "as_json", is_flag=True, help="Print a JSON object per row."),
@@ -50,12 +50,22 @@ def stage_command(stage: str, help_text: str) -> click.Command:
 
         if bool(images) == bool(run_dir):
             raise click.UsageError("give either image files or --run DIR")
+        # A list of images named by hand may lose none, unless it is said here; a run has the configuration's share.
+        max_failed = options["max_failed"] or 0.0
         config = build_config(options, section)
         if run_dir:
             stage_forms.on_run(stage, run_dir, shard, config, branch=branch, depth_maps=depth_map, force=force)
         else:
             stage_forms.on_images(
-                stage, images, config, depth_map=depth_map, out=out, picture=picture, as_json=as_json, force=force
+                stage,
+                images,
+                config,
+                depth_map=depth_map,
+                out=out,
+                picture=picture,
+                as_json=as_json,
+                force=force,
+                max_failed=max_failed,
             )
 
     for decorator in reversed(decorators):

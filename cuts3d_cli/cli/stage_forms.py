@@ -12,8 +12,9 @@ from cuts3d_cli.config import Config
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.log import logger
 from cuts3d_cli.stages import preview
-from cuts3d_cli.stages.cache import expand, run_image
+from cuts3d_cli.stages.cache import check_depth_map, image_files, run_image
 from cuts3d_cli.stages.common import Counts, Source, check_failed
+from cuts3d_cli.stages.image_set import common_root, relative_name
 from cuts3d_cli.stages.pipeline import depth_maps_of, execute
 from cuts3d_cli.store.layout import manifest_path, shard_name, stage_path
 from cuts3d_cli.store.manifest import read_manifest
@@ -31,6 +32,12 @@ def on_run(
 ) -> None:
     """Run a stage on one shard of a run, or on all."""
     manifest = read_manifest(manifest_path(run_dir))
+    if depth_maps is not None and depth_maps.is_file() and manifest.n_images > 1:
+        raise Cuts3dError(
+            f"depth map {depth_maps}",
+            expected="a folder of depth maps",
+            found=f"one file for the run's {manifest.n_images} images",
+        )
     if depth_maps is None:
         depth_maps = depth_maps_of(manifest, config)
     for index in [shard] if shard is not None else range(manifest.n_shards):
@@ -54,26 +61,28 @@ def on_images(
     picture: bool,
     as_json: bool,
     force: bool,
+    max_failed: float = 0.0,
 ) -> None:
     """Run a stage on images, print a row per instance, write a picture per image.
 
-    A broken image does not stop the others; the exit code is 1 all the same.
+    A broken image does not stop the others; the exit code is 1 all the same where more than ``max_failed`` are broken.
+    Below ``out`` pictures lie as the images do below the folder that holds them all.
     """
-    paths = expand(list(images))
-    if depth_map is not None and depth_map.is_file() and len(paths) > 1:
+    files = image_files(images)
+    if depth_map is not None and depth_map.is_file() and len(files) > 1:
         raise click.UsageError("--depth-map FILE goes with a single image; give a folder of depth maps for several")
-    if depth_map is not None and not depth_map.exists():
-        raise Cuts3dError(f"depth map {depth_map}", expected="a file or a folder", found="nothing")
-    counts = Counts()
+    check_depth_map(depth_map, [file.path for file in files])
+    counts, root = Counts(), common_root(images)
     header = not as_json
-    for path in paths:
+    for file in files:
+        path = file.path
         try:
-            result = run_image(stage, path, config, depth_map=depth_map, force=force)
+            result = run_image(stage, path, config, depth_map=file.depth_maps(depth_map), force=force)
         except Cuts3dError as error:
-            if len(paths) == 1:
+            if len(files) == 1:
                 raise
             counts.failures[str(path)] = str(error)
-            click.echo(f"cuts3d: {path} failed: {error}", err=True)
+            click.echo(f"cuts3d: {error}" if str(path) in str(error) else f"cuts3d: {path} failed: {error}", err=True)
             continue
         counts.done += 1
         rows = preview.rows(stage, result)
@@ -84,8 +93,8 @@ def on_images(
             click.echo(preview.table(rows, header=header))
             header = False
         if picture:
-            target = preview.picture_path(stage, path, out)
+            target = preview.picture_path(stage, path, out and (out / relative_name(path, root)).parent)
             preview.write_picture(stage, result, target)
             if not as_json:
                 click.echo(f"picture: {target}", err=True)
-    check_failed(counts, 0.0, stage)
+    check_failed(counts, max_failed, stage)

@@ -17,9 +17,10 @@ import numpy as np
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.evaluation.coco_files import masks_by_name, normal_name, read_json
 from cuts3d_cli.evaluation.overlay import colourise, heat_over, mark, overlay, panels, resized, resized_masks
+from cuts3d_cli.evaluation.report_text import OUTCOME_WORDS
 from cuts3d_cli.store.coco import decode_mask, read_masks
 from cuts3d_cli.store.images import read_image
-from cuts3d_cli.store.layout import BASELINE, FAILED, manifest_path, shard_name, stage_path
+from cuts3d_cli.store.layout import BASELINE, FAILED, OUTCOME_NAMES, manifest_path, shard_name, stage_path
 from cuts3d_cli.store.manifest import ImageRecord, Manifest, read_manifest, shard_range
 from cuts3d_cli.store.zarr_store import Store, open_store
 
@@ -91,6 +92,12 @@ def make_examples(
     for shard, row, record in places:
         image = _Image.load(reader, manifest.image_root, shard, row, record, side)
         yield Example(record.file_name, _panels(image), _cuts(image))
+
+
+def cut_slots(found: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Which cut (from 0) each COCO annotation of an image comes from, by its confidence; their order where unknown."""
+    slots = [entry.get("confidence", {}).get("instance", i) for i, entry in enumerate(found)]
+    return slots if len(set(slots)) == len(slots) else list(range(len(found)))
 
 
 def _place(manifest: Manifest, index: int) -> tuple[int, int, ImageRecord]:
@@ -243,6 +250,7 @@ def _importance(image: _Image) -> tuple[str, np.ndarray]:
 def _eigenvector(image: _Image, cut: int) -> tuple[str, np.ndarray]:
     store = image.store("localcut")
     values = _slot(store.array("fiedler")[image.row], cut)
+    _stop_if_untried(store, image, cut)
     picture = colourise(image.enlarged(values), scheme="diverging")
     points = _terminals(store.array("terminals")[image.row, cut], values.shape, image.size_hw)
     if points:
@@ -253,6 +261,7 @@ def _eigenvector(image: _Image, cut: int) -> tuple[str, np.ndarray]:
 def _semantic(image: _Image, cut: int) -> tuple[str, np.ndarray]:
     store = image.store("localcut")
     mask = _slot(store.array("semantic")[image.row], cut)
+    _stop_if_untried(store, image, cut)
     return f"{mask.mean():.0%} of the patches", overlay(image.photo, _sparse(image, mask, cut), labels=False)
 
 
@@ -260,8 +269,9 @@ def _instances(image: _Image) -> tuple[str, np.ndarray]:
     store = image.store("localcut")
     masks = store.array("instance")[image.row]
     keys = ("tau_knn", "k", "background_z", "capacity") if store.config.get("local_cut", True) else ("local_cut",)
-    caption = f"{masks.any((1, 2)).sum()} of {len(masks)} tried; {_settings(store.config, 'localcut', keys)}"
-    return caption, image.drawn(masks)
+    ends = [text for text in _outcomes(store, image) if text.startswith("end: ")]
+    caption = "; ".join([f"{masks.any((1, 2)).sum()} of {len(_tried(store, image))} tried", *ends])
+    return f"{caption}; {_settings(store.config, 'localcut', keys)}", image.drawn(masks)
 
 
 def _confidence(image: _Image) -> tuple[str, np.ndarray]:
@@ -309,8 +319,8 @@ def _cuts(image: _Image) -> list[Panel]:
         store = image.store("localcut")
     except (_Missing, Cuts3dError):
         return []
-    tried = np.flatnonzero(store.array("fiedler")[image.row].any((1, 2)))
-    return [_panel(f"Cut {cut + 1}", lambda i, cut=int(cut): _cut_strip(i, cut), image) for cut in tried]
+    cuts = _tried(store, image)
+    return [_panel(f"Cut {cut + 1}", lambda i, cut=cut: _cut_strip(i, cut), image) for cut in cuts]
 
 
 def _cut_strip(image: _Image, cut: int) -> tuple[str, np.ndarray]:
@@ -323,7 +333,8 @@ def _cut_strip(image: _Image, cut: int) -> tuple[str, np.ndarray]:
     ]
     caption = f"{int(instance.sum())} of the semantic cut's {int(semantic.sum())} patches kept"
     if not instance.any():
-        caption = f"nothing kept of the semantic cut's {int(semantic.sum())} patches"
+        why = _outcomes(image.store("localcut"), image)[cut]
+        caption = f"nothing kept of the semantic cut's {int(semantic.sum())} patches; {why}"
     if image.reader.has("confidence"):
         values = image.array("confidence", "confidence")[cut].astype(np.float32)
         low = image.store("confidence").config.get("sc_min", 0.0)
@@ -331,6 +342,21 @@ def _cut_strip(image: _Image, cut: int) -> tuple[str, np.ndarray]:
         if instance.any():
             caption += f", mean confidence {image.array('confidence', 'score')[cut]:.2f}"
     return caption, panels(items, height=min(STRIP_HEIGHT, image.size_hw[0]))
+
+
+def _tried(store: Store, image: _Image) -> list[int]:
+    """The cuts that were tried; a search that ends early leaves the others empty."""
+    return np.flatnonzero(store.array("fiedler")[image.row].any((1, 2))).tolist()
+
+
+def _outcomes(store: Store, image: _Image) -> list[str]:
+    """What became of each cut, in words."""
+    return [OUTCOME_WORDS[OUTCOME_NAMES[code]] for code in store.array("outcome")[image.row]]
+
+
+def _stop_if_untried(store: Store, image: _Image, cut: int) -> None:
+    if cut not in _tried(store, image):
+        raise _Missing(f"no cut: {_outcomes(store, image)[cut].removeprefix('end: ')}")
 
 
 def _slot(values: np.ndarray, cut: int) -> np.ndarray:
@@ -358,9 +384,7 @@ def _terminals(terminals: np.ndarray, grid_hw: Sequence[int], size_hw: Sequence[
 
 def _drawn_annotations(image: _Image, found: list[Mapping[str, Any]]) -> np.ndarray:
     """COCO annotations over the photograph, in the colours of the cuts they come from where that is known."""
-    slots = [entry.get("confidence", {}).get("instance", i) for i, entry in enumerate(found)]
-    if len(set(slots)) < len(slots):
-        slots = list(range(len(found)))
+    slots = cut_slots(found)
     n = max(slots, default=-1) + 1
     masks, scores = np.zeros((n, *image.size_hw), bool), np.zeros(n)
     decoded = _decoded([entry["segmentation"] for entry in found], image)

@@ -25,6 +25,18 @@ LEGEND = {
 }
 DETECTIONS = "what the detector finds on its own, surest first, with its scores."
 
+OUTCOME_WORDS = {
+    "kept": "kept",
+    "overlap": "rejected: overlaps the mask before",
+    "small": "rejected: too small",
+    "covered": "rejected: covered by earlier ones",
+    "rest": "end: only the rest is left",
+    "uniform": "end: all patches alike",
+    "few": "end: too few patches left",
+    "stopped": "not tried",
+}
+"""What became of a try to find an instance, by its outcome."""
+
 
 def legend(titles: Collection[str], detections: str | None = None) -> list[tuple[str, str]]:
     """Explanation of each kind of picture that is shown; ``detections`` is the title of the detector's."""

@@ -5,6 +5,7 @@ Reads one shard at a time, so that a run of a million images is summed up in lit
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,17 @@ from typing import Any
 
 from cuts3d_cli.errors import StoreError
 from cuts3d_cli.store.coco import read_masks
-from cuts3d_cli.store.layout import BASELINE, BRANCHED, DONE, NO_OBJECT, ORDER, manifest_path, shard_name, stage_path
+from cuts3d_cli.store.layout import (
+    BASELINE,
+    BRANCHED,
+    DONE,
+    NO_OBJECT,
+    ORDER,
+    manifest_path,
+    round_path,
+    shard_name,
+    stage_path,
+)
 from cuts3d_cli.store.manifest import Manifest, read_manifest
 from cuts3d_cli.store.zarr_store import open_store
 
@@ -112,6 +123,27 @@ def summarise_run(run_dir: Path) -> list[SetSummary]:
             if branch is None or (base / branch).is_dir():
                 found.append(summarise(base, f"{name}, {method}", branch))
     return [summary for summary in found if summary is not None]
+
+
+def detections_command(run_dir: str | Path, rounds: int) -> str | None:
+    """What to run to see detections, for a run without held-out images, whose report has none.
+
+    Args:
+        run_dir: folder of the run.
+        rounds: rounds of self-training of the configuration.
+
+    Returns:
+        The command with the last detector on the training images; None with held-out images, or without detector.
+    """
+    run_dir = Path(run_dir)
+    checkpoints = [round_path(run_dir, number) / "checkpoint.pth" for number in range(rounds + 1)]
+    there = [path for path in checkpoints if path.is_file()]
+    if manifest_path(run_dir / "val").is_file() or not there:
+        return None
+    root = read_manifest(manifest_path(run_dir)).image_root
+    images = root.relative_to(Path.cwd()) if root.is_relative_to(Path.cwd()) else root
+    words = ["--checkpoint", there[-1], "--out", run_dir / "detections.json", "--pictures", run_dir / "detections"]
+    return shlex.join(["cuts3d", "predict", *map(str, [*words, images])])
 
 
 def differences(summary: StageSummary, wanted: Mapping[str, Any]) -> list[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cuts3d_cli.config import Config
-from cuts3d_cli.errors import ImageError
+from cuts3d_cli.errors import Cuts3dError, ImageError
 from cuts3d_cli.log import logger, quiet
 from cuts3d_cli.stages.common import Counts, Source
 from cuts3d_cli.stages.pipeline import execute, expected_fingerprints, upstream_of
@@ -33,9 +35,85 @@ class ImageResult:
     counts: Counts
 
 
-def expand(arguments: list[Path]) -> list[Path]:
-    """Image files named on the command line; folders stand for the images below them."""
-    return [file for path in arguments for file in (find_images(path) if path.is_dir() else [path])]
+@dataclass(frozen=True)
+class ImageFile:
+    """An image named on the command line.
+
+    Attributes:
+        path: the image, as it was given or below the folder that was.
+        names: what its depth map may be called in a folder of depth maps, up to the suffix: ends of its path, longest
+            first, the first that has a map is meant. The shortest is the path relative to the folder that was given,
+            or the bare name of a file, for which no folder is known.
+    """
+
+    path: Path
+    names: tuple[str, ...]
+
+    def depth_maps(self, given: Path | None) -> Path | None:
+        """The folder in ``given`` where this image's depth map lies; a file and None stay.
+
+        The folder alone is told to the stages: with it an image is known by its bare name, so a result does not
+        depend on how the image was named.
+        """
+        if given is None or not given.is_dir():
+            return given
+        folders = [given / Path(name).parent for name in self.names]
+        return next((folder for folder in folders if self._has_map(folder)), folders[-1])
+
+    def _has_map(self, folder: Path) -> bool:
+        from cuts3d_cli.backends.depth_files import find_depth_map
+
+        try:
+            find_depth_map(self.path.name, self.path.parent, folder)
+        except ImageError:
+            return False
+        return True
+
+
+def image_files(arguments: Sequence[Path]) -> list[ImageFile]:
+    """Images named on the command line, each once; folders stand for the images below them.
+
+    Raises:
+        Cuts3dError: a folder without images.
+    """
+    named: dict[str, tuple[Path, set[str]]] = {}
+    for argument in arguments:
+        for path in find_images(argument) if argument.is_dir() else [argument]:
+            absolute = os.path.abspath(path)
+            shortest = len(path.relative_to(argument).parts) if argument.is_dir() else 1
+            named.setdefault(absolute, (path, set()))[1].update(_ends(absolute, shortest))
+    return [ImageFile(path, tuple(sorted(names, key=len, reverse=True))) for path, names in named.values()]
+
+
+def expand(arguments: Sequence[Path]) -> list[Path]:
+    """Paths of the images named on the command line, each once; folders stand for the images below them."""
+    return [image.path for image in image_files(arguments)]
+
+
+def check_depth_map(depth_map: Path | None, images: Sequence[Path]) -> None:
+    """Check that what was given as depth map can be that of these images.
+
+    Raises:
+        Cuts3dError: it is missing, a file for several images, or the image itself.
+    """
+    if depth_map is None or depth_map.is_dir():
+        return
+    if not depth_map.is_file():
+        raise Cuts3dError(f"depth map {depth_map}", expected="a file or a folder", found="nothing")
+    if len(images) > 1:
+        raise Cuts3dError(
+            f"depth map {depth_map}", expected="a folder of depth maps", found=f"one file for {len(images)} images"
+        )
+    if images and images[0].is_file() and depth_map.samefile(images[0]):
+        raise Cuts3dError(
+            f"depth map {depth_map} is the image itself", hint="give the file that holds the depth of the image"
+        )
+
+
+def _ends(absolute: str, shortest: int) -> list[str]:
+    """Ends of a path of at least ``shortest`` parts: /a/b/c.png gives a/b/c.png and b/c.png for 2."""
+    parts = Path(absolute).parts[1:]
+    return ["/".join(parts[start:]) for start in range(len(parts) - shortest + 1)]
 
 
 def image_source(path: Path, depth_map: Path | None) -> Source:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cuts3d_cli import __version__
@@ -14,14 +14,14 @@ from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.evaluation import paper_tables
 from cuts3d_cli.evaluation.benchmarks import Benchmark, annotations_of, read_benchmark
 from cuts3d_cli.evaluation.coco_eval import evaluate
-from cuts3d_cli.evaluation.coco_files import read_json
+from cuts3d_cli.evaluation.coco_files import normal_name, read_json
 from cuts3d_cli.evaluation.readers.common import GroundTruth, one_category
 from cuts3d_cli.evaluation.readers.formats import read_truth
 from cuts3d_cli.evaluation.table import format_classes, format_table
 from cuts3d_cli.log import logger
 from cuts3d_cli.store.files import digest_file, write_json
 
-__all__ = ["Truth", "format_results", "format_table", "load_truth", "run", "write_truth"]
+__all__ = ["Truth", "format_results", "format_table", "load_truth", "of_images", "run", "write_truth"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,32 @@ def load_truth(
     return Truth(root / annotations_of(benchmark, root).path, read_benchmark(benchmark, root), benchmark)
 
 
+def of_images(truth: Truth, file_names: Collection[str]) -> Truth:
+    """Ground truth of some images alone, with a note that says so.
+
+    Names are compared as predictions are paired: by base name only where no whole name agrees. Ground truth that has
+    none of the images, or no others, stays as it is.
+    """
+    document = truth.read.document
+    whole = {image["id"]: normal_name(image.get("file_name", "")) for image in document["images"] if "id" in image}
+    wanted = {normal_name(name) for name in file_names}
+    kept = {image_id for image_id, name in whole.items() if name in wanted}
+    if not kept:
+        bases = {PurePosixPath(name).name for name in wanted}
+        kept = {image_id for image_id, name in whole.items() if PurePosixPath(name).name in bases}
+    if not kept or len(kept) == len(document["images"]):
+        return truth
+    images = [image for image in document["images"] if image.get("id") in kept]
+    annotations = [record for record in document["annotations"] if record.get("image_id") in kept]
+    note = f"scored over the images given, {len(images)} of the ground truth's {len(document['images'])}"
+    read = replace(
+        truth.read,
+        document={**document, "images": images, "annotations": annotations},
+        notes=[*truth.read.notes, note],
+    )
+    return replace(truth, read=read)
+
+
 def write_truth(truth: Truth, out: Path, *, class_agnostic: bool = True) -> None:
     """Write ground truth as COCO JSON, with one category unless ``class_agnostic`` is off, whole or not at all."""
     document = one_category(truth.read.document) if class_agnostic else truth.read.document
@@ -74,7 +100,14 @@ def write_truth(truth: Truth, out: Path, *, class_agnostic: bool = True) -> None
     write_json(out, {**document, "info": info})
 
 
-def run(predictions: Path, truth: Path | Truth, *, config: EvaluateConfig, out: Path | None = None) -> dict[str, Any]:
+def run(
+    predictions: Path,
+    truth: Path | Truth,
+    *,
+    config: EvaluateConfig,
+    out: Path | None = None,
+    title: str | None = None,
+) -> dict[str, Any]:
     """Evaluate a prediction file, with what the numbers were made from beside them.
 
     Args:
@@ -82,6 +115,7 @@ def run(predictions: Path, truth: Path | Truth, *, config: EvaluateConfig, out: 
         truth: ground truth of the same images, or the path of one.
         config: what is compared and at how many detections.
         out: JSON file to write, whole or not at all; None writes nothing.
+        title: what messages call the predictions; their path when left out.
 
     Returns:
         The fields of :class:`cuts3d_cli.evaluation.coco_eval.Evaluation`, ``benchmark`` and ``published`` (numbers of
@@ -100,12 +134,12 @@ def run(predictions: Path, truth: Path | Truth, *, config: EvaluateConfig, out: 
         iou_types=iou_types,
         class_agnostic=config.class_agnostic,
         difficult=config.difficult,
-        predictions_name=f"predictions {predictions}",
+        predictions_name=title or f"predictions {predictions}",
         truth_name=f"ground truth {truth.path}",
     )
     result.notes[:0] = [*truth.read.notes, *notes]
     for note in result.notes:
-        logger.warning("evaluate: %s: %s", predictions, note)
+        logger.warning("evaluate: %s: %s", title or predictions, note)
     info = predicted.get("info", {}) if isinstance(predicted, dict) else {}
     document = {
         **result.as_dict(),

@@ -10,7 +10,7 @@ from typing import Any
 from cuts3d_cli.config import Config, fingerprint
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.log import logger, progress
-from cuts3d_cli.stages.cache import CACHE, expand, run_image
+from cuts3d_cli.stages.cache import CACHE, check_depth_map, expand, image_files, run_image
 from cuts3d_cli.stages.common import Counts, check_failed
 from cuts3d_cli.store.coco import moved_confidence, read_masks, write_masks
 
@@ -19,6 +19,17 @@ def common_root(arguments: Sequence[Path]) -> Path:
     """Folder that file names are relative to: the folder given, or the nearest that holds all images."""
     folders = [path if path.is_dir() else path.parent for path in arguments]
     return Path(os.path.commonpath([os.path.abspath(folder) for folder in folders]))
+
+
+def relative_name(path: Path, root: Path) -> str:
+    """File name of an image relative to a folder that holds it, with ``/``."""
+    return Path(os.path.abspath(path)).relative_to(root).as_posix()
+
+
+def relative_names(arguments: Sequence[Path]) -> list[str]:
+    """File names of the images of files and folders, relative to :func:`common_root`."""
+    root = common_root(arguments)
+    return [relative_name(path, root) for path in expand(arguments)]
 
 
 def pseudo_masks(images: Sequence[Path], config: Config, *, depth_map: Path | None = None, cache: Path = CACHE) -> Path:
@@ -34,30 +45,25 @@ def pseudo_masks(images: Sequence[Path], config: Config, *, depth_map: Path | No
         COCO JSON in the cache; its name depends on what it holds.
 
     Raises:
-        Cuts3dError: more images failed than ``config.max_failed`` allows.
+        Cuts3dError: more images failed than ``config.max_failed`` allows, or the depth map cannot be that of these.
     """
     root, counts = common_root(images), Counts()
     entries: list[dict[str, Any]] = []
     sources: list[tuple[Path, list[dict[str, Any]]]] = []
     keys: list[str] = []
-    paths = expand(list(images))
-    for number, path in progress(enumerate(paths, start=1), "pseudo-masks", len(paths)):
+    files = image_files(images)
+    check_depth_map(depth_map, [file.path for file in files])
+    for number, file in progress(enumerate(files, start=1), "pseudo-masks", len(files)):
         try:
-            result = run_image("crf", path, config, depth_map=depth_map)
+            result = run_image("crf", file.path, config, depth_map=file.depth_maps(depth_map))
         except Cuts3dError as error:
-            counts.failures[str(path)] = str(error)
-            logger.warning("%s failed: %s", path, error)
+            counts.failures[str(file.path)] = str(error)
+            logger.warning("%s failed: %s", file.path, error)
             continue
         counts.done += 1
         document = read_masks(result.paths["crf"])
         keys.append(document["info"]["fingerprint"])
-        entries.append(
-            {
-                **document["images"][0],
-                "id": number,
-                "file_name": Path(os.path.abspath(path)).relative_to(root).as_posix(),
-            }
-        )
+        entries.append({**document["images"][0], "id": number, "file_name": relative_name(file.path, root)})
         sources.append((result.paths["crf"], [{**entry, "image_id": number} for entry in document["annotations"]]))
     check_failed(counts, config.max_failed, "pseudo-masks")
     out = cache / "pseudo-masks" / f"{fingerprint([str(root), keys])}.json"

@@ -40,11 +40,16 @@ def find_images(folder: Path) -> list[Path]:
         raise Cuts3dError(
             f"image folder {folder}",
             expected=f"files ending in {', '.join(sorted(IMAGE_SUFFIXES))}",
-            found=f"{len(files)} other files" if files else "an empty folder",
+            found=counted(len(files), "other file") if files else "an empty folder",
         )
     if len(images) < len(files):
-        logger.info("prepare: %d files of %s are no images and are left out", len(files) - len(images), folder)
+        logger.info("%s: %s besides the images left out", folder, counted(len(files) - len(images), "file"))
     return sorted(images, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def counted(n: int, name: str) -> str:
+    """A number with its noun: 1 file, 2 files."""
+    return f"{n} {name}" + ("" if n == 1 else "s")
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -96,7 +101,7 @@ def run(images: Path, out: Path, *, n_shards: int) -> Manifest:
     records = make_records(find_images(images), images)
     broken = [record for record in records if record.error]
     for record in broken:
-        logger.warning("prepare: %s cannot be read: %s", record.file_name, record.error)
+        logger.warning("prepare: %s", record.error)
     if len(broken) == len(records):
         raise Cuts3dError(
             f"image folder {images}", expected="readable images", found=f"none of {len(records)}: {broken[0].error}"

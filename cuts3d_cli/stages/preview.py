@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,69 +10,81 @@ import numpy as np
 from PIL import Image
 
 from cuts3d_cli.core.masks import boxes_xywh_px, enlarge
+from cuts3d_cli.evaluation.examples import cut_slots
 from cuts3d_cli.evaluation.overlay import colourise, heat_over, overlay, resized
+from cuts3d_cli.evaluation.report_text import OUTCOME_WORDS
 from cuts3d_cli.stages.cache import ImageResult
 from cuts3d_cli.stages.prepare import OWN_PICTURES
 from cuts3d_cli.store.coco import decode_mask, image_root, read_masks
 from cuts3d_cli.store.files import atomic_path
-from cuts3d_cli.store.images import read_image
+from cuts3d_cli.store.images import IMAGE_SUFFIXES, read_image
 from cuts3d_cli.store.layout import OUTCOME_NAMES
 from cuts3d_cli.store.zarr_store import Store, open_store
 
-OUTCOME_WORDS = {
-    "kept": "kept",
-    "overlap": "rejected: overlaps the mask before",
-    "small": "rejected: too small",
-    "covered": "rejected: covered by earlier ones",
-    "rest": "end: only the rest is left",
-    "uniform": "end: all patches alike",
-    "few": "end: too few patches left",
-    "stopped": "not tried",
-}
-"""What a row says about a try."""
+CRF_REJECTED = "rejected: changed too much by the CRF"
+"""What a row says where there were instances and the CRF left none; see crf.min_iou."""
 
-_LOCALCUT_COLUMNS = ("instance", "area_%", "box_xywh_px", "source_rc", "sink_rc")
+_COLUMNS = ("instance", "area_%", "box_xywh_px")
+_OWN_COLUMNS = {"localcut": ("source_rc", "sink_rc"), "confidence": ("score",), "crf": ("score",)}
 
 
 def rows(stage: str, result: ImageResult) -> list[dict[str, Any]]:
-    """Rows that a stage prints about an image: one per instance where it has instances, localcut's one per try."""
-    base = {"image": str(result.path)}
+    """Rows that a stage prints about an image, values JSON-able; None where there is none.
+
+    One row per instance where the stage has instances, localcut's one per try. An instance keeps the number of its
+    cut through all stages. Without any instance there is a row that says why.
+    """
     if stage == "crf":
-        found = read_masks(result.paths["crf"])["annotations"]
-        size = result.source.records[0].height * result.source.records[0].width
-        made = [_instance_row(i, a["area"] / size, a["bbox"], score=a["score"]) for i, a in enumerate(found, start=1)]
-        return [{**base, **row} for row in made] or [{**base, "instance": "none"}]
-    store = open_store(result.paths[stage], stage)
-    if stage in ("localcut", "confidence"):
-        return [{**base, **row} for row in _instance_rows(result, store)] or [{**base, "instance": "none"}]
-    name = {"spatial-importance": "importance"}.get(stage, stage)
-    values = store.array(name)[0]
-    shape = " x ".join(map(str, values.shape))
-    return [
-        {
-            **base,
-            "shape": shape,
-            "min": _short(values.min()),
-            "mean": _short(values.mean(dtype=np.float64)),
-            "max": _short(values.max()),
-        }
-    ]
+        made = _mask_rows(result)
+    elif stage in _OWN_COLUMNS:
+        made = _instance_rows(result, open_store(result.paths[stage], stage))
+    else:
+        made = [_map_row(_map(stage, result))]
+    if not made:
+        made = [_none_row(stage, _why_none(result))]
+    return [{"image": str(result.path), **row} for row in made]
 
 
 def table(entries: list[dict[str, Any]], *, header: bool = True) -> str:
     """Rows as aligned text, with a line of names on top if asked."""
     names = list(entries[0])
     cells = [names] if header else []
-    cells += [[str(entry.get(name, "")) for name in names] for entry in entries]
+    cells += [[_cell(name, entry.get(name, "")) for name in names] for entry in entries]
     widths = [max(len(line[i]) for line in [names, *cells]) for i in range(len(names))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells
     )
 
 
-def picture_path(stage: str, image: Path, folder: Path | None) -> Path:
-    """Where the picture of a stage goes: beside the image, or in ``folder``."""
-    return (folder or image.parent) / f"{image.stem}{OWN_PICTURES}{stage}.png"
+def _cell(name: str, value: Any) -> str:
+    """A value as a table shows it: fractions with three decimals, percent with one, px rounded."""
+    if value is None:
+        return "none" if name == "instance" else "-"
+    if isinstance(value, float):
+        return f"{value:.1f}" if name.endswith("_%") else f"{value:.3f}"
+    if isinstance(value, list):
+        return (" x " if name == "shape" else " ").join(f"{part:.0f}" for part in value)
+    return str(value)
+
+
+def picture_path(stage: str, image: Path, folder: Path | None = None) -> Path:
+    """Where the picture of a stage goes: beside the image, or in ``folder``.
+
+    It has the stem of the image; the whole name where another image beside it has the same stem.
+    """
+    name = image.name if _shares_stem(image) else image.stem
+    return (folder or image.parent) / f"{name}{OWN_PICTURES}{stage}.png"
+
+
+def _shares_stem(image: Path) -> bool:
+    """Whether another image lies beside one that differs in its suffix alone; what lies there, not what was asked for.
+
+    So the name of a picture depends on no other argument, and a later command overwrites no other image's picture.
+    """
+    suffixes = {"", *IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES)} - {image.suffix}
+    others = (image.with_suffix(suffix) for suffix in suffixes)
+    # On a disk that takes upper and lower case as one the other may be the image itself.
+    return any(other.is_file() and not (image.exists() and other.samefile(image)) for other in others)
 
 
 def write_picture(stage: str, result: ImageResult, target: Path) -> None:
@@ -84,9 +97,10 @@ def picture(stage: str, result: ImageResult) -> np.ndarray:
     rgb = read_image(result.path)
     height, width = rgb.shape[:2]
     if stage == "crf":
-        found = read_masks(result.paths["crf"])["annotations"]
-        found_masks = np.array([decode_mask(a["segmentation"]) for a in found], bool).reshape(-1, height, width)
-        return overlay(rgb, found_masks, [a["score"] for a in found])
+        return _drawn(rgb, read_masks(result.paths["crf"])["annotations"])
+    if stage == "depth":
+        nearness = 1 - _map(stage, result).astype(np.float32)  # near is bright, as in the report
+        return colourise(resized(nearness, height, width), 0, 1)
     store = open_store(result.paths[stage], stage)
     if stage == "localcut":
         return overlay(rgb, _image_sized(store.array("instance")[0], (height, width)))
@@ -95,8 +109,7 @@ def picture(stage: str, result: ImageResult) -> np.ndarray:
         return heat_over(rgb, resized(best, height, width, smooth=False), 0.0, 1.0)
     if stage == "features":
         return resized(_principal_colours(store.array("features")[0].astype(np.float32)), height, width, smooth=False)
-    name = {"spatial-importance": "importance"}.get(stage, stage)
-    return colourise(resized(store.array(name)[0].astype(np.float32), height, width))
+    return colourise(resized(_map(stage, result).astype(np.float32), height, width))
 
 
 def write_overlays(path: Path, folder: Path, *, least_score: float) -> None:
@@ -107,10 +120,9 @@ def write_overlays(path: Path, folder: Path, *, least_score: float) -> None:
         if entry["file_name"] in document["info"].get("failures", {}):
             continue
         found = [a for a in document["annotations"] if a["image_id"] == entry["id"] and a["score"] >= least_score]
-        shape = (-1, entry["height"], entry["width"])
-        found_masks = np.array([decode_mask(a["segmentation"]) for a in found], bool).reshape(shape)
-        target = picture_path("predict", folder / entry["file_name"], None)
-        _write_png(overlay(read_image(root / entry["file_name"]), found_masks, [a["score"] for a in found]), target)
+        image = root / entry["file_name"]
+        target = picture_path("predict", image, (folder / entry["file_name"]).parent)
+        _write_png(_drawn(read_image(image), found), target)
 
 
 def _write_png(picture: np.ndarray, target: Path) -> None:
@@ -118,39 +130,86 @@ def _write_png(picture: np.ndarray, target: Path) -> None:
         Image.fromarray(picture).save(temporary, format="PNG")
 
 
+def _drawn(rgb: np.ndarray, found: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """COCO annotations over their image, numbered by their cuts where these are known."""
+    slots = cut_slots(found)
+    n = max(slots, default=-1) + 1
+    masks, scores = np.zeros((n, *rgb.shape[:2]), bool), np.zeros(n)
+    for slot, entry in zip(slots, found, strict=True):
+        masks[slot], scores[slot] = decode_mask(entry["segmentation"]), entry["score"]
+    return overlay(rgb, masks, scores)
+
+
+def _map(stage: str, result: ImageResult) -> np.ndarray:
+    """The one array of a stage without instances."""
+    name = {"spatial-importance": "importance"}.get(stage, stage)
+    return open_store(result.paths[stage], stage).array(name)[0]
+
+
+def _map_row(values: np.ndarray) -> dict[str, Any]:
+    return {
+        "shape": list(values.shape),
+        "min": float(values.min()),
+        "mean": float(values.mean(dtype=np.float64)),
+        "max": float(values.max()),
+    }
+
+
+def _mask_rows(result: ImageResult) -> list[dict[str, Any]]:
+    record = result.source.records[0]
+    found = read_masks(result.paths["crf"])["annotations"]
+    return [
+        _instance_row(slot + 1, entry["area"] / (record.height * record.width), entry["bbox"], score=entry["score"])
+        for slot, entry in zip(cut_slots(found), found, strict=True)
+    ]
+
+
 def _instance_rows(result: ImageResult, store: Store) -> list[dict[str, Any]]:
     record = result.source.records[0]
     localcut = open_store(result.paths["localcut"], "localcut")
     instance, terminals = localcut.array("instance")[0], localcut.array("terminals")[0]
     score = store.array("score")[0] if store.stage == "confidence" else None
-    outcomes = [OUTCOME_NAMES[code] for code in localcut.array("outcome")[0]]
+    outcomes = _outcomes(localcut)
     found = []
     for slot, grid in enumerate(instance):
-        outcome = {"outcome": OUTCOME_WORDS[outcomes[slot]]} if score is None else {}
         if not grid.any():
-            if outcome and outcomes[slot] != "stopped":
-                found.append({**dict.fromkeys(_LOCALCUT_COLUMNS, "-"), "instance": "none", **outcome})
+            if score is None and outcomes[slot] != "stopped":
+                found.append(_none_row("localcut", OUTCOME_WORDS[outcomes[slot]]))
             continue
         scale = np.array([record.width / grid.shape[1], record.height / grid.shape[0]] * 2)
-        box = boxes_xywh_px(grid[None])[0] * scale
-        extra = {"score": f"{score[slot]:.3f}"} if score is not None else _terminal_cells(terminals[slot], grid.shape)
-        found.append(_instance_row(slot + 1, grid.mean(), box, **extra, **outcome))
+        box = (boxes_xywh_px(grid[None])[0] * scale).tolist()
+        if score is not None:
+            extra = {"score": round(float(score[slot]), 6)}  # as in the COCO JSON
+        else:
+            extra = {**_terminal_cells(terminals[slot], grid.shape), "outcome": OUTCOME_WORDS[outcomes[slot]]}
+        found.append(_instance_row(slot + 1, float(grid.mean()), box, **extra))
     return found
 
 
-def _instance_row(number: int, share: float, box: Any, **extra: Any) -> dict[str, Any]:
-    return {
-        "instance": number,
-        "area_%": f"{100 * share:.1f}",
-        "box_xywh_px": " ".join(f"{value:.0f}" for value in box),
-        **extra,
-    }
+def _instance_row(number: int, share: float, box: list[float], **extra: Any) -> dict[str, Any]:
+    return {**dict(zip(_COLUMNS, (number, 100 * share, box), strict=True)), **extra}
 
 
-def _terminal_cells(terminals: np.ndarray, grid_hw: tuple[int, int]) -> dict[str, str]:
+def _none_row(stage: str, why: str) -> dict[str, Any]:
+    return {**dict.fromkeys((*_COLUMNS, *_OWN_COLUMNS[stage])), "outcome": why}
+
+
+def _why_none(result: ImageResult) -> str:
+    """Why no instance is left: what came of the tries, or that the CRF refused every instance."""
+    found = dict.fromkeys(_outcomes(open_store(result.paths["localcut"], "localcut")))
+    if "kept" in found:
+        return CRF_REJECTED
+    return "; ".join(OUTCOME_WORDS[outcome] for outcome in found if outcome != "stopped") or OUTCOME_WORDS["stopped"]
+
+
+def _outcomes(localcut: Store) -> list[str]:
+    return [OUTCOME_NAMES[code] for code in localcut.array("outcome")[0]]
+
+
+def _terminal_cells(terminals: np.ndarray, grid_hw: tuple[int, int]) -> dict[str, list[int] | None]:
     """Row and column of source and sink patch; without a 3D cut there is none."""
     named = zip(("source_rc", "sink_rc"), terminals.tolist(), strict=True)
-    return {name: "{} {}".format(*divmod(flat, grid_hw[1])) if flat >= 0 else "-" for name, flat in named}
+    return {name: list(divmod(flat, grid_hw[1])) if flat >= 0 else None for name, flat in named}
 
 
 def _image_sized(grid_masks: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
@@ -167,7 +226,3 @@ def _principal_colours(features: np.ndarray) -> np.ndarray:
     low, high = np.percentile(main, [1, 99], axis=0)
     scaled = np.clip((main - low) / np.maximum(high - low, 1e-9), 0, 1)
     return np.rint(255 * np.pad(scaled, ((0, 0), (0, 3 - scaled.shape[1])))).astype(np.uint8).reshape(h, w, 3)
-
-
-def _short(value: Any) -> str:
-    return f"{float(value):.4g}"

@@ -17,8 +17,14 @@ from cuts3d_cli.evaluation import figures, table
 from cuts3d_cli.evaluation.coco_files import read_json
 from cuts3d_cli.evaluation.examples import Detections, Example, Panel, make_examples
 from cuts3d_cli.evaluation.report_text import introduction, legend
-from cuts3d_cli.evaluation.run_summary import SetSummary, differences, failed_images, summarise_run
-from cuts3d_cli.log import progress
+from cuts3d_cli.evaluation.run_summary import (
+    SetSummary,
+    detections_command,
+    differences,
+    failed_images,
+    summarise_run,
+)
+from cuts3d_cli.log import logger, progress
 from cuts3d_cli.store.coco import read_masks
 from cuts3d_cli.store.files import atomic_path, write_json
 from cuts3d_cli.store.layout import manifest_path, round_path
@@ -65,6 +71,8 @@ def run(run_dir: Path, out: Path, *, config: Config, evaluations: Mapping[str, P
     write_json(out.with_name("results.json"), document, indent=1)
     with atomic_path(out.with_name("results.txt")) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
+    if page["detections_command"]:
+        logger.info("report: no held-out images; to see what the detector finds: %s", page["detections_command"])
     return text
 
 
@@ -110,6 +118,7 @@ def _page(run_dir: Path, config: Config, sets: Sequence[SetSummary], results: Ma
         **examples,
         "sets": sets,
         "predictions": predictions,
+        "detections_command": detections_command(run_dir, config.selftrain.rounds),
         "instance_numbers": numbers,
         "instance_table": [(s.title, [s.instances[number] for number in numbers]) for s in counted],
         "failures": failures[:MAX_FAILURES],

@@ -86,7 +86,7 @@ def test_missing_file_empty_folder_and_folder_without_images(cuts3d, here):
     for args, text in [
         (("features", "nope.jpg"), "image nope.jpg; expected a file"),
         (("features", "empty"), "image folder empty; expected files ending in"),
-        (("prepare", "notes", "--run", "r"), "found 1 other files"),
+        (("prepare", "notes", "--run", "r"), "found 1 other file"),
         (("prepare", "empty", "--run", "r"), "found an empty folder"),
         (("prepare", "nope", "--run", "r"), "expected a folder; found nothing"),
     ]:
@@ -149,6 +149,28 @@ def test_wrong_usage(cuts3d, here, rgb, args, text, code):
 def test_more_shards_than_images(cuts3d, dataset, here):
     code, _, err = cuts3d("prepare", dataset / "images", "--run", "r", "--n-shards", 9)
     assert code == 1 and "at most the number of images, 4; found 9" in err
+
+
+def test_the_image_as_its_own_depth_map(cuts3d, here, rgb):
+    save(here / "a.png", rgb)
+    code, _, err = cuts3d("depth", "--depth-map", "a.png", "a.png")
+    assert code == 1 and len(lines(err)) == ONE_LINE and "depth map a.png is the image itself" in err
+
+
+def test_one_depth_map_for_the_images_of_a_run(cuts3d, dataset, here):
+    assert cuts3d("prepare", dataset / "images", "--run", "r")[0] == 0
+    code, _, err = cuts3d("depth", "--run", "r", "--depth-map", dataset / "depth/s1.png")
+    assert code == 1 and len(lines(err)) == ONE_LINE and "one file for the run's 4 images" in err
+
+
+def test_prepare_says_once_what_is_broken_and_counts_in_words(cuts3d, here, rgb):
+    (here / "pics").mkdir()
+    save(here / "pics/a.png", rgb)
+    (here / "pics/b.jpg").write_text("no image")
+    (here / "pics/notes.txt").write_text("x")
+    code, _, err = cuts3d("prepare", "pics", "--run", "r")
+    assert code == 0 and "pics: 1 file besides the images left out" in err and "2 images in 1 shard ->" in err
+    assert err.count("b.jpg") == err.count("cannot be read") == 1
 
 
 def test_a_depth_map_file_for_two_images(cuts3d, here, rgb):

@@ -47,6 +47,7 @@ def test_rows_as_json(cuts3d, photo):
     _, out, _ = cuts3d("localcut", *SMALL, *CUT, "--json", "--no-picture", photo)
     rows = [json.loads(line) for line in out.splitlines()]
     assert {"image", "instance", "area_%", "box_xywh_px"} <= set(rows[0])
+    assert isinstance(rows[0]["area_%"], float) and len(rows[0]["box_xywh_px"]) == 4 and len(rows[0]["source_rc"]) == 2
     assert not Path("s.cuts3d-localcut.png").exists()
 
 
@@ -55,7 +56,7 @@ def test_a_try_without_an_instance_says_why(cuts3d, photo):
     _, out, _ = cuts3d("localcut", *args, "--json", "--no-picture", photo)
     first, second, *_ = (json.loads(line) for line in out.splitlines())
     assert first["instance"] == 1 and first["outcome"] == "kept"
-    assert second["instance"] == "none" and second["outcome"].startswith(("rejected: too small", "end: ")), second
+    assert second["instance"] is None and second["outcome"].startswith(("rejected: too small", "end: ")), second
     assert list(first) == list(second)
     assert "outcome" in cuts3d("localcut", *args, "--no-picture", photo)[1].splitlines()[0]
     assert "outcome" not in cuts3d("confidence", *args, "--no-picture", photo)[1]
@@ -66,6 +67,49 @@ def test_maskcut_on_a_photograph_needs_no_depth(cuts3d, photo):
     args = ("--preset", "maskcut", "--set", "features.backend=kernel", "--set", "features.image_size=96")
     code, out, err = cuts3d("localcut", *args, photo)
     assert code == 0 and "s.png  1" in out, err
+
+
+@pytest.fixture
+def of_one_name(tmp_path, dataset, monkeypatch):
+    """Images whose names differ in folder or suffix alone."""
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("s/a/x.png", "s/b/x.png", "s/b/y.png", "s/b/y.jpg"), start=1):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Image.open(dataset / f"images/s{number}.png").save(name)
+    return Path("s")
+
+
+def test_every_image_has_its_own_picture(cuts3d, of_one_name):
+    names = {f"{name}.cuts3d-features.png" for name in ("a/x", "b/x", "b/y.png", "b/y.jpg")}
+    for arguments in (("s/a/x.png", "s/b/x.png", "s/b"), ("s/a", "s/b", "s")):
+        code, out, err = cuts3d("features", *SMALL, "--out", "out", *arguments)
+        assert code == 0 and len(out.splitlines()) == 1 + len(names), err
+        assert {line.removeprefix("picture: out/") for line in err.splitlines() if "picture:" in line} == names
+    assert {path.relative_to("out").as_posix() for path in Path("out").rglob("*.png")} == names
+    for name in ("s/b/y.png", "s/b/y.jpg"):
+        assert cuts3d("features", *SMALL, name)[0] == 0
+        assert Path(f"{name}.cuts3d-features.png").exists()
+
+
+@pytest.mark.parametrize(("options", "code"), [((), 1), (("--max-failed", "0.1"), 1), (("--max-failed", "0.3"), 0)])
+def test_as_many_images_may_fail_as_is_said(cuts3d, of_one_name, options, code):
+    Path("s/b/y.jpg").write_text("no image")
+    found, out, err = cuts3d("features", "--no-picture", *SMALL, *options, "s")
+    assert found == code and len(out.splitlines()) == 4
+    assert err.count("cuts3d: image s/b/y.jpg cannot be read") == 1
+    assert ("raise --max-failed" in err) == bool(code)
+
+
+def test_evaluate_scores_the_images_given(cuts3d, dataset, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    args = ("--annotations", dataset / "annotations.json", *SMALL, *CUT, "--depth-map", dataset / "depth")
+    images = [dataset / f"images/s{number}.png" for number in (1, 2)]
+    code, out, err = cuts3d("evaluate", *args, "--json", *images)
+    assert code == 0 and "scored over the images given, 2 of the ground truth's 4" in err, err
+    (result,) = json.loads(out).items()
+    assert result[0] == "pseudo-masks" and result[1]["n_images"] == 2 and result[1]["n_images_missing"] == 0
+    code, _, err = cuts3d("evaluate", *args[:-1], dataset / "depth/s1.png", *images)
+    assert code == 1 and "one file for 2 images" in err, err
 
 
 def test_evaluate_train_selftrain_and_predict_on_a_folder_of_images(cuts3d, dataset, tmp_path, monkeypatch):
@@ -110,6 +154,7 @@ def test_evaluate_train_selftrain_and_predict_on_a_folder_of_images(cuts3d, data
     code, _, err = cuts3d("predict", *args, "links")
     assert code == 1 and "1 of 2 images failed" in err, err
     assert json.loads(Path("found.json").read_text())["images"][1]["file_name"] == "l.png"
+    assert cuts3d("predict", *args, "--max-failed", "0.5", "links")[0] == 0
     code, _, err = cuts3d("predict", *args, images)
     assert {image["file_name"] for image in json.loads(Path("found.json").read_text())["images"]} == {
         f"s{i}.png" for i in range(1, 5)

@@ -2,6 +2,7 @@ import base64
 import io
 import json
 import re
+import shlex
 import shutil
 from html.parser import HTMLParser
 
@@ -10,14 +11,16 @@ import pytest
 from PIL import Image
 
 from cuts3d_cli import __version__
+from cuts3d_cli.cli.predict import command as predict
 from cuts3d_cli.config import resolve
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.evaluation.examples import Detections, make_examples, spread
 from cuts3d_cli.evaluation.figures import ap_over_rounds, read_curve, running_mean
-from cuts3d_cli.evaluation.run_summary import differences, failed_images, summarise_run
+from cuts3d_cli.evaluation.run_summary import detections_command, differences, failed_images, summarise_run
 from cuts3d_cli.evaluation.table import format_table
 from cuts3d_cli.stages import report
-from cuts3d_cli.store.layout import format_version, stage_path
+from cuts3d_cli.store.layout import OUTCOME_NAMES, STAGES, format_version, stage_path
+from cuts3d_cli.store.zarr_store import create_store, open_store
 
 VOID = {"meta", "img", "br", "link"}
 
@@ -183,6 +186,66 @@ def test_a_file_that_is_no_evaluation_is_named(tiny_run):
     (run / "evaluation/cuts3d_train.json").write_text("[]")
     with pytest.raises(Cuts3dError, match=r"cuts3d_train\.json"):
         written(run, config)
+
+
+def test_absent_things_are_said_in_one_flow(tiny_run, tmp_path):
+    """The boxes are flex containers, which drop the spaces between text and elements that lie in them directly."""
+    run, config = tiny_run
+    shutil.rmtree(run / "evaluation")
+    shutil.rmtree(run / "val/crf")
+    _, html, _ = written(run, config)
+    boxes = re.findall(r'<(p|div) class="absent">(.*?)</\1>', html, re.DOTALL)
+    assert len(boxes) > 1 and all(re.fullmatch(r"<span>.+</span>", inner, re.DOTALL) for _, inner in boxes)
+
+
+def test_without_held_out_images_it_says_how_to_see_detections(tiny_run, monkeypatch):
+    run, config = tiny_run
+    (run / "detector/round1/checkpoint.pth").touch()
+    assert "cuts3d predict" not in written(run, config)[2].words
+    shutil.rmtree(run / "val")
+    root = json.loads((run / "manifest.jsonl").open().readline())["image_root"]
+    words = written(run, config)[2].words
+    assert f"--checkpoint {run}/detector/round1/checkpoint.pth" in words and f"{run}/detections {root}" in words
+    monkeypatch.chdir(run.parent)
+    assert detections_command("run", 1).split() == [
+        *("cuts3d", "predict", "--checkpoint", "run/detector/round1/checkpoint.pth", "--out", "run/detections.json"),
+        *("--pictures", "run/detections", root),
+    ]
+    assert detections_command("run", 0) is None  # no such detector
+
+
+def test_the_command_that_shows_detections_is_one(tiny_run):
+    """All its options are known, with what they need."""
+    run, _ = tiny_run
+    run = run.rename(run.with_name("a run"))
+    shutil.rmtree(run / "val")
+    (run / "detector/round1/checkpoint.pth").touch()
+    words = shlex.split(detections_command(run, 1))
+    given = predict.make_context("predict", words[2:]).params
+    assert words[:2] == ["cuts3d", "predict"] and given["checkpoint"].is_file() and given["images"][0].is_dir()
+
+
+def test_an_image_without_any_cut_says_why(tiny_run):
+    run, config = tiny_run
+    path = stage_path(run / "val", "localcut", "00000")
+    store = open_store(path, "localcut")
+    arrays = {name: store.array(name)[:] for name in STAGES["localcut"].arrays}
+    for name in ("fiedler", "semantic", "instance"):
+        arrays[name][0] = 0
+    arrays["outcome"][0] = [OUTCOME_NAMES.index("uniform"), OUTCOME_NAMES.index("stopped")]
+    section = config.localcut.model_dump(mode="json")
+    with create_store(path, "localcut", store.image_ids, config=section, inputs={}, fingerprint="f") as writer:
+        for row in (0, 1):
+            writer.write(row, **{name: values[row] for name, values in arrays.items()})
+        writer.fail(2, "no image")
+    first, second, _ = make_examples(run / "val", 3, side=64)
+    found = {panel.title: panel for panel in first.panels}
+    for title in ("Eigenvector of the first cut", "Semantic cut"):
+        assert found[title].picture is None and found[title].missing == "no cut: all patches alike"
+    assert found["Instances"].caption.startswith("0 of 0 tried; end: all patches alike; localcut.") and not first.cuts
+    found = {panel.title: panel for panel in second.panels}
+    assert found["Instances"].caption.startswith("1 of 2 tried; localcut.")
+    assert second.cuts[1].caption.startswith("nothing kept of the semantic cut's 108 patches; rejected: too small")
 
 
 def test_settings_that_differ_from_the_shown_ones_are_named(tiny_run):

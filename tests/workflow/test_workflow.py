@@ -1,12 +1,15 @@
 """The Snakefile on drawn scenes: a whole run, nothing to do after it, and what a changed value reruns."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
 
 import pytest
 import yaml
+
+from cuts3d_cli.workflow import MAX_FAILURES, failures
 
 ROOT = Path(__file__).parents[2]
 
@@ -129,6 +132,63 @@ def test_a_wrong_value_ends_with_one_line(run, override, message):
     assert "Traceback" not in ended.stderr
 
 
+def test_a_missing_folder_of_images_ends_with_one_line(run, dataset):
+    for key in ("images", "val_images"):
+        values = small_config(dataset) | {"run": "missing"}
+        values["data"][key] = "nowhere"
+        (run.folder / "missing.yaml").write_text(yaml.safe_dump(values))
+        ended = run("-n", "--configfile", run.folder / "missing.yaml")
+        expected = f"cuts3d: error: config: data.{key} nowhere; expected a folder of images; found nothing"
+        assert ended.returncode == 1 and ended.stderr.splitlines()[-1] == expected
+
+
+def test_own_images_bring_nothing_of_the_sample(run, dataset):
+    values = {"run": "short", "data": {"images": str(dataset / "images")}}
+    (run.folder / "short.yaml").write_text(yaml.safe_dump(values))
+    ended = run("-n", "-p", "--configfile", run.folder / "short.yaml")
+    assert ended.returncode == 0 and "sample" not in ended.stdout + ended.stderr
+    assert not {"predict", "evaluate"} & jobs(ended.stdout).keys() and jobs(ended.stdout)["depth"] == 1
+
+
+def test_the_error_of_a_failed_job_is_shown_with_its_log(run, dataset):
+    (run.folder / "broken").mkdir()
+    for path in (dataset / "depth").iterdir():
+        (run.folder / "broken" / path.name).write_bytes(b"no depth")
+    values = small_config(dataset) | {"run": "failing"}
+    values["data"]["depth_maps"] = "broken"
+    (run.folder / "failing.yaml").write_text(yaml.safe_dump(values))
+    ended = run("--until", "depth", "--configfile", run.folder / "failing.yaml", "--keep-going")
+    assert ended.returncode == 1
+    for shard in range(2):
+        error, log = (
+            f"error: depth: 2 of 2 images failed, first s{2 * shard + 1}.png",
+            f"log: failing/logs/depth/0000{shard}.log",
+        )
+        assert re.search(rf"^cuts3d: {error}.* cannot be read.*\n  {log}$", ended.stderr, re.MULTILINE), ended.stderr
+
+
+def test_errors_of_failed_jobs_are_found_in_their_logs(tmp_path):
+    def log(name, text, mtime=100):
+        path = tmp_path / "logs" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        os.utime(path, (mtime, mtime))
+
+    log("old.log", "cuts3d: error: old\n", mtime=99)
+    log("fine.log", "12:00:00 WARNING depth: a.png failed: cuts3d: error: x\n")
+    assert failures([str(tmp_path)], 100) == ""
+    log("a/one.log", "cuts3d: error: first try\nmore\ncuts3d: error: what; expected it\n")
+    log("two.log", "Traceback (most recent call last):\n  x\ntorch.cuda.OutOfMemoryError: no memory\n\n")
+    log("usage.log", "Usage: cuts3d\n\nError: No such option\n")
+    expected = {"a/one.log": "cuts3d: error: what; expected it", "two.log": "torch.cuda.OutOfMemoryError: no memory",
+                "usage.log": "Error: No such option"}  # fmt: skip
+    lines = [f"{text}\n  log: {tmp_path}/logs/{name}" for name, text in expected.items()]
+    assert failures([str(tmp_path), str(tmp_path / "val")], 100) == "\n".join(lines)
+    for number in range(MAX_FAILURES):
+        log(f"x{number}.log", "cuts3d: error: more\n")
+    assert failures([str(tmp_path)], 100).endswith("and 3 more jobs")
+
+
 def test_a_whole_run(finished):
     run, ended = finished
     out = run.folder / "an out"
@@ -215,6 +275,17 @@ def test_a_lost_shard_is_made_again_and_gives_the_same_masks(finished):
     ended = run("--until", "merge")
     assert ended.returncode == 0, ended.stderr
     assert (out / "pseudo_masks.json").read_text() == before
+
+
+def test_a_finished_run_needs_its_images_no_more(finished, dataset):
+    run, _ = finished
+    moved = dataset / "moved"
+    (dataset / "images").rename(moved)
+    try:
+        ended = run("-n")
+    finally:
+        moved.rename(dataset / "images")
+    assert ended.returncode == 0 and "Nothing to be done" in ended.stdout + ended.stderr
 
 
 def test_lint(run):

@@ -1,0 +1,61 @@
+"""``cuts3d init``: the file it writes, and what it says of depth before a run says it."""
+
+import shutil
+
+import pytest
+
+from cuts3d_cli.config import load
+
+
+@pytest.fixture
+def photos(tmp_path, dataset, monkeypatch):
+    """A folder of images without depth beside it, in an empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return shutil.copytree(dataset / "images", tmp_path / "shots/photos").relative_to(tmp_path)
+
+
+def test_it_writes_a_configuration_of_the_images(cuts3d, photos, dataset):
+    code, _, err = cuts3d("init", photos, "--depth-map", dataset / "depth", "--preset", "embedded")
+    assert code == 0 and "4 of 4 images have a depth map" in err and "WARNING" not in err
+    config = load("config.yaml")
+    assert (config.run, config.data.images) == ("runs/photos", str(photos))
+    assert config.data.depth_maps == str(dataset / "depth") and config.data.n_shards == 1
+    assert config.data.val_images is None and config.data.annotations is None
+
+
+@pytest.mark.parametrize(("name", "found"), [("nosuch", "nothing"), ("file", "a file")])
+def test_a_folder_of_depth_maps_that_is_none_is_an_error(cuts3d, photos, tmp_path, name, found):
+    (tmp_path / "file").touch()
+    code, _, err = cuts3d("init", photos, "--depth-map", name)
+    assert code == 1 and err.strip() == f"cuts3d: error: folder of depth maps {name}; expected a folder; found {found}"
+    assert not (tmp_path / "config.yaml").exists()
+
+
+@pytest.mark.parametrize(("n_maps", "warned"), [(0, True), (2, True), (4, False)])
+def test_images_with_a_depth_map_are_counted(cuts3d, photos, dataset, tmp_path, n_maps, warned):
+    (tmp_path / "maps").mkdir()
+    for path in sorted((dataset / "depth").iterdir())[:n_maps]:
+        shutil.copy(path, tmp_path / "maps")
+    code, _, err = cuts3d("init", photos, "--depth-map", "maps")
+    assert code == 0 and f"init: {n_maps} of 4 images have a depth map" in err
+    assert ("WARNING" in err) == warned == ("depth.backend to a model" in err)
+
+
+def test_missing_depth_beside_the_images_is_told(cuts3d, photos):
+    code, _, err = cuts3d("init", photos)
+    assert code == 0 and "0 of 4 images have a depth map" in err and "s1.png has no depth map beside it" in err
+
+
+@pytest.mark.parametrize("preset", ["maskcut", "paper"])
+def test_no_word_on_depth_where_no_map_is_read(cuts3d, photos, preset):
+    _, _, err = cuts3d("init", photos, "--preset", preset)
+    assert "depth" not in err
+
+
+def test_maps_that_a_depth_model_replaces_are_told(cuts3d, photos, dataset):
+    _, _, err = cuts3d("init", photos, "--preset", "paper", "--depth-map", dataset / "depth")
+    assert "is not read, as depth.backend is zoedepth" in err
+
+
+def test_depth_maps_without_images_are_wrong_usage(cuts3d, photos, dataset):
+    assert cuts3d("init", "--depth-map", dataset / "depth")[0] == 2

@@ -1,0 +1,141 @@
+"""What a stage command shows of an image: numbers as data, one format in tables, a picture of its own name."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cuts3d_cli.config import resolve
+from cuts3d_cli.stages import preview
+from cuts3d_cli.stages.cache import ImageResult, image_source, run_image
+from cuts3d_cli.stages.common import Counts
+from cuts3d_cli.store.coco import annotation, image_entry, write_masks
+
+CONFIG = resolve(
+    {"features": {"image_size": 96}, "crf": {"iterations": 1}, "localcut": {"tau_knn": 0.115}, "depth": {"size": 96}}
+)
+
+
+@pytest.fixture
+def grey(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.full((48, 64, 3), 128, np.uint8)).save("grey.png")
+    np.save("grey.npy", np.linspace(1, 2, 48 * 64).reshape(48, 64))
+    return Path("grey.png")
+
+
+@pytest.fixture
+def masks_of(photo):
+    """Rows and result of the CRF's masks whose confidence lies in these slots."""
+
+    def make(slots):
+        source = image_source(photo, None)
+        record = source.records[0]
+        found = []
+        for n, slot in enumerate(slots):
+            mask = np.zeros((record.height, record.width), bool)
+            mask[10 * n : 10 * n + 8, 4:24] = True
+            pointer = None if slot is None else {"store": "s", "fingerprint": "f", "row": 0, "instance": slot}
+            found.append(annotation(1, mask, 0.8255814, pointer))
+        write_masks("m.json", kind="pseudo-masks", image_root=".", images=[image_entry(record)], annotations=found)
+        return ImageResult(photo, source, {"crf": Path("m.json")}, Counts(done=1))
+
+    return make
+
+
+@pytest.mark.parametrize(("slots", "numbers"), [([0, 2], [1, 3]), ([None, None], [1, 2]), ([1, 1], [1, 2])])
+def test_an_instance_keeps_the_number_of_its_cut(masks_of, slots, numbers):
+    result = masks_of(slots)
+    assert [row["instance"] for row in preview.rows("crf", result)] == numbers
+    assert preview.picture("crf", result).shape == (120, 160, 3)
+
+
+def test_rows_hold_data_and_tables_one_format(masks_of):
+    (row,) = preview.rows("crf", masks_of([0]))
+    assert row == {
+        "image": "s.png",
+        "instance": 1,
+        "area_%": 100 * 160 / (120 * 160),
+        "box_xywh_px": [4, 0, 20, 8],
+        "score": 0.825581,
+    }
+    assert preview.table([row], header=False).split() == ["s.png", "1", "0.8", "4", "0", "20", "8", "0.826"]
+
+
+@pytest.mark.parametrize("stage", ["depth", "features", "spatial-importance", "localcut", "confidence"])
+def test_values_of_every_stage_are_numbers(photo, stage):
+    rows = json.loads(json.dumps(preview.rows(stage, run_image(stage, photo, CONFIG))))
+    for row in rows:
+        texts = {name for name, value in row.items() if isinstance(value, str)}
+        assert texts <= {"image", "outcome"} and len(row) > 3
+        assert all(
+            isinstance(part, (int, float)) for value in row.values() if isinstance(value, list) for part in value
+        )
+
+
+def test_scores_read_the_same_in_confidence_and_crf(photo):
+    scores = {
+        stage: {row["instance"]: row["score"] for row in preview.rows(stage, run_image(stage, photo, CONFIG))}
+        for stage in ("confidence", "crf")
+    }
+    assert scores["crf"] and scores["crf"].items() <= scores["confidence"].items()
+
+
+@pytest.mark.parametrize(("shape", "text"), [([60, 60], "60 x 60"), ([128, 60, 60], "128 x 60 x 60")])
+def test_a_map_in_a_table(shape, text):
+    row = {"image": "a.png", "shape": shape, "min": 0.0, "mean": 1 / 3, "max": 1.0}
+    assert preview.table([row], header=False) == f"a.png  {text}  0.000  0.333  1.000"
+
+
+@pytest.mark.parametrize("stage", ["localcut", "confidence", "crf"])
+def test_a_picture_without_instances_says_why(grey, stage):
+    (row,) = preview.rows(stage, run_image(stage, grey, CONFIG))
+    assert row["instance"] is None and row["outcome"] == "end: all patches alike"
+    assert " none " in preview.table([row], header=False)
+
+
+def test_masks_that_the_crf_refuses_are_told_as_such(photo):
+    config = CONFIG.model_copy(update={"crf": CONFIG.crf.model_copy(update={"min_iou": 1.0})})
+    (row,) = preview.rows("crf", run_image("crf", photo, config))
+    assert row["instance"] is None and row["outcome"] == preview.CRF_REJECTED
+
+
+def test_near_is_bright(grey):
+    """The map's depth grows from the top row to the bottom one."""
+    drawn = preview.picture("depth", run_image("depth", grey, CONFIG)).sum(-1).mean(1)
+    assert drawn[0] > 1.5 * drawn[-1] and (np.diff(drawn) <= 0).mean() > 0.9
+
+
+def test_pictures_of_images_of_one_stem_have_their_own_names(tmp_path):
+    for name in ("same.jpg", "same.png", "x.1.JPG", "x.1.tif", "alone.jpg", "alone.npy", "alone_depth.png"):
+        (tmp_path / name).touch()
+    names = {
+        image: preview.picture_path("crf", tmp_path / image).name
+        for image in ("same.jpg", "same.png", "x.1.JPG", "x.1.tif", "alone.jpg")
+    }
+    assert names == {
+        "same.jpg": "same.jpg.cuts3d-crf.png",
+        "same.png": "same.png.cuts3d-crf.png",
+        "x.1.JPG": "x.1.JPG.cuts3d-crf.png",
+        "x.1.tif": "x.1.tif.cuts3d-crf.png",
+        "alone.jpg": "alone.cuts3d-crf.png",
+    }
+    assert preview.picture_path("crf", tmp_path / "alone.jpg", Path("out")) == Path("out/alone.cuts3d-crf.png")
+
+
+def test_overlays_of_images_of_one_stem_are_all_written(tmp_path):
+    images = []
+    for number, name in enumerate(("a/same.jpg", "a/same.png", "b/same.png"), start=1):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((8, 9, 3), number, np.uint8)).save(tmp_path / name)
+        images.append({"id": number, "file_name": name, "width": 9, "height": 8})
+    write_masks(tmp_path / "f.json", kind="predictions", image_root=tmp_path, images=images, annotations=[])
+    preview.write_overlays(tmp_path / "f.json", tmp_path / "out", least_score=0.5)
+    written = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png")}
+    assert written == {
+        "a/same.jpg.cuts3d-predict.png",
+        "a/same.png.cuts3d-predict.png",
+        "b/same.cuts3d-predict.png",
+    }
