@@ -10,7 +10,7 @@ import yaml
 from cuts3d_cli.cli import main as command_line
 
 ROOT = Path(__file__).parents[2]
-BENCHMARKS = ("speed", "scale", "stage_profile", "workflow", "measuring", "released")
+BENCHMARKS = ("speed", "scale", "sizes", "stage_profile", "workflow", "measuring", "released")
 
 
 @pytest.fixture

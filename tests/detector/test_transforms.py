@@ -3,6 +3,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+from mmdet.models.roi_heads.mask_heads.fcn_mask_head import _do_paste_mask
 from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks
 
@@ -154,6 +155,18 @@ class TestAlignment:
         with seeded(3):
             image, masks, _ = ConfidentCopyPaste(scale=(ratio, ratio))._placed(self.drawn(), np.array([0]), (480, 480))
         assert np.abs(centre(masks[0].astype(float)) - centre(image[..., 0].astype(float))).max() * 480 < 0.1
+
+    def test_after_target_and_pasting_at_the_image_s_size(self):
+        """What the mask head learns, were it learned perfectly, gives the object back."""
+        result = ConfidenceResize(scale=(192, 192), keep_ratio=True)(self.drawn())
+        boxes = torch.as_tensor(mask_boxes(result["gt_masks"].masks.astype(bool)))
+        target = result["gt_masks"].crop_and_resize(boxes, (28, 28), torch.zeros(1, dtype=torch.long), device="cpu")
+        target = torch.as_tensor(target.masks, dtype=torch.float32)[:, None]
+        pasted = _do_paste_mask(target, boxes * (480 / 192), 480, 480, skip_empty=False)[0][0].numpy() > 0.5
+        truth = self.drawn()["gt_masks"].masks[0].astype(bool)
+        assert np.abs(centre(pasted.astype(float)) - centre(truth.astype(float))).max() * 480 < 0.5
+        np.testing.assert_allclose(mask_boxes(pasted[None]), mask_boxes(truth[None]), atol=2.5)  # a pixel at 192 px
+        assert pasted.sum() == pytest.approx(truth.sum(), rel=0.02)
 
     def test_the_confidence_at_the_outline_is_that_inside(self, labelled):
         """A grid that says 0.9 inside says 0.9 up to the mask's outline, not something nearer to SC_min."""
