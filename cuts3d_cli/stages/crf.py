@@ -148,7 +148,9 @@ def _refined(
     if not config["enabled"] or not len(enlarged):
         return enlarged, enlarged.astype(np.float32), np.ones(len(enlarged), bool)
     crf = DenseCrf(image, **{name: config[name] for name in config if name not in (*REFINE, *OWN)})
-    smooth = None if confidence is None else np.stack([masks.resize_inside(c, enlarged.shape[1:]) for c in confidence])
+    smooth = None
+    if config["unary"] == "confidence":
+        smooth = np.stack([masks.resize_inside(c, enlarged.shape[1:]) for c in confidence])
     return refine_together(crf, enlarged, confidence=smooth, **{name: config[name] for name in REFINE})
 
 
