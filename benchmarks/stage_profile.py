@@ -70,8 +70,8 @@ def watching_stages(watch: Stopwatch, config: Config) -> Iterator[None]:
     common.create_store = create_store
     try:
         with watch.watching(
-            (features, "read_image", "read image"),
-            (crf, "read_image", "read image"),
+            (common, "read_image", "read image"),
+            (common, "digest_file", "read image"),
             (depth_files, "depth_of_image", "read depth"),
             (features, "working_image", "resize to the working size"),
             (crf, "working_image", "resize to the working size"),
