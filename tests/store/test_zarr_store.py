@@ -48,17 +48,26 @@ def test_a_store_whose_images_all_failed_opens(tmp_path):
     assert len(store.failures) == 5 and store.array("importance").shape[0] == 5
 
 
-def test_many_images_are_few_files(tmp_path):
-    make(tmp_path / "s.zarr", n=200)
+ROW_BYTES = 36 * 4
+
+
+@pytest.mark.parametrize(("chunk_bytes", "rows"), [(1, 1), (ROW_BYTES, 1), (7 * ROW_BYTES, 7), (2**30, 200)])
+def test_many_images_are_few_files_and_small_ones_share_a_chunk(tmp_path, monkeypatch, chunk_bytes, rows):
+    monkeypatch.setattr("cuts3d_cli.store.zarr_store.CHUNK_BYTES", chunk_bytes)
+    written = make(tmp_path / "s.zarr", n=200)
     assert sum(len(files) for _, _, files in os.walk(tmp_path / "s.zarr")) < 12
-    assert open_store(tmp_path / "s.zarr").array("importance").chunks == (1, 6, 6)
+    array = open_store(tmp_path / "s.zarr").array("importance")
+    assert array.chunks == (rows, 6, 6) and array.shards[0] >= 200
+    np.testing.assert_array_equal(array[:], written)
 
 
-def test_files_are_written_in_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr("cuts3d_cli.store.zarr_store.SHARD_BYTES", 3 * 36 * 4)
+@pytest.mark.parametrize(("chunk_rows", "file_rows"), [(1, 3), (2, 4), (5, 5)])
+def test_files_are_written_in_blocks(tmp_path, monkeypatch, chunk_rows, file_rows):
+    monkeypatch.setattr("cuts3d_cli.store.zarr_store.SHARD_BYTES", 3 * ROW_BYTES)
+    monkeypatch.setattr("cuts3d_cli.store.zarr_store.CHUNK_BYTES", chunk_rows * ROW_BYTES)
     rows = make(tmp_path / "s.zarr", n=10, skip={4})
     read = open_store(tmp_path / "s.zarr").array("importance")
-    assert read.shards == (3, 6, 6)
+    assert read.shards == (file_rows, 6, 6)
     for row in set(range(10)) - {4}:
         np.testing.assert_array_equal(read[row], rows[row])
 
