@@ -1,6 +1,6 @@
 """Draw images of a finished run from photograph to detections, one below the other, as in the README.
 
-    python scripts/example_picture.py runs/sample docs/example.jpg 3 15
+    python scripts/example_picture.py runs/sample docs/example.jpg 9 20
 
 Takes the run, the picture to write and positions in the list of held-out images (from 0).
 """
