@@ -16,7 +16,7 @@ import numpy as np
 from cuts3d_cli.backends.base import Convention
 from cuts3d_cli.errors import ImageError
 from cuts3d_cli.store.files import digest_file
-from cuts3d_cli.store.images import image_size, opened, stored_size
+from cuts3d_cli.store.images import COLOUR_MARKS, DEPTH_MARKS, image_size, opened, stored_size
 
 if TYPE_CHECKING:
     from cuts3d_cli.config import DepthConfig
@@ -40,7 +40,8 @@ def find_depth_map(file_name: str, image_root: str | Path, depth_maps: str | Pat
         file_name: the image's path relative to ``image_root``, with ``/``.
         image_root: folder of the images.
         depth_maps: a folder, where ``a/b.jpg`` has ``a/b.png`` (or ``.npy``, ``.tif``, ``.tiff``;
-            ``b_depth`` and ``b-depth`` do as well as ``b``); or a file, the map of this image; or
+            ``b_depth`` and ``b-depth`` do as well as ``b``, and for ``b-color.jpg`` or ``b_rgb.jpg``
+            too); or a file, the map of this image; or
             None: ``b.npy``, ``b_depth.*`` or ``b-depth.*`` beside the image, or ``b.*`` in a
             folder ``depth`` beside the folder of the image.
 
@@ -49,14 +50,13 @@ def find_depth_map(file_name: str, image_root: str | Path, depth_maps: str | Pat
     """
     image = Path(image_root) / file_name
     if depth_maps is None:
-        stems = [image.parent / (image.stem + mark) for mark in ("_depth", "-depth")]
-        candidates = [image.with_suffix(".npy"), *_with_suffixes(*stems)]
+        candidates = [image.with_suffix(".npy"), *_with_suffixes(*_marked(image.parent, image.stem))]
         candidates += _with_suffixes(Path(os.path.abspath(image)).parent.parent / "depth" / image.stem)
     elif Path(depth_maps).is_file():
         candidates = [Path(depth_maps)]
     else:
         place = (Path(depth_maps) / file_name).parent
-        candidates = _with_suffixes(*[place / (image.stem + mark) for mark in ("", "_depth", "-depth")])
+        candidates = _with_suffixes(place / image.stem, *_marked(place, image.stem))
     for path in candidates:
         if path.is_file() and not (image.exists() and path.samefile(image)):
             return path
@@ -67,6 +67,12 @@ def find_depth_map(file_name: str, image_root: str | Path, depth_maps: str | Pat
         found="none",
         hint="give it with --depth-map FILE, set data.depth_maps to their folder, or name a model in depth.backend",
     )
+
+
+def _marked(place: Path, stem: str) -> list[Path]:
+    """What a depth map may be called, up to the suffix, that carries a mark: its image may carry one of colour."""
+    bare = next((stem.removesuffix(mark) for mark in COLOUR_MARKS if stem.endswith(mark)), stem)
+    return [place / (name + mark) for name in dict.fromkeys((stem, bare)) for mark in DEPTH_MARKS]
 
 
 def depth_map_digests(

@@ -10,11 +10,8 @@ from pathlib import Path
 from cuts3d_cli.errors import Cuts3dError, ImageError
 from cuts3d_cli.log import logger, progress
 from cuts3d_cli.store.files import digest_file
-from cuts3d_cli.store.images import IMAGE_SUFFIXES, image_size
+from cuts3d_cli.store.images import COLOUR_MARKS, DEPTH_MARKS, IMAGE_SUFFIXES, image_size
 from cuts3d_cli.store.manifest import ImageRecord, Manifest, write_manifest
-
-DEPTH_MARKS = ("_depth", "-depth")
-"""Ends of the name of a depth map that lies beside its image."""
 
 OWN_PICTURES = ".cuts3d-"
 """Part of the name of every picture that cuts3d writes beside an image; such files are no input."""
@@ -69,7 +66,7 @@ def _is_depth_map(stem: Path, stems: set[Path]) -> bool:
     for mark in DEPTH_MARKS:
         if stem.name.endswith(mark):
             base = stem.name.removesuffix(mark)
-            return any(stem.with_name(base + colour) in stems for colour in ("", "-color", "_color", "-rgb", "_rgb"))
+            return any(stem.with_name(base + colour) in stems for colour in ("", *COLOUR_MARKS))
     return False
 
 

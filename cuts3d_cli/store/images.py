@@ -28,6 +28,12 @@ from cuts3d_cli.errors import ImageError
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """File name endings (lower case) that count as images when a folder is searched."""
 
+DEPTH_MARKS = ("_depth", "-depth")
+"""Ends of the name of a depth map that lies beside its image."""
+
+COLOUR_MARKS = ("-color", "_color", "-rgb", "_rgb")
+"""Ends of the name of an image that a depth map beside it does without: 0-color.png has 0-depth.png."""
+
 MAX_PIXELS = 89_478_485
 """Largest image, in pixels, that is decoded (Pillow's own line for a decompression bomb)."""
 

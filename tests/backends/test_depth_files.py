@@ -58,6 +58,14 @@ def test_a_file_is_the_map_itself(tmp_path):
     assert df.find_depth_map("b.jpg", tmp_path, path) == path
 
 
+@pytest.mark.parametrize("image", ["0-color.png", "0_rgb.png", "0.png"])
+@pytest.mark.parametrize("depth_maps", [None, "."])
+def test_a_map_beside_an_image_that_is_marked_as_colour(tmp_path, image, depth_maps):
+    path = save_map(tmp_path / "0-depth.png", RAMP.astype(np.uint16))
+    save_image(tmp_path / image)
+    assert df.find_depth_map(image, tmp_path, depth_maps and tmp_path / depth_maps) == path
+
+
 @pytest.mark.parametrize("place", ["images/b.npy", "images/b_depth.png", "images/b-depth.tif", "depth/b.png"])
 def test_without_a_folder_it_is_looked_for_beside_the_image(tmp_path, place):
     save_image(tmp_path / "images/b.jpg")
