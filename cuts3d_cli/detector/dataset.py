@@ -19,7 +19,7 @@ from torch.utils.data import Dataset, Sampler
 
 from cuts3d_cli.errors import Cuts3dError, ImageError, StoreError
 from cuts3d_cli.log import logger
-from cuts3d_cli.store.coco import image_root, read_masks, turned_images
+from cuts3d_cli.store.coco import check_size, image_root, read_masks, turned_images
 from cuts3d_cli.store.zarr_store import Store, open_store
 
 
@@ -87,13 +87,9 @@ def _check_annotation(entry: Mapping[str, Any], images: Mapping[Any, Mapping[str
         raise Cuts3dError(f"{name} has no {missing[0]}")
     if (image := images.get(entry["image_id"])) is None:
         raise Cuts3dError(f"{name} is on image {entry['image_id']}, which is not listed")
-    size = entry["segmentation"].get("size") if isinstance(entry["segmentation"], dict) else None
-    if size is not None and list(size) != [image["height"], image["width"]]:
-        raise Cuts3dError(
-            f"{name}: mask of another size than image {image['file_name']}",
-            expected=f"size [{image['height']}, {image['width']}]",
-            found=size,
-        )
+    mask = entry["segmentation"]
+    if isinstance(mask, dict) and mask.get("size") is not None:
+        check_size(mask, image, name)
 
 
 def _check_confidence(path: Path, instances: Mapping[int, list[dict[str, Any]]]) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from pycocotools import mask as mask_api
 
 from cuts3d_cli import __version__
-from cuts3d_cli.errors import StoreError
+from cuts3d_cli.errors import Cuts3dError, StoreError
 from cuts3d_cli.store.files import write_json
 from cuts3d_cli.store.manifest import ImageRecord
 
@@ -41,6 +41,20 @@ def run_lengths(mask: list | dict[str, Any], size_hw: tuple[int, int]) -> dict[s
     if isinstance(mask, list):
         return mask_api.merge(mask_api.frPyObjects(mask, *size_hw))
     return mask_api.frPyObjects(mask, *size_hw) if isinstance(mask["counts"], list) else mask
+
+
+def check_size(mask: Mapping[str, Any], image: Mapping[str, Any], name: str) -> None:
+    """Check that a run-length mask has the size of its image's record; ``name`` is the annotation's in the error.
+
+    Raises:
+        Cuts3dError: it has another.
+    """
+    if list(mask["size"]) != [image["height"], image["width"]]:
+        raise Cuts3dError(
+            f"{name}: mask of another size than image {image['file_name']}",
+            expected=f"size [{image['height']}, {image['width']}]",
+            found=mask["size"],
+        )
 
 
 def image_entry(record: ImageRecord) -> dict[str, Any]:

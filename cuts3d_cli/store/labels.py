@@ -15,8 +15,8 @@ import numpy as np
 
 from cuts3d_cli.config import fingerprint
 from cuts3d_cli.errors import Cuts3dError
+from cuts3d_cli.store.coco import check_size, read_masks
 from cuts3d_cli.store.coco import image_root as recorded_root
-from cuts3d_cli.store.coco import read_masks
 
 Record = dict[str, Any]
 
@@ -176,12 +176,7 @@ def _mask(entry: Record, image: Record, name: str) -> list[list[float]] | Record
         return polygons or None
     if not isinstance(mask, dict) or "counts" not in mask or "size" not in mask:
         raise Cuts3dError(f"{name} has no mask", expected="a segmentation (polygons or RLE)", found=str(mask)[:60])
-    if list(mask["size"]) != [image["height"], image["width"]]:
-        raise Cuts3dError(
-            f"{name}: mask of another size than image {image['file_name']}",
-            expected=f"size [{image['height']}, {image['width']}]",
-            found=mask["size"],
-        )
+    check_size(mask, image, name)
     return mask if entry.get("area", 1) else None
 
 
