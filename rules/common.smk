@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from cuts3d_cli import __version__ as VERSION
+from cuts3d_cli.backends.base import READS_FILES
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.evaluation import experiments as ex
 from cuts3d_cli.stages import finetune as ft
@@ -63,7 +64,7 @@ def shard_number(wildcards):
 
 def depth_map_flag(wildcards):
     folder = data_of(wildcards.base, "depth_maps")
-    if CONFIG.depth.backend != "files":
+    if CONFIG.depth.backend not in READS_FILES:
         return ""
     return (
         f"--depth-map {shlex.quote(folder)}" if folder else "--set data.depth_maps=null"

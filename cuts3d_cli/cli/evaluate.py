@@ -86,7 +86,7 @@ def command(
         raise click.UsageError("--out goes with one --predictions")
     if not annotations and not benchmark:
         raise click.UsageError("give --annotations or --benchmark")
-    config = build_config(options, "evaluate")
+    config = build_config(options, "evaluate", images=images)
     class_agnostic = config.evaluate.class_agnostic
     truth = evaluate.load_truth(
         annotations,

@@ -46,7 +46,7 @@ def command(images, number, annotations, checkpoint, depth_map, out, fresh, laun
 
     if images and annotations:
         raise click.UsageError("give either --annotations FILE or images")
-    config = build_config(options, "selftrain")
+    config = build_config(options, "selftrain", images=images)
     target = config.selftrain.target_images
     if not (images or annotations or target):
         raise click.UsageError("give --annotations FILE, images, or --target-images FOLDER")

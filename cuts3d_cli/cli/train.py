@@ -49,7 +49,7 @@ def command(images, annotations, labels, image_root, depth_map, out, fresh, laun
         raise click.UsageError("--image-root goes with --labels")
     if labels:
         options |= {key: value for key, value in train.SUPERVISED.items() if options[key] is None}
-    config = build_config(options, "train")
+    config = build_config(options, "train", images=images)
     if images:
         annotations = pseudo_masks(images, config, depth_map=depth_map)
     train.run(
