@@ -35,7 +35,7 @@ MASKS: dict[Masks, str] = {
 
 @dataclass(frozen=True)
 class Variant:
-    """What a first training differs in: its pseudo-masks and the parts of Spatial Confidence it uses (Sec. 3.5)."""
+    """What a first training differs in: its pseudo-masks and the parts of Spatial Confidence it uses (Sec. 3.4)."""
 
     masks: Masks
     select: Literal["confident", "random"] = "random"
