@@ -75,7 +75,7 @@ def command(
     Takes pseudo-masks and predictions alike; all categories count as one unless --no-class-agnostic. Given IMAGES
     (files, or one folder), their pseudo-masks are made first, cached, and scored against the ground truth of these
     images alone. Images are matched by file name, relative to the folder of images. With --benchmark, published
-    numbers are printed beside.
+    numbers are printed beside, those of the settings that --published names.
 
     \b
     Examples:
