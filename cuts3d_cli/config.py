@@ -268,7 +268,7 @@ class ConfidenceConfig(Section):
     tau_knn_min: float = Field(
         0.03, gt=0, description="smallest threshold (Table 15: 0.05)", json_schema_extra={"unit": "cube side"}
     )
-    sc_min: float = Field(0.5, gt=0, le=1, description="least confidence inside an instance (Table 15)")
+    sc_min: float = Field(0.5, gt=0, le=1, description="least confidence inside an instance (Sec. 3.4)")
 
 
 class CrfConfig(Section):
@@ -310,7 +310,7 @@ class CrfConfig(Section):
 
 
 class TrainConfig(Section):
-    """Training of the class-agnostic detector (Sec. 3.5, Tables 16 and 17)."""
+    """Training of the class-agnostic detector (Sec. 3.4 and 4, Tables 16 and 17)."""
 
     detector: str = Field(
         "embedded_cascade", description="name of a detector config of cuts3d_cli/detector/configs, or a path"
@@ -389,7 +389,7 @@ class TrainConfig(Section):
 
 
 class SelfTrainConfig(Section):
-    """Rounds of self-training (Sec. 3.5, Table 17)."""
+    """Rounds of self-training (Sec. 4, Table 17)."""
 
     rounds: int = Field(2, ge=0, description="rounds of self-training")
     score_threshold: float = Field(
@@ -474,7 +474,7 @@ class ExperimentsConfig(Section):
     seeds: list[int] = Field([0, 1, 2], min_length=1, description="seeds that every training is repeated with")
     iterations: int = Field(180, ge=1, description="optimiser steps of a first training, instead of train.iterations")
     lr_steps: list[int] = Field([140], description="steps at which its learning rate is multiplied by train.lr_gamma")
-    rounds: int = Field(3, ge=0, description="rounds of self-training (Table 17)")
+    rounds: int = Field(3, ge=0, description="rounds of self-training (Sec. 4; Table 17 has 1)")
     round_iterations: int = Field(60, ge=1, description="optimiser steps a round, instead of selftrain.iterations")
     round_lr_steps: list[int] = Field(
         [45], description="steps at which a round's learning rate is multiplied by train.lr_gamma"

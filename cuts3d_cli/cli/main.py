@@ -22,7 +22,7 @@ COMMANDS = {
     "crf": "Refine masks with a dense CRF; COCO JSON.",
     "merge": "Join the shards' masks into one COCO JSON.",
     "models": "Weights of feature and depth models, fetched ahead.",
-    "train": "Train the class-agnostic detector (Sec. 3.5).",
+    "train": "Train the class-agnostic detector (Sec. 3.4 and 4).",
     "selftrain": "One round of self-training.",
     "predict": "Detect instances in images.",
     "convert": "Checkpoints of CutLER's format to ours and back.",
