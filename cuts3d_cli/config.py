@@ -244,8 +244,8 @@ class TrainConfig(Section):
 
     detector: str | None = Field(
         "embedded_cascade",
-        description="name of a detector config of cuts3d_cli/detector/configs, or a path; null: no detector, a run ends "
-        "with the pseudo-masks, their scores and the report",
+        description="name of a detector config of cuts3d_cli/detector/configs, or a path; null: no detector, a run "
+        "ends with the pseudo-masks, their scores and the report",
     )
     init: str | None = Field(
         None,
