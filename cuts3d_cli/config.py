@@ -312,8 +312,10 @@ class CrfConfig(Section):
 class TrainConfig(Section):
     """Training of the class-agnostic detector (Sec. 3.4 and 4, Tables 16 and 17)."""
 
-    detector: str = Field(
-        "embedded_cascade", description="name of a detector config of cuts3d_cli/detector/configs, or a path"
+    detector: str | None = Field(
+        "embedded_cascade",
+        description="name of a detector config of cuts3d_cli/detector/configs, or a path; null: no detector, a run "
+        "ends with the pseudo-masks, their scores and the report",
     )
     init: str | None = Field(
         None,
@@ -548,6 +550,11 @@ class Config(Section):
     baseline: BaselineConfig = BaselineConfig()
     experiments: ExperimentsConfig = ExperimentsConfig()
     finetune: FinetuneConfig = FinetuneConfig()
+
+    @property
+    def trainings(self) -> range:
+        """Numbers of a run's trainings: 0 is the first, then the rounds of self-training; empty without a detector."""
+        return range(self.selftrain.rounds + 1 if self.train.detector is not None else 0)
 
 
 def check_thresholds(tau_knn_min: float, tau_knn: float) -> None:

@@ -28,6 +28,7 @@ STARTED = time.time()
 RUN = CONFIG.run.rstrip("/")
 VAL = f"{RUN}/val"
 ROUNDS = CONFIG.selftrain.rounds
+TRAININGS = CONFIG.trainings
 HAS_VAL = CONFIG.data.val_images is not None
 LOCAL_CUT = CONFIG.localcut.local_cut
 HAS_BASELINE = CONFIG.baseline.enabled and LOCAL_CUT
@@ -75,6 +76,13 @@ def previous_round(wildcards):
     return int(wildcards.round) - 1
 
 
+def masks_to_learn(_wildcards):
+    """What the first training learns from; a configuration without detector ends the workflow in words."""
+    if not TRAININGS:
+        raise WorkflowError("no detector to train: config key train.detector is null")
+    return f"{RUN}/pseudo_masks.json"
+
+
 def labels_of(number):
     """The masks that a round trained on."""
     return (
@@ -116,7 +124,7 @@ def evaluations():
             scored[f"{BASELINE}_{split}"] = f"{base}/{BASELINE}/pseudo_masks.json"
         scored[f"cuts3d_{split}"] = f"{base}/pseudo_masks.json"
     if HAS_VAL and CONFIG.data.val_annotations is not None:
-        for number in range(ROUNDS + 1):
+        for number in TRAININGS:
             scored[f"round{number}_val"] = (
                 f"{RUN}/detector/round{number}/predictions_val.json"
             )

@@ -175,6 +175,7 @@ def unmet(config: Config) -> str | None:
         "localcut.local_cut: true": config.localcut.local_cut,
         "localcut.sharpen: true": config.localcut.sharpen,
         "baseline.enabled: true": config.baseline.enabled,
+        "train.detector": config.train.detector is not None,
         "data.val_images": config.data.val_images is not None,
         "data.val_annotations": config.data.val_annotations is not None,
     }
