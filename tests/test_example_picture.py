@@ -45,7 +45,8 @@ def test_what_cannot_be_drawn_is_told(script, dataset, tmp_path, capsys):
         (tmp_path / "s.png", "no depth map"),
     ):
         with pytest.raises(SystemExit) as ended:
-            script.main([str(tmp_path / "out.png"), str(name), "--preset", "embedded"])
+            options = ("--preset", "embedded", "--set", "depth.backend=files")
+            script.main([str(tmp_path / "out.png"), str(name), *options])
         last = capsys.readouterr().err.splitlines()[-1]
         assert ended.value.code == 1 and last.startswith("cuts3d: error:") and told in last
     assert not (tmp_path / "out.png").exists()

@@ -24,12 +24,13 @@ def small_config(dataset: Path) -> dict:
     data = {key: value if key == "n_shards" else str(dataset / value) for key, value in data.items()}
     data |= {f"val_{key}": value for key, value in data.items() if key != "n_shards"}
     return {
+        "preset": "embedded",
         "run": "an out",  # every path of a run is quoted
         "data": data,
         "features": {"image_size": 96},
         "localcut": {"tau_knn": 0.115},  # a grid of 12 x 12 has longer edges
         "confidence": {"tau_knn_min": 0.05},
-        "crf": {"iterations": 2},
+        "crf": {"image_size": 96, "iterations": 2},
         "train": {
             "iterations": 2,
             "batch_size": 2,
