@@ -59,9 +59,8 @@ def config_file(tmp_path):
         "annotations": str(tmp_path / "truth.json"),
     }
     features = {"image_size": SIZE, "kernel_width": 6.0}
-    return written(
-        tmp_path, {"data": data, "features": features, "depth": {"size": SIZE}, "localcut": {"tau_knn": 0.115}}
-    )
+    values = {"features": features, "depth": {"size": SIZE}, "crf": {"image_size": SIZE}}
+    return written(tmp_path, {"preset": "embedded", "data": data, **values, "localcut": {"tau_knn": 0.115}})
 
 
 @pytest.fixture
@@ -118,11 +117,12 @@ def test_two_runs_print_the_same_whatever_the_workers(choices, small_file):
 
 
 def test_perfect_masks_score_in_full_and_a_missed_object_counts_in_its_groups(choices, small_file):
-    from choices_score import Masks, Truth, _encoded
+    from choices_score import Masks, Truth
     from choices_sets import load_scene
 
     from cuts3d_cli import config as settings
     from cuts3d_cli.core.masks import mask_iou
+    from cuts3d_cli.store.coco import encode_mask
 
     scenes = [load_scene(f"scene {n}", "drawn", settings.resolve(SMALL), choices.SceneOptions()) for n in range(4)]
 
@@ -130,13 +130,13 @@ def test_perfect_masks_score_in_full_and_a_missed_object_counts_in_its_groups(ch
         masks = []
         for i, scene in enumerate(scenes):
             kept = [j for j in range(len(scene.masks)) if (i, j) not in missed]
-            runs = [_encoded(scene.masks[j]) for j in kept]
+            runs = [encode_mask(scene.masks[j]) for j in kept]
             masks.append(Masks(runs, list(range(len(kept))), mask_iou(scene.masks, scene.masks[kept]), []))
         return Truth(scenes).score(masks)
 
     full = scores(set())
     assert full.pop("found") == 15 / 4 and full.pop("flow") is None
-    assert set(full.values()) == {1.0}
+    assert {full[name] for name in choices.COLUMNS if name in full} == {1.0}
     touching = scenes[1].kinds.index("touching")
     without = scores({(1, touching)})
     assert without["touching"] == 3 / 4 and without["R50"] == 14 / 15 and without["alone"] == without["behind"] == 1
