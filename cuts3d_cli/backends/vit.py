@@ -11,7 +11,6 @@ never downloaded here.
 
 from __future__ import annotations
 
-import hashlib
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -200,15 +199,6 @@ def fill(model: nn.Module, state: Mapping[str, torch.Tensor], name: str, path: s
             more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
             raise ModelError(f"weights file {path} is not of {name}: it {what} {', '.join(keys[:3])}{more}")
     model.load_state_dict(state)
-
-
-def state_digest(state: Mapping[str, torch.Tensor]) -> str:
-    """Hash of parameters by name and value (blake2b, 20 hex digits): equal for equal weights from any source."""
-    found = hashlib.blake2b(digest_size=10)
-    for name in sorted(state):
-        found.update(name.encode())
-        found.update(state[name].detach().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()
 
 
 def _diffncuts(state: dict[str, torch.Tensor], path: str) -> Architecture:

@@ -576,3 +576,75 @@ def test_features_that_are_not_finite_in_the_store_cost_the_image(value):
     good[1, 2, 0] = value
     with pytest.raises(ImageError, match="1 of 18 features are not finite"):
         features._stored(good)
+
+
+class SlopeModel:
+    """A depth model that predicts nearness falling from left to right."""
+
+    description, convention = "slope", "inverse"
+
+    def predict(self, rgb, size):
+        return np.tile(np.linspace(1, 0, size, dtype=np.float32), (size, 1))
+
+
+@pytest.fixture
+def slope(monkeypatch):
+    from cuts3d_cli.stages import depth
+
+    calls = []
+    monkeypatch.setattr(depth, "depth_backend", lambda config, device: calls.append(config.backend) or SlopeModel())
+    return calls
+
+
+def test_depth_is_from_files_where_there_are_and_else_from_the_model(dataset, tmp_path, slope, caplog):
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    shutil.copy(dataset / "depth" / "s1.png", maps)
+    prepare.run(dataset / "images", manifest_path(tmp_path), n_shards=1)
+    manifest = read_manifest(manifest_path(tmp_path))
+    source = Source(manifest.records(0), manifest.image_root, maps)
+    with caplog.at_level("INFO", logger="cuts3d.notices"):
+        execute("depth", source, resolve({}), lambda s: stage_path(tmp_path, s, "00000"))
+    store = open_store(stage_path(tmp_path, "depth", "00000"), "depth")
+    assert [DEPTH_SOURCES[code] for code in store.array("source")[:]] == ["file", "model", "model", "model"]
+    depth = store.array("depth")[:].astype(np.float32)
+    assert np.allclose(depth[1], np.linspace(0, 1, 480), atol=0.02) and not np.allclose(depth[0], depth[1], atol=0.1)
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "cuts3d.notices"]
+    assert line == "depth: no depth map of 3 of 4 images; predicted by slope" and slope == ["auto"]
+
+
+def test_no_model_is_built_where_every_image_has_a_map(done, slope):
+    assert slope == []
+
+
+def test_a_map_that_came_or_went_makes_depth_stale(dataset, tmp_path, slope):
+    image, maps = tmp_path / "s1.png", tmp_path / "maps"
+    maps.mkdir()
+    shutil.copy(dataset / "images" / "s1.png", image)
+    from cuts3d_cli.stages.cache import image_source
+
+    def fingerprint():
+        return expected_fingerprints(resolve({}), image_source(image, maps), "depth")["depth"]
+
+    without = fingerprint()
+    shutil.copy(dataset / "depth" / "s1.png", maps)
+    assert fingerprint() != without
+
+
+def test_a_broken_image_costs_no_other_of_its_batch(dataset, tmp_path, monkeypatch):
+    """Features are made some images at a time."""
+    from cuts3d_cli.backends.features_kernel import KernelFeatures
+
+    images = tmp_path / "images"
+    shutil.copytree(dataset / "images", images)
+    prepare.run(images, manifest_path(tmp_path), n_shards=1)
+    manifest = read_manifest(manifest_path(tmp_path))
+    (images / "s2.png").write_bytes(b"no image any more")
+    source, config = Source(manifest.records(0), manifest.image_root, None), resolve(SMALL)
+    found = []
+    for size in (1, 4):
+        monkeypatch.setattr(KernelFeatures, "batch_size", size)
+        counts, _ = execute("features", source, config, lambda s, size=size: tmp_path / f"{s}{size}.zarr")
+        assert (counts.done, list(counts.failures)) == (3, ["s2.png"])
+        found.append(open_store(tmp_path / f"features{size}.zarr", "features").array("features")[:])
+    np.testing.assert_array_equal(*found)

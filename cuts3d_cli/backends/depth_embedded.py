@@ -1,0 +1,247 @@
+"""The embedded depth model: a small head on frozen DINOv2 ViT-S/14 tokens, its weights in the package.
+
+The head reads the tokens of four blocks and, on a shallow path, the image's pixels, and predicts inverse depth up
+to scale and shift. ``scripts/train_depth`` trains it; ``docs/depth_model.md`` is its model card.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn import functional
+
+from cuts3d_cli.backends import vit
+from cuts3d_cli.backends.base import EMBEDDED_WEIGHTS, Convention
+from cuts3d_cli.backends.torch_tools import resolve_device
+from cuts3d_cli.errors import ModelError
+from cuts3d_cli.log import logger
+from cuts3d_cli.store.files import atomic_path
+
+if TYPE_CHECKING:
+    from cuts3d_cli.config import DepthConfig
+
+
+BACKBONE = "dinov2-vits14"
+"""Our name of the backbone."""
+
+WEIGHTS = EMBEDDED_WEIGHTS
+
+PATCH = 14
+"""Side of a backbone patch in pixels."""
+
+BLOCKS = (2, 5, 8, 11)
+"""Blocks (from 0) whose tokens the head reads."""
+
+PATCHES = 1036
+"""Patches of the working image, about: 28 x 37 (392 x 518 px) for an image of 3:4."""
+
+FEWEST, MOST = 7, 148
+"""Limits of either side of the grid; beyond them the image's aspect ratio gives way."""
+
+PIXELS = 16
+"""Image samples a patch side on the pixel path; the output has half as many."""
+
+
+def grid_of(height: int, width: int, patches: int = PATCHES) -> tuple[int, int]:
+    """Rows and columns of patches for an image: its aspect ratio, about ``patches`` in all."""
+    rows = math.sqrt(patches * height / width)
+    return tuple(min(max(round(side), FEWEST), MOST) for side in (rows, patches / rows))
+
+
+def resized(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
+    """``rgb`` (H, W, 3) uint8 at another size, without aliasing."""
+    smaller = height * width < rgb.shape[0] * rgb.shape[1]
+    return cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
+
+
+def normalised(rgb: np.ndarray, device: torch.device) -> torch.Tensor:
+    """``rgb`` (H, W, 3) uint8 as (1, 3, H, W) float32, ImageNet's mean and deviation taken out."""
+    return vit.normalised(torch.from_numpy(np.ascontiguousarray(rgb)).to(device).permute(2, 0, 1)[None].float() / 255)
+
+
+def backbone_tokens(backbone: nn.Module, rgb: np.ndarray, grid: tuple[int, int]) -> torch.Tensor:
+    """Tokens (4, 1 + rows * cols, C) of ``BLOCKS`` for ``rgb`` (H, W, 3) uint8, the class token first."""
+    image = resized(rgb, grid[0] * PATCH, grid[1] * PATCH)
+    found = backbone.forward_intermediates(
+        normalised(image, next(backbone.parameters()).device),
+        indices=list(BLOCKS),
+        norm=False,
+        output_fmt="NLC",
+        return_prefix_tokens=True,
+        intermediates_only=True,
+    )
+    return torch.stack([torch.cat([prefix[:, :1], patches], dim=1)[0] for patches, prefix in found])
+
+
+def fingerprint(backbone: nn.Module) -> str:
+    """Hash (SHA-256) over a model's parameters: names and float32 values, in the order of the names."""
+    found = hashlib.sha256()
+    for name, value in sorted(backbone.state_dict().items()):
+        found.update(name.encode())
+        found.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+class DepthHead(nn.Module):
+    """Inverse depth from backbone tokens and pixels: a small U-shaped network.
+
+    Args:
+        channels: width of the tokens.
+        width: channels on the grid of patches; the finer steps have fewer.
+    """
+
+    def __init__(self, channels: int = 384, width: int = 160):
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in BLOCKS)
+        self.reduce = nn.Linear(len(BLOCKS) * channels, width)
+        self.whole = nn.Linear(channels, width)
+        self.context = nn.ModuleList(Residual(width) for _ in range(2))
+        self.pixels = nn.ModuleList([_conv(12, 16), _conv(16, 24, stride=2), _conv(24, 32, stride=2)])
+        self.lift = nn.ModuleList([nn.Conv2d(width, 64, 1), nn.Conv2d(64, 40, 1), nn.Conv2d(40, 20, 1)])
+        self.merge = nn.ModuleList([_conv(64 + 32, 64), _conv(40 + 24, 40), _conv(20 + 16, 20)])
+        self.last = nn.Conv2d(20, 1, 3, padding=1, padding_mode="replicate")
+
+    def forward(self, tokens: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        """Inverse depth (B, 8 rows, 8 cols), near is large, scale and shift without meaning.
+
+        Args:
+            tokens: (B, 4, 1 + rows * cols, C), the class token first.
+            image: (B, 3, 16 rows, 16 cols), normalised.
+        """
+        rows, cols = image.shape[2] // PIXELS, image.shape[3] // PIXELS
+        scaled = [norm(block) for norm, block in zip(self.norms, tokens.unbind(1), strict=True)]
+        found = self.reduce(torch.cat(scaled, dim=-1)[:, 1:]) + self.whole(scaled[-1][:, :1])
+        found = found.transpose(1, 2).unflatten(2, (rows, cols))
+        for block in self.context:
+            found = block(found)
+        fine = functional.pixel_unshuffle(image, 2)
+        skips = []
+        for step in self.pixels:
+            fine = step(fine)
+            skips.append(fine)
+        for lift, merge, skip in zip(self.lift, self.merge, reversed(skips), strict=True):
+            found = functional.interpolate(lift(found), scale_factor=2, mode="bilinear", align_corners=False)
+            found = merge(torch.cat([found, skip], dim=1))
+        return self.last(found)[:, 0]
+
+
+class Residual(nn.Module):
+    """Two 3 x 3 convolutions beside the identity."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.inner = nn.Sequential(_conv(width, width), nn.Conv2d(width, width, 3, padding=1))
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """``values`` (B, C, H, W) and what the convolutions add."""
+        return values + self.inner(values)
+
+
+def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, padding=1), nn.GELU())
+
+
+class EmbeddedDepth:
+    """Depth backend of a frozen backbone and a trained head.
+
+    Args:
+        backbone: DINOv2 ViT-S/14 as timm has it.
+        head: the trained head.
+        description: see ``DepthBackend``.
+        device: where both run.
+    """
+
+    convention: Convention = "inverse"
+
+    def __init__(self, backbone: nn.Module, head: DepthHead, description: str, device: torch.device):
+        self.backbone = backbone.eval().requires_grad_(False).to(device)
+        self.head = head.float().eval().requires_grad_(False).to(device)
+        self.description = description
+
+    def predict(self, rgb: np.ndarray, size: int) -> np.ndarray:
+        """Inverse depth of ``rgb`` (H, W, 3) uint8 as (size, size) float32, near is large.
+
+        The model sees the image in its own aspect ratio; only its output is made square.
+        """
+        return cv2.resize(self.predict_map(rgb), (size, size), interpolation=cv2.INTER_LINEAR)
+
+    @torch.inference_mode()
+    def predict_map(self, rgb: np.ndarray) -> np.ndarray:
+        """Inverse depth (8 rows, 8 cols) float32 as the head gives it, in the image's aspect ratio."""
+        grid = grid_of(*rgb.shape[:2])
+        tokens = backbone_tokens(self.backbone, rgb, grid)
+        return self.from_tokens(tokens, rgb)
+
+    @torch.inference_mode()
+    def from_tokens(self, tokens: torch.Tensor, rgb: np.ndarray) -> np.ndarray:
+        """Inverse depth (8 rows, 8 cols) float32 from tokens (4, 1 + rows * cols, C) of ``rgb``."""
+        device = next(self.head.parameters()).device
+        grid = grid_of(*rgb.shape[:2])
+        image = normalised(resized(rgb, grid[0] * PIXELS, grid[1] * PIXELS), device)
+        return self.head(tokens[None].to(device).float(), image)[0].cpu().numpy()
+
+
+def load(config: DepthConfig, *, device: str = "auto") -> EmbeddedDepth:
+    """The embedded model, its head from the package or else from the file ``config.weights``.
+
+    Raises:
+        ConfigError: no such device.
+        ModelError: the head's file is missing or damaged, or the backbone's weights cannot be had.
+    """
+    place = resolve_device(device)
+    head, notes = read_head(config.weights or WEIGHTS)
+    backbone = load_backbone()
+    if notes.get("backbone") != fingerprint(backbone):
+        logger.warning("the embedded depth model was trained on other weights of %s: expect worse depth", BACKBONE)
+    version = notes.get("version", "unknown")
+    return EmbeddedDepth(backbone, head, f"embedded depth model {version} on {BACKBONE}", place)
+
+
+def load_backbone(weights: str | None = None) -> nn.Module:
+    """The backbone on the CPU, from a file or else from where `vit.load` finds its weights.
+
+    Raises:
+        ModelError: there are none, or they are another model's.
+    """
+    return vit.load(BACKBONE, weights).model
+
+
+def write_head(path: str | Path, head: DepthHead, notes: dict[str, str]) -> None:
+    """Write ``head`` in half precision with ``notes`` (recipe, version, the backbone's fingerprint), atomically."""
+    state = {name: value.detach().half().cpu().contiguous() for name, value in head.state_dict().items()}
+    with atomic_path(path) as temporary:
+        save_file(state, temporary, metadata=notes)
+
+
+def read_head(path: str | Path) -> tuple[DepthHead, dict[str, str]]:
+    """A head and the notes it was written with.
+
+    Raises:
+        ModelError: the file is missing, damaged or of another model.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"weights of the embedded depth model in {path}", expected="a file", found="nothing")
+    try:
+        with safe_open(path, framework="pt") as file:
+            notes = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+        head = DepthHead()
+        head.load_state_dict(state)
+    except (SafetensorError, OSError, RuntimeError) as error:
+        found = str(error).strip().splitlines()
+        raise ModelError(
+            f"weights of the embedded depth model in {path} cannot be read",
+            found=found[0][:200] if found else type(error).__name__,
+            hint="install cuts3d again, or train anew with scripts/train_depth",
+        ) from None
+    return head, notes
