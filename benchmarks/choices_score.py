@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from choices_sets import KINDS, Scene
-from pycocotools import mask as rle
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -17,7 +16,11 @@ from cuts3d_cli.core.localcut import semantic_graph
 from cuts3d_cli.core.masks import enlarge, mask_iou
 from cuts3d_cli.core.spatial_importance import spatial_importance
 from cuts3d_cli.core.types import Discovery
-from cuts3d_cli.evaluation.coco_eval import evaluate
+from cuts3d_cli.evaluation.coco_eval import Judge, judged, read_metrics
+from cuts3d_cli.evaluation.coco_files import match
+from cuts3d_cli.stages.crf import refined_masks
+from cuts3d_cli.store.coco import encode_mask
+from cuts3d_cli.store.images import image_sized_mask
 
 METHODS = {
     "MaskCut": {"local_cut": False, "sharpen": False, "exclude": "features", "stop_at_rest": False},
@@ -31,6 +34,11 @@ MET = 0.5
 """IoU from which a mask meets an object."""
 
 COLUMNS = ("AP50", "AP", "R50", "small", "medium", "large", *KINDS, "prec", "flow", "found")
+
+COCO_COLUMNS = (
+    "AP", "AP50", "AP75", "AR100", "APs", "APm", "APl", "R50", "small", "medium", "large", "prec", "flow", "found"
+)  # fmt: skip
+"""Columns of sets whose objects have no kinds, and which are scored as COCO does."""
 
 
 @dataclass(frozen=True)
@@ -61,16 +69,18 @@ def make_masks(scene: Scene, config: settings.Config, method: str, crf: bool = F
     if keywords["sharpen"]:
         importance = spatial_importance(scene.depth, features.shape[1:], **config.spatial_importance.model_dump())
     found = discover(features, scene.depth, importance, **keywords)
-    size_hw = scene.masks.shape[1:]
-    slots, masks = [], []
-    for slot in np.flatnonzero(found.found):
-        mask = _refined(scene, found.instance[slot], config) if crf else enlarge(found.instance[slot], size_hw)
-        if mask is not None and mask.any():
-            slots.append(int(slot))
-            masks.append(mask)
-    stacked = np.stack(masks) if masks else np.zeros((0, *size_hw), bool)
+    slots, size_hw = np.flatnonzero(found.found), scene.masks.shape[1:]
+    if crf:
+        refined, _, accepted = refined_masks(scene.image, found.instance[slots], config.crf)
+        slots, refined = slots[accepted], refined[accepted]
+        masks = [image_sized_mask(mask, size_hw) for mask in refined]
+    else:
+        masks = [enlarge(mask, size_hw) for mask in found.instance[slots]]
+    kept = [index for index, mask in enumerate(masks) if mask.any()]
+    stacked = np.array([masks[index] for index in kept], bool).reshape(-1, *size_hw)
     by_flow = _decided_by_flow(found, scene.depth, keywords) if keywords["local_cut"] else []
-    return Masks([_encoded(mask) for mask in masks], slots, mask_iou(scene.masks, stacked), by_flow)
+    runs = [encode_mask(mask) for mask in stacked]
+    return Masks(runs, [int(slots[index]) for index in kept], mask_iou(scene.masks, stacked), by_flow)
 
 
 def _decided_by_flow(found: Discovery, depth: np.ndarray, keywords: dict) -> list[bool]:
@@ -88,22 +98,6 @@ def _decided_by_flow(found: Discovery, depth: np.ndarray, keywords: dict) -> lis
     return joined
 
 
-def _refined(scene: Scene, mask: np.ndarray, config: settings.Config) -> np.ndarray | None:
-    """The mask after the CRF at the image's own size; None where the CRF's result is rejected."""
-    from cuts3d_cli.core.crf import DenseCrf, refine
-    from cuts3d_cli.store.images import image_sized_mask
-
-    values = config.crf.model_dump(exclude={"enabled", "confidence"})
-    how = {name: values.pop(name) for name in ("unary", "fill_holes", "min_iou")}
-    refined, _, accepted = refine(DenseCrf(scene.image, **values), enlarge(mask, scene.image.shape[:2]), **how)
-    return image_sized_mask(refined, scene.masks.shape[1:]) if accepted else None
-
-
-def _encoded(mask: np.ndarray) -> dict:
-    run = rle.encode(np.asfortranarray(mask.astype(np.uint8)))
-    return {"size": run["size"], "counts": run["counts"].decode()}
-
-
 class Truth:
     """The objects of a set, for the judge and for the shares of recall.
 
@@ -112,7 +106,6 @@ class Truth:
     """
 
     def __init__(self, scenes: list[Scene]):
-        runs = [[_encoded(mask) for mask in scene.masks] for scene in scenes]
         self.areas = np.concatenate([scene.masks.sum(axis=(1, 2)) for scene in scenes])
         self.kinds = np.array([kind for scene in scenes for kind in scene.kinds])
         self.thirds = np.quantile(self.areas, [1 / 3, 2 / 3])
@@ -123,15 +116,15 @@ class Truth:
         self.coco = {
             "images": self.images,
             "annotations": [
-                {"id": 0, "image_id": i, "category_id": 1, "segmentation": run, "iscrowd": 0}
-                for i, of_image in enumerate(runs, start=1)
-                for run in of_image
+                {**record, "id": 0, "image_id": i, "category_id": 1}
+                for i, scene in enumerate(scenes, start=1)
+                for record in scene.annotations
             ],
             "categories": [{"id": 1, "name": "object"}],
         }
 
-    def score(self, masks: list[Masks]) -> dict[str, float | None]:
-        """COLUMNS of the masks of all scenes, in their order; None where the set has no such object.
+    def judged(self, masks: list[Masks]) -> Judge:
+        """pycocotools' comparison of the masks of all scenes, in their order, with the objects.
 
         Masks are ranked by the try that found them, the first one highest, since every method has that order.
         """
@@ -141,17 +134,50 @@ class Truth:
             for i, found in enumerate(masks, start=1)
             for run, slot in zip(found.runs, found.slots, strict=True)
         ]
-        metrics = evaluate({"images": self.images, "annotations": predictions}, self.coco, iou_types=("segm",)).metrics
+        return judged(match({"images": self.images, "annotations": predictions}, self.coco), iou_type="segm")
+
+    def score(self, masks: list[Masks], judge: Judge | None = None) -> dict[str, float | None]:
+        """All columns of the masks of all scenes, in their order; None where the set has no such object.
+
+        ``judge`` is that of `judged`, where it is at hand.
+        """
         best = np.concatenate([found.iou.max(axis=1, initial=0) for found in masks])
         of_mask = np.concatenate([found.iou.max(axis=0, initial=0) for found in masks])
         low, high = self.thirds
         groups = {"R50": np.ones(len(best), bool), "small": self.areas <= low, "large": self.areas > high}
         groups["medium"] = ~groups["small"] & ~groups["large"]
         groups |= {kind: self.kinds == kind for kind in KINDS}
-        result = {name: metrics["segm"][name] for name in ("AP50", "AP")}
+        result = read_metrics(judge or self.judged(masks))
         result |= {name: float((best[of] >= MET).mean()) if of.any() else None for name, of in groups.items()}
         result["prec"] = float((of_mask >= MET).mean()) if len(of_mask) else None
         by_flow = [decided for found in masks for decided in found.by_flow]
         result["flow"] = float(np.mean(by_flow)) if by_flow else None
         result["found"] = len(of_mask) / len(masks)
         return result
+
+
+class Bootstrap:
+    """What of a score is chance: images drawn anew with repetition, the same draws for every row of a table.
+
+    Args:
+        n_images: of the set.
+        draws: how often all of them are drawn.
+        seed: of the draws.
+    """
+
+    def __init__(self, n_images: int, draws: int, seed: int = 0):
+        self.rows = np.sort(np.random.default_rng(seed).integers(n_images, size=(draws, n_images)), axis=1)
+
+    def scores(self, judge: Judge) -> np.ndarray:
+        """RESAMPLED of every draw, (draws, 2); NaN where a draw has no object."""
+        metrics = [judge.on_images(rows) for rows in self.rows]
+        return np.array([[of_draw[name] for name in RESAMPLED] for of_draw in metrics], float)
+
+
+RESAMPLED = ("AP", "AP50")
+"""What a `Bootstrap` gives."""
+
+
+def interval(draws: np.ndarray) -> np.ndarray:
+    """Ends (..., 2) of the 95 % interval of draws (n, ...), by percentiles."""
+    return np.moveaxis(np.nanpercentile(draws, [2.5, 97.5], axis=0), 0, -1)

@@ -68,7 +68,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Material:
-    """What a pseudo-mask is made from, all at hand: working image, features as stored, depth."""
+    """What a pseudo-mask is made from, all at hand: the CRF's working image, features as stored, depth."""
 
     working: np.ndarray
     features: np.ndarray
@@ -80,9 +80,11 @@ def material_of(picture: Picture, config: Config) -> Material:
     from cuts3d_cli.backends.base import feature_backend
     from cuts3d_cli.store.images import working_image
 
-    working = working_image(picture.rgb, config.features.image_size)
-    features = feature_backend(config.features).extract(working).astype(np.float16).astype(np.float32)
-    return Material(working, features, picture.depth.astype(np.float16).astype(np.float32))
+    features = feature_backend(config.features).extract(working_image(picture.rgb, config.features.image_size))
+    features = features.astype(np.float16).astype(np.float32)
+    return Material(
+        working_image(picture.rgb, config.crf.image_size), features, picture.depth.astype(np.float16).astype(np.float32)
+    )
 
 
 def ours(material: Material, config: Config):
@@ -102,14 +104,9 @@ def ours(material: Material, config: Config):
 
 def ours_crf(material: Material, instances: np.ndarray, config: Config) -> None:
     """The CRF of all instances (M, h, w)."""
-    from cuts3d_cli.core.crf import DenseCrf, refine_together
-    from cuts3d_cli.core.masks import enlarge
-    from cuts3d_cli.stages.crf import OWN, REFINE
+    from cuts3d_cli.stages.crf import refined_masks
 
-    values = config.crf.model_dump()
-    crf = DenseCrf(material.working, **{name: values[name] for name in values if name not in (*OWN, *REFINE)})
-    enlarged = np.stack([enlarge(mask, material.working.shape[:2]) for mask in instances])
-    refine_together(crf, enlarged, fill_holes=values["fill_holes"], min_iou=values["min_iou"])
+    refined_masks(material.working, instances, config.crf)
 
 
 def measure_cuts(n_images: int, repeat: int, config: Config) -> dict[str, list[float]]:

@@ -75,7 +75,7 @@ def watching_stages(watch: Stopwatch, config: Config) -> Iterator[None]:
             (depth_files, "depth_of_image", "read depth"),
             (features, "working_image", "resize to the working size"),
             (crf, "working_image", "resize to the working size"),
-            (type(feature_backend(config.features)), "extract", "features"),
+            (type(feature_backend(config.features)), "extract_batch", "features"),
             (spatial_importance, "spatial_importance", "Spatial Importance"),
             (discover, "_Graphs", "affinity and graph"),
             (discover._Graphs, "without", "affinity and graph"),
@@ -148,16 +148,18 @@ def _released(names: list[str], config: Config, n_instances: int, watch: Stopwat
     from cuts3d_cli.store import images
     from cuts3d_cli.store.coco import annotation
 
-    backend, size = feature_backend(config.features), config.features.image_size
+    backend = feature_backend(config.features)
+    size, crf_size = config.features.image_size, config.crf.image_size
     for name in names:
         with watch.part("read image"):
             image = images.read_image(Path(config.data.images) / name)
         with watch.part("resize to the working size"):
             working = images.working_image(image, size)
+            refined_on = working if crf_size == size else images.working_image(image, crf_size)
         with watch.part("features"):
             features = backend.extract(working)
         for mask in released.maskcut(features, config.baseline.tau_ncut, n_instances, watch):
-            refined, accepted = released.crf(working, masks.enlarge(mask, (size, size)), watch)
+            refined, accepted = released.crf(refined_on, masks.enlarge(mask, refined_on.shape[:2]), watch)
             with watch.part("resize to the image's size"):
                 full = images.image_sized_mask(refined, image.shape[:2])
             if accepted:

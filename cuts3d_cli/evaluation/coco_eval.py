@@ -8,6 +8,7 @@ them at other numbers of detections as soon as these are not 1, 10 and 100.
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 from collections import Counter
 from collections.abc import Sequence
@@ -165,6 +166,12 @@ def judge(
     Returns:
         The metrics over all categories, and per category's name AP, AP50, AR and ``n_objects``.
     """
+    evaluator = judged(matched, iou_type=iou_type, max_dets=max_dets)
+    return read_metrics(evaluator), _read_classes(evaluator, matched)
+
+
+def judged(matched: Matched, *, iou_type: str, max_dets: Sequence[int] = (1, 10, 100)) -> Judge:
+    """pycocotools' comparison, done; `judge` reads it."""
     predictions = [
         {**record, "area": _predicted_area(record, iou_type), "iscrowd": 0} for record in matched.predictions
     ]
@@ -173,7 +180,7 @@ def judge(
         evaluator.params.maxDets = sorted(max_dets)
         evaluator.evaluate()
         evaluator.accumulate()
-    return _read_metrics(evaluator), _read_classes(evaluator, matched)
+    return evaluator
 
 
 class Judge(COCOeval):
@@ -189,8 +196,28 @@ class Judge(COCOeval):
             for record in records:
                 record["ignore"] = record["ignore"] or record["ignored"]
 
+    def on_images(self, rows: np.ndarray) -> Metrics:
+        """AP and AP50 over some of the images, one as often as it is named; objects of all sizes and one category.
 
-def _read_metrics(evaluator: COCOeval) -> Metrics:
+        What an image's comparison gave is kept: only precision and recall are summed up anew, as pycocotools does.
+
+        Args:
+            rows: (n,) int, numbers of the images in the order of their ids, from 0.
+        """
+        part = Judge(iouType=self.params.iouType)
+        part.params = copy.copy(self.params)
+        part.params.areaRng, part.params.areaRngLbl = self.params.areaRng[:1], self.params.areaRngLbl[:1]
+        part.params.maxDets, part.params.imgIds = self.params.maxDets[-1:], list(range(len(rows)))
+        part._paramsEval = part.params
+        part.evalImgs = [self.evalImgs[row] for row in rows]  # of the first area range: all
+        with contextlib.redirect_stdout(io.StringIO()):
+            part.accumulate()
+        precision = part.eval["precision"]
+        return {"AP": _mean(precision), "AP50": _mean(precision[_thresholds(part)[0.5]])}
+
+
+def read_metrics(evaluator: COCOeval) -> Metrics:
+    """The values of `metric_names`, off precision and recall."""
     parameters = evaluator.params
     precision = evaluator.eval["precision"][..., -1]  # IoU threshold, recall, category, area range
     recall = evaluator.eval["recall"]  # IoU threshold, category, area range, max_dets

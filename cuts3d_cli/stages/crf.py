@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from cuts3d_cli.config import CrfConfig
 from cuts3d_cli.core import masks
 from cuts3d_cli.core.confidence import mean_confidence
 from cuts3d_cli.core.crf import DenseCrf, probability_on_grid, refine_together
@@ -109,9 +110,9 @@ def run(job: Job) -> Counts:
 
 def _masks_of(job: Job, row: int, record: ImageRecord, found: Instances, store: Path | None) -> Result:
     """The annotations of an image, and for ``store`` their confidence maps in the slots of the instances."""
-    size, grid = job.section.image_size, found.masks.shape[1:]
-    enlarged = np.array([masks.enlarge(mask, (size, size)) for mask in found.masks], bool).reshape(-1, size, size)
-    refined, probability, accepted = _refined(job, record, enlarged, found.confidence)
+    # Read in any case: an image that went missing is a failure, whatever was found in it.
+    image, grid = working_image(job.image(record), job.section.image_size), found.masks.shape[1:]
+    refined, probability, accepted = refined_masks(image, found.masks, job.section, confidence=found.confidence)
     confidence, score = np.zeros((found.n_tried, *grid), np.float32), np.zeros(found.n_tried, np.float32)
     annotations = []
     for index in np.flatnonzero(accepted):
@@ -134,14 +135,24 @@ def _masks_of(job: Job, row: int, record: ImageRecord, found: Instances, store: 
     return Result(arrays, no_object=not annotations)
 
 
-def _refined(
-    job: Job, record: ImageRecord, enlarged: np.ndarray, confidence: np.ndarray | None
+def refined_masks(
+    image: np.ndarray, instances: np.ndarray, section: CrfConfig, *, confidence: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Refined masks, the CRF's probability and which are accepted; all as they are where the CRF is off."""
-    config = job.section.model_dump()
-    # Read in any case: an image that went missing is a failure, whatever was found in it.
-    image = working_image(job.image(record), job.section.image_size)
-    if not config["enabled"] or not len(enlarged):
+    """Grid masks at the CRF's working size, refined and judged; only enlarged where the CRF is off.
+
+    Args:
+        image: (S, S, 3) uint8, the working image of ``section.image_size``.
+        instances: (M, G, G) bool.
+        section: the settings.
+        confidence: (M, G, G) float, for the unary ``confidence``.
+
+    Returns:
+        Refined masks (M, S, S) bool, probability (M, S, S) float32 and which are accepted (M,) bool, as
+        `core.crf.refine_together` gives.
+    """
+    config, size = section.model_dump(), section.image_size
+    enlarged = np.array([masks.enlarge(mask, (size, size)) for mask in instances], bool).reshape(-1, size, size)
+    if not section.enabled or not len(enlarged):
         return enlarged, enlarged.astype(np.float32), np.ones(len(enlarged), bool)
     crf = DenseCrf(image, **{name: config[name] for name in config if name not in (*REFINE, *OWN)})
     smooth = None

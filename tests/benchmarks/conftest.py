@@ -45,6 +45,7 @@ def in_process(benchmarks, monkeypatch):
 def small(dataset, tmp_path):
     """Configuration file of four drawn scenes on a grid of 12 x 12."""
     values = {
+        "preset": "embedded",
         "data": {
             "images": str(dataset / "images"),
             "depth_maps": str(dataset / "depth"),

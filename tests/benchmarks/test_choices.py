@@ -59,9 +59,8 @@ def config_file(tmp_path):
         "annotations": str(tmp_path / "truth.json"),
     }
     features = {"image_size": SIZE, "kernel_width": 6.0}
-    return written(
-        tmp_path, {"data": data, "features": features, "depth": {"size": SIZE}, "localcut": {"tau_knn": 0.115}}
-    )
+    values = {"features": features, "depth": {"size": SIZE}, "crf": {"image_size": SIZE}}
+    return written(tmp_path, {"preset": "embedded", "data": data, **values, "localcut": {"tau_knn": 0.115}})
 
 
 @pytest.fixture
@@ -118,11 +117,12 @@ def test_two_runs_print_the_same_whatever_the_workers(choices, small_file):
 
 
 def test_perfect_masks_score_in_full_and_a_missed_object_counts_in_its_groups(choices, small_file):
-    from choices_score import Masks, Truth, _encoded
+    from choices_score import Masks, Truth
     from choices_sets import load_scene
 
     from cuts3d_cli import config as settings
     from cuts3d_cli.core.masks import mask_iou
+    from cuts3d_cli.store.coco import encode_mask
 
     scenes = [load_scene(f"scene {n}", "drawn", settings.resolve(SMALL), choices.SceneOptions()) for n in range(4)]
 
@@ -130,13 +130,13 @@ def test_perfect_masks_score_in_full_and_a_missed_object_counts_in_its_groups(ch
         masks = []
         for i, scene in enumerate(scenes):
             kept = [j for j in range(len(scene.masks)) if (i, j) not in missed]
-            runs = [_encoded(scene.masks[j]) for j in kept]
+            runs = [encode_mask(scene.masks[j]) for j in kept]
             masks.append(Masks(runs, list(range(len(kept))), mask_iou(scene.masks, scene.masks[kept]), []))
         return Truth(scenes).score(masks)
 
     full = scores(set())
     assert full.pop("found") == 15 / 4 and full.pop("flow") is None
-    assert set(full.values()) == {1.0}
+    assert {full[name] for name in choices.COLUMNS if name in full} == {1.0}
     touching = scenes[1].kinds.index("touching")
     without = scores({(1, touching)})
     assert without["touching"] == 3 / 4 and without["R50"] == 14 / 15 and without["alone"] == without["behind"] == 1
@@ -161,6 +161,162 @@ def test_no_mask_at_all(choices):
     scores = Truth([scene]).score([Masks([], [], np.zeros((len(scene.masks), 0)), [])])
     assert scores["AP50"] == scores["R50"] == scores["found"] == 0
     assert scores["prec"] is None and scores["touching"] is None
+
+
+@pytest.fixture
+def photos(dataset, tmp_path, choices, monkeypatch):
+    """Folder of photographs, as far as the command can tell, and the list that halves them."""
+    import choices_sets
+
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for place in ("images", "depth"):
+        (folder / place).symlink_to(dataset / place)
+    truth = json.loads((dataset / "annotations.json").read_text())
+    crowd = dict(truth["annotations"][0], id=999, iscrowd=1)
+    (folder / "annotations.json").write_text(json.dumps({**truth, "annotations": [*truth["annotations"], crowd]}))
+    halves = {"s1.png": "choose", "s2.png": "report", "s3.png": "choose"}
+    listed = [{"file_name": name, "split": half} for name, half in halves.items()]
+    (tmp_path / "photos.json").write_text(json.dumps({"images": listed}))
+    monkeypatch.setattr(choices_sets, "PHOTOS", tmp_path / "photos.json")
+    return folder
+
+
+@pytest.fixture
+def rgbd(dataset, tmp_path):
+    """Folder of RGB-D images with label maps; one image has none."""
+    folder = tmp_path / "rgbd"
+    folder.mkdir()
+    (folder / "rgb").symlink_to(dataset / "images")
+    (folder / "depth_mm").symlink_to(dataset / "depth")
+    (folder / "labels").mkdir()
+    records = json.loads((dataset / "annotations.json").read_text())["annotations"]
+    for number in range(1, 4):
+        masks = [rle.decode(record["segmentation"]) for record in records if record["image_id"] == number]
+        labels = sum(20 * value * mask.astype(np.uint16) for value, mask in enumerate(masks, start=1))
+        Image.fromarray(labels).save(folder / "labels" / f"s{number}.png")
+    return folder
+
+
+@pytest.fixture
+def kernel_file(tmp_path):
+    """Configuration of the embedded features on a grid of 20 x 20."""
+    sizes = {
+        "features": {"image_size": 160},
+        "depth": {"backend": "files", "size": 160},
+        "crf": {"image_size": 120, "iterations": 2},
+    }
+    return written(tmp_path, {"preset": "embedded", **sizes})
+
+
+def test_photographs_are_scored_as_coco_does_and_drawn_anew(choices, kernel_file, photos):
+    arguments = ("--set", "photos", "--data", str(photos), "--bootstrap", "50", "--vary", "localcut.tau_knn=0.5")
+    result = run(choices, kernel_file, *arguments, "--methods", "MaskCut,LocalCut")
+    assert result.exit_code == 0, result.output
+    assert "photos: 4 images, 12 objects" in result.output  # the crowd region is none
+    rows = table(result.output)
+    first, other = rows["as configured", "MaskCut"], rows["as configured", "LocalCut"]
+    assert set(first) == {*choices.COCO_COLUMNS, *choices.Intervals.columns}
+    assert float(first["AP50"]) < float(other["AP50"])
+    assert first["dAP"] == "-" and other["dAP"].startswith("+")
+    assert rows["tau_knn 0.5", "MaskCut"]["dAP50"] == "+0.00 (+0.00 to +0.00)"  # to the same method as configured
+    low, high = map(float, other["AP50 95 %"].split(" to "))
+    assert low <= float(other["AP50"]) <= high
+    assert run(choices, kernel_file, *arguments, "--methods", "MaskCut,LocalCut").output.endswith(
+        result.output[result.output.index("photos: ") :]
+    )
+
+
+def test_the_crf_may_be_a_row(choices, kernel_file, photos):
+    arguments = ("--set", "photos", "--data", str(photos), "--methods", "MaskCut", "--n", "1")
+    refined = table(run(choices, kernel_file, *arguments, "--crf", "--vary", "crf.enabled=false").output)
+    grid = table(run(choices, kernel_file, *arguments).output)
+    assert refined["as configured", "MaskCut"] != refined["enabled false", "MaskCut"]
+    assert float(refined["enabled false", "MaskCut"]["AP50"]) == float(grid["as configured", "MaskCut"]["AP50"])
+
+
+def test_images_with_label_maps(choices, kernel_file, rgbd):
+    result = run(choices, kernel_file, "--set", "rgbd", "--data", str(rgbd), "--methods", "LocalCut")
+    assert "rgbd: 3 images, 9 objects" in result.output
+    assert float(table(result.output)["as configured", "LocalCut"]["R50"]) > 50
+
+
+def test_maskcut_alone_needs_no_depth(choices, kernel_file, rgbd):
+    (rgbd / "depth_mm").unlink()
+    (rgbd / "depth_mm").mkdir()
+    arguments = ("--set", "rgbd", "--data", str(rgbd))
+    assert run(choices, kernel_file, *arguments, "--methods", "MaskCut").exit_code == 0
+    result = run(choices, kernel_file, *arguments)
+    assert result.exit_code == 1 and "depth" in result.output.splitlines()[-1]
+
+
+def test_halves_are_disjoint(choices, kernel_file, photos, rgbd):
+    from choices_sets import scene_names
+
+    from cuts3d_cli import config as settings
+
+    def names(set_name, folder, half):
+        values = {"preset": "embedded", "data": choices.data_of(set_name, folder)}
+        return scene_names(set_name, settings.resolve(values), half=half)
+
+    assert names("photos", photos, "choose") == ["s1.png", "s3.png"]
+    assert names("photos", photos, "report") == ["s2.png"]
+    assert names("photos", photos, "all") == ["s1.png", "s2.png", "s3.png", "s4.png"]
+    assert names("rgbd", rgbd, "choose") == ["s2.png"] and names("rgbd", rgbd, "report") == ["s1.png", "s3.png"]
+
+
+def test_what_the_cache_holds_is_not_made_again(choices, kernel_file, photos, tmp_path, monkeypatch):
+    from choices_sets import load_scene
+
+    from cuts3d_cli import config as settings
+    from cuts3d_cli.backends.features_kernel import KernelFeatures
+
+    values = settings.read_values(kernel_file) | {"data": choices.data_of("photos", photos)}
+
+    def load(features):
+        config = settings.resolve(settings.merge_values(values, {"features": features, "crf": {"iterations": 3}}))
+        return load_scene("s1.png", "photos", config, choices.SceneOptions(), tmp_path / "cache")
+
+    made = load({})
+    monkeypatch.setattr(KernelFeatures, "extract_batch", lambda *_: pytest.fail("made again"))
+    again = load({})
+    assert np.array_equal(made.features, again.features) and np.array_equal(made.depth, again.depth)
+    with pytest.raises(pytest.fail.Exception):
+        load({"kernel_width": 5.0})
+
+
+def test_draws_are_the_same_for_every_row(choices):
+    from choices_score import Bootstrap, interval
+
+    rows = Bootstrap(7, 20).rows
+    assert rows.shape == (20, 7) and rows.min() >= 0 and rows.max() <= 6
+    assert np.array_equal(rows, Bootstrap(7, 20).rows)
+    assert len(np.unique(rows, axis=0)) > 1
+    assert interval(np.arange(101.0)[:, None] * [1, 2]).tolist() == [[2.5, 97.5], [5, 195]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "photos"], "expected --data DIR"),
+        (["--set", "rgbd", "--data", "PHOTOS"], "no rgb"),
+        (["--set", "sample", "--data", "PHOTOS"], "--set photos or rgbd"),
+        (["--set", "drawn", "--half", "choose"], "--half"),
+        (["--set", "photos", "--data", "PHOTOS", "--crf", "--vary", "crf.unary=confidence"], "crf.unary"),
+    ],
+)
+def test_a_mistake_in_the_images_is_one_line(choices, photos, arguments, message):
+    arguments = [str(photos) if word == "PHOTOS" else word for word in arguments]
+    result = CliRunner().invoke(choices.main, arguments, catch_exceptions=False)
+    assert result.exit_code == 1
+    (line,) = result.output.splitlines()
+    assert message in line
+
+
+def test_a_half_without_images_is_said(choices, kernel_file, photos, rgbd, tmp_path):
+    (tmp_path / "photos.json").write_text(json.dumps({"images": []}))
+    result = run(choices, kernel_file, "--set", "photos", "--data", str(photos), "--half", "report")
+    assert result.exit_code == 1 and "images that photos.json lists" in result.output
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from cuts3d_cli.evaluation.coco_eval import evaluate, evaluate_files, metric_names
-from cuts3d_cli.evaluation.coco_files import CocoError
+from cuts3d_cli.evaluation.coco_eval import evaluate, evaluate_files, judged, metric_names, read_metrics
+from cuts3d_cli.evaluation.coco_files import CocoError, match
 
 STANDARD = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100"]
 
@@ -73,6 +73,23 @@ def test_equals_a_direct_run_of_pycocotools(truth, random_results, iou_type, see
         metrics = evaluate(predictions, truth).metrics[iou_type]
         found = [-1 if metrics[m] is None else metrics[m] for m in STANDARD]
         assert found == pytest.approx(list(expected))
+
+
+@pytest.mark.parametrize("rows", [[0, 1, 2], [0, 0, 2], [1, 1, 1], [0, 1, 1, 2, 2, 2]])
+def test_images_drawn_anew_equal_an_evaluation_of_their_copies(truth, random_results, rows):
+    results = random_results(3, 30)
+    drawn = judged(match(results, truth), iou_type="segm").on_images(np.array(rows))
+    ids = sorted(image["id"] for image in truth["images"])
+    copies = {"images": [], "annotations": [], "categories": truth["categories"]}
+    found = []
+    for new_id, row in enumerate(rows, start=1):
+        (image,) = (image for image in truth["images"] if image["id"] == ids[row])
+        copies["images"].append({**image, "id": new_id, "file_name": f"{new_id}.jpg"})
+        for records, target in ((truth["annotations"], copies["annotations"]), (results, found)):
+            target += [{**record, "image_id": new_id} for record in records if record["image_id"] == ids[row]]
+    expected = read_metrics(judged(match(found, copies), iou_type="segm"))
+    assert 0 < expected["AP"] < 1
+    assert drawn == {name: expected[name] for name in ("AP", "AP50")}
 
 
 def test_a_shift_costs_the_thresholds_above_its_iou(predictions, truth, make_record):
