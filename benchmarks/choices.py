@@ -31,6 +31,7 @@ images.
 from __future__ import annotations
 
 import itertools
+import logging
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -56,7 +57,7 @@ from choices_sets import DATA, HALVES, MONOCULAR, OWN_FEATURES, SETS, Scene, Sce
 from cuts3d_cli import config as settings
 from cuts3d_cli.errors import ConfigError, Cuts3dError
 from cuts3d_cli.evaluation.coco_eval import Judge
-from cuts3d_cli.log import progress, setup
+from cuts3d_cli.log import notices, progress, setup
 
 Changes = dict[str, object]
 
@@ -228,7 +229,8 @@ def main(set_name: str, data_folder: Path | None, half: str, cache: Path | None,
         rows = [row_of(changes, base, options, may_vary) for changes in varied(varies, cross)]
         chosen = _chosen_methods(methods)
         _check(set_name, data_folder or config_file, half, crf, rows)
-        setup(0 if set_name in DATA else -1)  # what takes minutes says how far it is
+        setup(0 if set_name in DATA else -1)  # what takes minutes says how far it is,
+        notices.setLevel(logging.WARNING)  # but not of each image where its depth is from
         with tempfile.TemporaryDirectory() as folder:
             print_table(rows, chosen, set_name, half, n_images, crf, draws, cache or Path(folder), workers)
     except Cuts3dError as error:
