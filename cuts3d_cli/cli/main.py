@@ -111,7 +111,7 @@ def main(args: list[str] | None = None) -> None:
 def _fail_missing(error: ModuleNotFoundError) -> None:
     """Name the extra that brings a missing package; a missing module of our own is a bug and is raised."""
     name = (error.name or "").split(".")[0]
-    extras = dict.fromkeys(("torch", "torchvision", "mmdet", "mmengine", "mmcv"), "detector")
+    extras = {"torch": "models,detector"} | dict.fromkeys(("torchvision", "mmdet", "mmengine", "mmcv"), "detector")
     extras |= dict.fromkeys(
         ("timm", "transformers", "onnx", "safetensors", "huggingface_hub", "filelock", "platformdirs"), "models"
     )
