@@ -58,9 +58,7 @@ def main() -> None:
 @click.option("--balance", default=Recipe().balance, show_default=True, help="power of a data set's size in its share")
 @click.option("--seed", default=0, show_default=True)
 @_with(shared)
-def train(
-    data, flip, out, start, steps, rate, gradient, balance, seed, backbone, cache, device, threads, tests, part
-) -> None:
+def train(data, flip, out, start, tests, part, backbone, cache, device, threads, **options) -> None:
     """Train the head and write its weights."""
     place, model, tokens = _prepared(backbone, cache, device, threads)
     sources = [pairs_of(source, "train") for source in data]
