@@ -1,17 +1,23 @@
 # make demo: install and run the whole workflow on the sample. make test: install and pass the tests.
+# make photos: install, get 96 photographs of COCO (PHOTOS=DIR: from there) and score pseudo-masks of them.
 # Needs Python 3.11 or 3.12, make and a C++ compiler. The virtual environment is .venv.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= all
+PHOTOS ?=
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test lint format clean
+.PHONY: demo photos test lint format clean
 
 demo: $(VENV)/.installed
 	snakemake --cores $(CORES)
+
+photos: $(VENV)/.installed
+	python scripts/get_photos.py runs/photos/data $(if $(PHOTOS),--source "$(PHOTOS)")
+	snakemake --cores $(CORES) --configfile photos.yaml
 
 test: $(VENV)/.installed lint
 	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile

@@ -10,6 +10,7 @@
 #   <run>/experiments/                        the paper's ablations, on request only
 #   <run>/finetune/                           detectors that learned from labels, on request only
 #
+# With train.detector null the run ends with the masks, their scores and the report.
 # Targets: pseudo_masks, trained, evaluated, report (default: report); table4, table5, table6, results; in_domain; finetuned.
 
 from snakemake.utils import min_version

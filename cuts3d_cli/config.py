@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +18,39 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from cuts3d_cli.backends.base import KERNEL, backend_defaults
 from cuts3d_cli.errors import ConfigError
+
+BY_BACKEND = {
+    "features": ("image_size", "patch_size", "facet", "center"),
+    "localcut": ("tau_ncut",),
+    "baseline": ("tau_ncut",),
+}
+"""Keys, by section, whose default is the feature backend's own (`backends.base.FEATURES`); null asks for it."""
+
+
+EMBEDDED, PHOTO = "embedded", "photo"
+"""The presets that are taken where none is named."""
+
+
+def with_backend_defaults(values: dict[str, Any]) -> dict[str, Any]:
+    """``values`` with the keys of `BY_BACKEND` that are missing or null set to what fits the feature backend."""
+    result = dict(values)
+    for section, defaults in backend_defaults(backend_of(values)).items():
+        given = result.get(section, {})
+        if isinstance(given, dict):
+            result[section] = {
+                **defaults,
+                **{key: v for key, v in given.items() if v is not None or key not in defaults},
+            }
+    return result
+
+
+def backend_of(values: dict[str, Any]) -> str:
+    """The feature backend that nested values name, or the default one."""
+    features = values.get("features")
+    named = features.get("backend") if isinstance(features, dict) else None
+    return str(named or KERNEL)
 
 
 class Section(BaseModel):
@@ -36,7 +69,7 @@ class DataConfig(Section):
     )
     depth_maps: str | None = Field(
         "sample/train/depth",
-        description="folder with a depth map per image, same relative path and stem, used by depth.backend files; "
+        description="folder with a depth map per image, same relative path and stem, for depth.backend auto and files; "
         "null: beside the images",
     )
     annotations: str | None = Field(
@@ -60,7 +93,11 @@ class DataConfig(Section):
 class DepthConfig(Section):
     """Depth per image, normalised so that 0 is nearest and 1 farthest (Sec. 3.1)."""
 
-    backend: str = Field("files", description="files, or the name of a depth model (see `cuts3d depth --help`)")
+    backend: str = Field(
+        "auto",
+        description="files; auto: a file where there is one, else the embedded model; or the name of a depth model "
+        "(see `cuts3d depth --help`)",
+    )
     kind: Literal["metric", "inverse"] = Field(
         "metric",
         description="what depth files hold: metric (far = large) or inverse depth (near = large); models know theirs",
@@ -86,13 +123,28 @@ class FeaturesConfig(Section):
     """Patch features whose cosine is the semantic affinity (Sec. 3.1)."""
 
     backend: str = Field(
-        "kernel", description="kernel (embedded, no weights), or the name of a ViT (see `cuts3d features --help`)"
+        KERNEL, description="kernel (embedded, no weights), or the name of a ViT (see `cuts3d features --help`)"
     )
     image_size: int = Field(
-        480, ge=16, description="working size, both sides, Lanczos (Table 15)", json_schema_extra={"unit": "px"}
+        480,
+        ge=16,
+        description="size of the image for the backend, both sides, Lanczos (Table 15: 480); null: the backend's own",
+        json_schema_extra={"unit": "px"},
     )
     patch_size: int = Field(
-        8, ge=1, description="side of a patch; the grid is image_size / patch_size", json_schema_extra={"unit": "px"}
+        8,
+        ge=1,
+        description="side of a patch; the grid is image_size / patch_size; null: the backend's own",
+        json_schema_extra={"unit": "px"},
+    )
+    facet: Literal["key", "query", "value", "token"] | None = Field(
+        None,
+        description="what of a ViT's block: keys (MaskCut, CutS3D), queries or values of its attention, or normalised "
+        "tokens; null: the backend's own",
+    )
+    block: int | None = Field(None, ge=1, description="block of a ViT, from 1; null: the last")
+    center: bool = Field(
+        False, description="take the image's mean out of a ViT's features; null: the backend's own choice"
     )
     weights: str | None = Field(None, description="file with the model's weights instead of a download")
     kernel_width: float = Field(
@@ -105,6 +157,11 @@ class FeaturesConfig(Section):
         1.0, ge=0, le=1, description="how far the embedded features draw background together: 0 not, 1 to a point"
     )
     kernel_dims: int = Field(128, ge=8, description="channels of the embedded features (rank of the kernel)")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fit_backend(cls, values: Any) -> Any:
+        return with_backend_defaults({"features": values})["features"] if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _whole_grid(self) -> FeaturesConfig:
@@ -139,7 +196,17 @@ class LocalCutConfig(Section):
     """NCut and LocalCut, repeated until N instances are tried (Sec. 3.1-3.3)."""
 
     n_instances: int = Field(5, ge=1, description="instances tried per image, N (Table 15: 3)")
-    tau_ncut: float = Field(0.13, ge=-1, le=1, description="threshold that binarises the affinity (Table 15)")
+    tau_ncut: float = Field(
+        0.13,
+        ge=-1,
+        le=1,
+        description="threshold that binarises the affinity (Table 15: 0.13); null: the feature backend's own",
+    )
+    tau_ncut_at: Literal["sharpened", "cosine"] = Field(
+        "sharpened",
+        description="what tau_ncut is a threshold of: the sharpened affinity (the paper), or the plain cosine, so it "
+        "keeps its meaning for pairs of the least importance",
+    )
     sharpen: bool = Field(True, description="sharpen the affinity by Spatial Importance (Eq. 3)")
     exponent: Literal["mean", "row", "max"] = Field(
         "mean", description="which importance a pair of patches takes in Eq. 3"
@@ -201,13 +268,16 @@ class ConfidenceConfig(Section):
     tau_knn_min: float = Field(
         0.03, gt=0, description="smallest threshold (Table 15: 0.05)", json_schema_extra={"unit": "cube side"}
     )
-    sc_min: float = Field(0.5, gt=0, le=1, description="least confidence inside an instance (Table 15)")
+    sc_min: float = Field(0.5, gt=0, le=1, description="least confidence inside an instance (Sec. 3.4)")
 
 
 class CrfConfig(Section):
-    """Dense CRF at the image's working size, then the fill and reject of CutLER."""
+    """Dense CRF at a working size, then the fill and reject of CutLER."""
 
     enabled: bool = Field(True, description="refine masks with the CRF; off only resizes them")
+    image_size: int = Field(
+        480, ge=16, description="size of the image that the CRF works at, both sides", json_schema_extra={"unit": "px"}
+    )
     unary: Literal["softmax", "hard", "confidence"] = Field(
         "softmax", description="softmax of the 0/1 mask (CutLER: 0.731/0.269), near-certain, or the Spatial Confidence"
     )
@@ -240,10 +310,12 @@ class CrfConfig(Section):
 
 
 class TrainConfig(Section):
-    """Training of the class-agnostic detector (Sec. 3.5, Tables 16 and 17)."""
+    """Training of the class-agnostic detector (Sec. 3.4 and 4, Tables 16 and 17)."""
 
-    detector: str = Field(
-        "embedded_cascade", description="name of a detector config of cuts3d_cli/detector/configs, or a path"
+    detector: str | None = Field(
+        "embedded_cascade",
+        description="name of a detector config of cuts3d_cli/detector/configs, or a path; null: no detector, a run "
+        "ends with the pseudo-masks, their scores and the report",
     )
     init: str | None = Field(
         None,
@@ -319,7 +391,7 @@ class TrainConfig(Section):
 
 
 class SelfTrainConfig(Section):
-    """Rounds of self-training (Sec. 3.5, Table 17)."""
+    """Rounds of self-training (Sec. 4, Table 17)."""
 
     rounds: int = Field(2, ge=0, description="rounds of self-training")
     score_threshold: float = Field(
@@ -404,7 +476,7 @@ class ExperimentsConfig(Section):
     seeds: list[int] = Field([0, 1, 2], min_length=1, description="seeds that every training is repeated with")
     iterations: int = Field(180, ge=1, description="optimiser steps of a first training, instead of train.iterations")
     lr_steps: list[int] = Field([140], description="steps at which its learning rate is multiplied by train.lr_gamma")
-    rounds: int = Field(3, ge=0, description="rounds of self-training (Table 17)")
+    rounds: int = Field(3, ge=0, description="rounds of self-training (Sec. 4; Table 17 has 1)")
     round_iterations: int = Field(60, ge=1, description="optimiser steps a round, instead of selftrain.iterations")
     round_lr_steps: list[int] = Field(
         [45], description="steps at which a round's learning rate is multiplied by train.lr_gamma"
@@ -454,7 +526,9 @@ class FinetuneConfig(Section):
 class Config(Section):
     """Everything a run is made with."""
 
-    preset: str = Field("embedded", description="set of defaults: embedded, paper, paper-dino, maskcut or tokencut")
+    preset: str = Field(
+        "embedded", description="set of defaults: embedded, photo, paper, paper-dino, maskcut or tokencut"
+    )
     run: str = Field("runs/sample", description="folder that takes all results")
     seed: int = Field(0, ge=0, description="seed of everything random")
     device: str = Field(
@@ -476,6 +550,11 @@ class Config(Section):
     baseline: BaselineConfig = BaselineConfig()
     experiments: ExperimentsConfig = ExperimentsConfig()
     finetune: FinetuneConfig = FinetuneConfig()
+
+    @property
+    def trainings(self) -> range:
+        """Numbers of a run's trainings: 0 is the first, then the rounds of self-training; empty without a detector."""
+        return range(self.selftrain.rounds + 1 if self.train.detector is not None else 0)
 
 
 def check_thresholds(tau_knn_min: float, tau_knn: float) -> None:
@@ -525,7 +604,8 @@ def resolve(values: dict[str, Any] | None = None, *, source: str = "config") -> 
         ConfigError: an unknown key or a value of the wrong type or range, in one line with its key.
     """
     values = values or {}
-    merged = merge_values(preset_values(values.get("preset", "embedded")), values)
+    name = values.get("preset") or default_preset(values)
+    merged = with_backend_defaults({**_merged(preset_values(name), values), "preset": name})
     if isinstance(data := merged.get("data"), dict):
         merged["data"] = _without_sample(data)
     try:
@@ -534,11 +614,42 @@ def resolve(values: dict[str, Any] | None = None, *, source: str = "config") -> 
         raise _first_error(error, source) from None
 
 
+def default_preset(values: dict[str, Any]) -> str:
+    """The preset of values that name none: ``embedded`` for the sample's images, ``photo`` for others."""
+    data = values.get("data")
+    images = data.get("images") if isinstance(data, dict) else None
+    return EMBEDDED if images is None or _is_sample("images", images) else PHOTO
+
+
+def preset_of_images(images: Sequence[Path]) -> str:
+    """The preset of images, files or folders, of which nothing else is said; see `default_preset`."""
+    folders = [Path(DataConfig.model_fields[key].default).resolve() for key in ("images", "val_images")]
+    ours = all(any(path.resolve().is_relative_to(folder) for folder in folders) for path in images)
+    return EMBEDDED if ours else PHOTO
+
+
+def _merged(preset: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """A preset with what ``values`` set; what the preset chose for its backend does not hold for another one."""
+    features = values.get("features")
+    if isinstance(features, dict) and features.get("backend") not in (None, backend_of(preset)):
+        preset = {
+            section: {key: v for key, v in given.items() if key not in BY_BACKEND[section]}
+            if section in BY_BACKEND and isinstance(given, dict)
+            else given
+            for section, given in preset.items()
+        }
+    return merge_values(preset, values)
+
+
+def _is_sample(key: str, value: Any) -> bool:
+    return Path(str(value)) == Path(DataConfig.model_fields[key].default)
+
+
 def _without_sample(data: dict[str, Any]) -> dict[str, Any]:
     """The data section, with what belongs to the sample's images put to null where the images are others."""
 
     def others(key: str) -> bool:
-        return key in data and Path(str(data[key])) != Path(DataConfig.model_fields[key].default)
+        return key in data and not _is_sample(key, data[key])
 
     held_out = {"val_depth_maps": None, "val_annotations": None}
     if others("images"):

@@ -8,7 +8,8 @@ from typing import Any, Literal, get_args, get_origin
 import yaml
 from pydantic.fields import FieldInfo
 
-from cuts3d_cli.config import Config, Section
+from cuts3d_cli.backends.base import backend_defaults
+from cuts3d_cli.config import BY_BACKEND, Config, Section
 
 HEADER = """\
 # Settings of cuts3d: every key with its meaning, unit and range; written by `cuts3d init` (preset {preset}).
@@ -22,6 +23,10 @@ def config_text(config: Config, *, preset: str = "embedded") -> str:
     """YAML of a configuration with a comment on every key; reading it back gives the same configuration."""
     lines = [HEADER.format(preset=preset)]
     values = config.model_dump(mode="json")
+    for section, defaults in backend_defaults(config.features.backend).items():
+        for key in BY_BACKEND[section]:
+            if values[section][key] == defaults[key]:
+                values[section][key] = None
     for name, field in Config.model_fields.items():
         if name == "preset":
             continue

@@ -28,6 +28,12 @@ class Cuts3dError(Exception):
         super().__init__(" ".join(line.split()))
 
 
+def first_line(error: BaseException) -> str:
+    """What another library's error says first, at most 200 characters; its type where it says nothing."""
+    text = str(error).strip()
+    return text.splitlines()[0][:200] if text else type(error).__name__
+
+
 class ConfigError(Cuts3dError):
     """A wrong key or value in the configuration."""
 

@@ -10,6 +10,9 @@ from contextlib import contextmanager
 
 logger = logging.getLogger("cuts3d")
 
+notices = logging.getLogger("cuts3d.notices")
+"""For what is said even while a stage runs quietly: where weights and depth come from."""
+
 
 def setup(verbosity: int = 0) -> None:
     """Send messages to stderr: warnings at -1 (``-q``), progress at 0, details at 1 (``-v``)."""
@@ -19,6 +22,7 @@ def setup(verbosity: int = 0) -> None:
     logger.handlers[:] = [handler]
     logger.propagate = False
     logger.setLevel(level)
+    notices.setLevel(level)
 
 
 @contextmanager

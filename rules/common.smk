@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from cuts3d_cli import __version__ as VERSION
+from cuts3d_cli.backends.base import READS_FILES
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.evaluation import experiments as ex
 from cuts3d_cli.stages import finetune as ft
@@ -27,6 +28,7 @@ STARTED = time.time()
 RUN = CONFIG.run.rstrip("/")
 VAL = f"{RUN}/val"
 ROUNDS = CONFIG.selftrain.rounds
+TRAININGS = CONFIG.trainings
 HAS_VAL = CONFIG.data.val_images is not None
 LOCAL_CUT = CONFIG.localcut.local_cut
 HAS_BASELINE = CONFIG.baseline.enabled and LOCAL_CUT
@@ -63,7 +65,7 @@ def shard_number(wildcards):
 
 def depth_map_flag(wildcards):
     folder = data_of(wildcards.base, "depth_maps")
-    if CONFIG.depth.backend != "files":
+    if CONFIG.depth.backend not in READS_FILES:
         return ""
     return (
         f"--depth-map {shlex.quote(folder)}" if folder else "--set data.depth_maps=null"
@@ -72,6 +74,13 @@ def depth_map_flag(wildcards):
 
 def previous_round(wildcards):
     return int(wildcards.round) - 1
+
+
+def masks_to_learn(_wildcards):
+    """What the first training learns from; a configuration without detector ends the workflow in words."""
+    if not TRAININGS:
+        raise WorkflowError("no detector to train: config key train.detector is null")
+    return f"{RUN}/pseudo_masks.json"
 
 
 def labels_of(number):
@@ -115,7 +124,7 @@ def evaluations():
             scored[f"{BASELINE}_{split}"] = f"{base}/{BASELINE}/pseudo_masks.json"
         scored[f"cuts3d_{split}"] = f"{base}/pseudo_masks.json"
     if HAS_VAL and CONFIG.data.val_annotations is not None:
-        for number in range(ROUNDS + 1):
+        for number in TRAININGS:
             scored[f"round{number}_val"] = (
                 f"{RUN}/detector/round{number}/predictions_val.json"
             )

@@ -13,7 +13,7 @@ CONFIDENCE_STORES = (
 
 rule train:
     input:
-        masks=f"{RUN}/pseudo_masks.json",
+        masks=masks_to_learn,
         confidence=CONFIDENCE_STORES,
         init=INIT,
     output:

@@ -54,7 +54,7 @@ rule report:
         evaluations=EVALUATION_FILES,
         masks=expand("{base}/pseudo_masks.json", base=BASES),
         detectors=expand(
-            f"{RUN}/detector/round{{number}}/metrics.jsonl", number=range(ROUNDS + 1)
+            f"{RUN}/detector/round{{number}}/metrics.jsonl", number=TRAININGS
         ),
     output:
         html=f"{RUN}/report.html",

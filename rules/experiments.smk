@@ -70,7 +70,6 @@ use rule crf as crf_unsharpened with:
         shard=shard_number,
         branch=f"--branch {ex.UNSHARPENED}",
         local_cut="--set localcut.local_cut=true",
-        grid=GRID,
         flags=crf_flags(CONFIG.crf, CONFIG.confidence),
         common=COMMON,
         version=VERSION,

@@ -161,14 +161,13 @@ rule crf:
         shard=shard_number,
         branch="",
         local_cut=f"--set localcut.local_cut={str(LOCAL_CUT).lower()}",
-        grid=GRID,
         flags=crf_flags(CONFIG.crf, CONFIG.confidence),
         common=COMMON,
         version=VERSION,
     message:
         "masks of shard {wildcards.shard} of {wildcards.base}"
     shell:
-        "cuts3d crf --run {wildcards.base:q} --shard {params.shard} {params.branch} {params.local_cut} {params.grid} {params.flags}"
+        "cuts3d crf --run {wildcards.base:q} --shard {params.shard} {params.branch} {params.local_cut} {params.flags}"
         " {params.common} > {log:q} 2>&1"
 
 
@@ -233,7 +232,6 @@ use rule crf as crf_baseline with:
         shard=shard_number,
         branch=f"--branch {BASELINE}",
         local_cut="--set localcut.local_cut=false",
-        grid=GRID,
         flags=flags(baseline_crf(CONFIG)),
         common=COMMON,
         version=VERSION,

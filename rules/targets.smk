@@ -53,5 +53,5 @@ onsuccess:
             detections_command,
         )  # slow to import
 
-        if command := detections_command(RUN, ROUNDS):
+        if command := detections_command(RUN, TRAININGS):
             print(f"to see what the detector finds: {command}")

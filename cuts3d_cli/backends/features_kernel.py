@@ -60,6 +60,7 @@ class KernelFeatures:
     """
 
     description = "kernel: colour under a Gaussian kernel, background drawn together"
+    batch_size = 1
 
     def __init__(
         self,
@@ -79,6 +80,10 @@ class KernelFeatures:
         grid = working.shape[0] // self.patch_size
         points = self.descriptors(working).reshape(grid * grid, -1) / self.kernel_width
         return gaussian_factor(points, self.kernel_dims).T.reshape(-1, grid, grid)
+
+    def extract_batch(self, working: np.ndarray) -> np.ndarray:
+        """Features (B, C, G, G) float32 of the working images (B, S, S, 3) uint8."""
+        return np.stack([self.extract(image) for image in working])
 
     def descriptors(self, working: np.ndarray) -> np.ndarray:
         """Descriptors (G, G, 4) float32 in Lab units, whose distances the kernel takes."""

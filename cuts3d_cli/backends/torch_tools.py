@@ -1,15 +1,13 @@
-"""What the torch backends share: the device, weight files that load without unpickling, failed downloads."""
+"""What the torch backends share: the device, weight files that load without unpickling."""
 
 from __future__ import annotations
 
-import contextlib
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
-from cuts3d_cli.errors import ConfigError, ModelError
+from cuts3d_cli.errors import ConfigError, ModelError, first_line
 
 
 def resolve_device(name: str) -> torch.device:
@@ -55,33 +53,7 @@ def read_weights(path: str | Path) -> dict:
             hint="export model.state_dict() from it where you trust it",
         ) from None
     except Exception as error:  # safetensors and torch raise many types on damage, none in common
-        raise ModelError(f"weights file {path} cannot be read", found=_first_line(error)) from None
+        raise ModelError(f"weights file {path} cannot be read", found=first_line(error)) from None
     if not isinstance(content, dict):
         raise ModelError(f"weights file {path}", expected="a state dict", found=type(content).__name__)
     return content
-
-
-@contextlib.contextmanager
-def download(model: str, source: str, key: str) -> Iterator[None]:
-    """Turn whatever a hub client raises while it fetches ``source`` into one ModelError line.
-
-    Args:
-        model: name of the backend.
-        source: what is fetched, for people who fetch it elsewhere.
-        key: config key that takes a local copy.
-    """
-    try:
-        yield
-    except ModelError:
-        raise
-    except Exception as error:  # hub clients raise errors of requests, httpx, urllib and their own
-        raise ModelError(
-            f"weights of {model} cannot be loaded from {source}",
-            found=_first_line(error),
-            hint=f"fetch them where there is a network and name the local copy in {key}",
-        ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0][:200] if text else type(error).__name__

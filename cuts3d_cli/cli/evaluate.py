@@ -7,6 +7,7 @@ import click
 
 from cuts3d_cli.cli.options import build_config, config_options, section_options
 
+PUBLISHED = ("zero-shot", "in-domain", "pseudo-masks")
 FORMATS = ("auto", "coco", "lvis", "voc", "imagenet", "kitti", "openimages")
 
 
@@ -25,6 +26,12 @@ FORMATS = ("auto", "coco", "lvis", "voc", "imagenet", "kitti", "openimages")
     help="Ground truth: COCO or LVIS JSON, a VOC, ImageNet or KITTI folder, OpenImages CSV.",
 )
 @click.option("--benchmark", metavar="NAME", help="Benchmark to compare with; `cuts3d benchmarks` lists them.")
+@click.option(
+    "--published",
+    multiple=True,
+    type=click.Choice(PUBLISHED),
+    help="Published numbers to show with --benchmark; repeatable. Default: zero-shot, on imagenet pseudo-masks.",
+)
 @click.option(
     "--data-root",
     type=click.Path(path_type=Path),
@@ -53,6 +60,7 @@ def command(
     files,
     annotations,
     benchmark,
+    published,
     data_root,
     format_name,
     truth_images,
@@ -67,7 +75,7 @@ def command(
     Takes pseudo-masks and predictions alike; all categories count as one unless --no-class-agnostic. Given IMAGES
     (files, or one folder), their pseudo-masks are made first, cached, and scored against the ground truth of these
     images alone. Images are matched by file name, relative to the folder of images. With --benchmark, published
-    numbers are printed beside.
+    numbers are printed beside, those of the settings that --published names.
 
     \b
     Examples:
@@ -86,8 +94,11 @@ def command(
         raise click.UsageError("--out goes with one --predictions")
     if not annotations and not benchmark:
         raise click.UsageError("give --annotations or --benchmark")
-    config = build_config(options, "evaluate")
+    config = build_config(options, "evaluate", images=images)
     class_agnostic = config.evaluate.class_agnostic
+    if published and not (benchmark and class_agnostic):
+        raise click.UsageError("--published goes with --benchmark, and not with --no-class-agnostic")
+    published = tuple(dict.fromkeys(published))
     truth = evaluate.load_truth(
         annotations,
         format_name=format_name,
@@ -102,12 +113,12 @@ def command(
     results = {}
     if images:
         made, name = pseudo_masks(images, config, depth_map=depth_map), "pseudo-masks"
-        results[name] = evaluate.run(made, truth, config=config.evaluate, out=out, title=name)
+        results[name] = evaluate.run(made, truth, config=config.evaluate, out=out, title=name, published=published)
     for path in files:
         name = f"{path.parent.name}/{path.stem}" if len(files) > 1 else path.stem
         name = str(path) if name in results else name
-        results[name] = evaluate.run(path, truth, config=config.evaluate, out=out)
+        results[name] = evaluate.run(path, truth, config=config.evaluate, out=out, published=published)
     if as_json:
         click.echo(json.dumps(results, indent=1))
     elif results:
-        click.echo(evaluate.format_results(results, truth, class_agnostic=class_agnostic))
+        click.echo(evaluate.format_results(results, truth, class_agnostic=class_agnostic, published=published))

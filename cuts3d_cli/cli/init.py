@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 @click.argument("images", required=False, type=click.Path(path_type=Path))
 @click.option("--depth-map", type=click.Path(path_type=Path), help="Folder with a depth map per image.")
 @click.option(
-    "--preset", type=click.Choice(preset_names()), default="embedded", show_default=True, help="Values to start from."
+    "--preset",
+    type=click.Choice(preset_names()),
+    help="Values to start from. Default: photo for IMAGES, embedded for the sample.",
 )
 @click.option("--run", "run_dir", type=click.Path(path_type=Path), help="Folder that will take the results.")
 @click.option(
@@ -33,7 +35,7 @@ def command(images, depth_map, preset, run_dir, out, overwrite):
       cuts3d init photos/ --preset paper-dino --run runs/photos --out mine.yaml
       snakemake --cores all --configfile mine.yaml
     """
-    from cuts3d_cli.config import merge_values, preset_values, resolve
+    from cuts3d_cli.config import EMBEDDED, merge_values, preset_of_images, preset_values, resolve
     from cuts3d_cli.config_file import config_text
     from cuts3d_cli.errors import Cuts3dError
     from cuts3d_cli.log import logger
@@ -50,7 +52,8 @@ def command(images, depth_map, preset, run_dir, out, overwrite):
     if depth_map and not depth_map.is_dir():
         found = "a file" if depth_map.exists() else "nothing"
         raise Cuts3dError(f"folder of depth maps {depth_map}", expected="a folder", found=found)
-    values = preset_values(preset)
+    preset = preset or (preset_of_images([images]) if images else EMBEDDED)
+    values = {**preset_values(preset), "preset": preset}
     files = find_images(images) if images else []
     if files:
         n_shards = good_n_shards(len(files))
@@ -68,30 +71,23 @@ def command(images, depth_map, preset, run_dir, out, overwrite):
 
 
 def _tell_depth(files: list[Path], config: Config) -> None:
-    """Say how many images have a depth map, where maps are needed, and what to do when they are too few."""
-    from cuts3d_cli.backends.depth_files import find_depth_map
-    from cuts3d_cli.errors import ImageError
+    """Say how many images have a depth map, where maps are looked for, and what happens to the others."""
+    from cuts3d_cli.backends.base import READS_FILES
+    from cuts3d_cli.backends.depth_files import has_depth_map
     from cuts3d_cli.log import logger
     from cuts3d_cli.stages.pipeline import upstream_of
 
     root, depth_maps = Path(config.data.images), config.data.depth_maps
     if "depth" not in upstream_of("crf", config):
         return
-    if config.depth.backend != "files":
+    if config.depth.backend not in READS_FILES:
         if depth_maps:
             logger.warning("init: %s is not read, as depth.backend is %s, not files", depth_maps, config.depth.backend)
         return
-    without = []
-    for path in files:
-        try:
-            find_depth_map(path.relative_to(root).as_posix(), root, depth_maps)
-        except ImageError:
-            without.append(path)
-    logger.info("init: %d of %d images have a depth map", len(files) - len(without), len(files))
-    if len(without) > config.max_failed * len(files):
+    n_maps = sum(has_depth_map(path.relative_to(root).as_posix(), root, depth_maps) for path in files)
+    others = "; the embedded model predicts the others" if n_maps < len(files) else ""
+    logger.info("init: %d of %d images have a depth map%s", n_maps, len(files), others)
+    if depth_maps and not n_maps:
         logger.warning(
-            "init: %s has no depth map%s: give a folder of them with --depth-map, or set depth.backend to a model"
-            " (zoedepth, depth-anything-v2-small), or localcut.local_cut and localcut.sharpen to false",
-            without[0],
-            f" in {depth_maps}" if depth_maps else " beside it",
+            "init: no image has a depth map in %s: maps have the relative path and stem of images", depth_maps
         )

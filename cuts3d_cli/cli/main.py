@@ -21,7 +21,8 @@ COMMANDS = {
     "confidence": "Spatial Confidence of each instance (Sec. 3.4, Eq. 4).",
     "crf": "Refine masks with a dense CRF; COCO JSON.",
     "merge": "Join the shards' masks into one COCO JSON.",
-    "train": "Train the class-agnostic detector (Sec. 3.5).",
+    "models": "Weights of feature and depth models, fetched ahead.",
+    "train": "Train the class-agnostic detector (Sec. 3.4 and 4).",
     "selftrain": "One round of self-training.",
     "predict": "Detect instances in images.",
     "convert": "Checkpoints of CutLER's format to ours and back.",
@@ -111,7 +112,9 @@ def _fail_missing(error: ModuleNotFoundError) -> None:
     """Name the extra that brings a missing package; a missing module of our own is a bug and is raised."""
     name = (error.name or "").split(".")[0]
     extras = dict.fromkeys(("torch", "torchvision", "mmdet", "mmengine", "mmcv"), "detector")
-    extras |= dict.fromkeys(("timm", "transformers"), "models")
+    extras |= dict.fromkeys(
+        ("timm", "transformers", "onnx", "safetensors", "huggingface_hub", "filelock", "platformdirs"), "models"
+    )
     if name == "cuts3d_cli":
         raise error
     extra = f"[{extras[name]}]" if name in extras else ""

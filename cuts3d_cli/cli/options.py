@@ -6,15 +6,15 @@ An option left out keeps the value of ``--config`` or ``--preset``, so defaults 
 from __future__ import annotations
 
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 import click
 from pydantic.fields import FieldInfo
 
-from cuts3d_cli.config import Config, merge_values, preset_names, resolve
-from cuts3d_cli.errors import ConfigError
+from cuts3d_cli.config import BY_BACKEND, Config, merge_values, preset_names, preset_of_images, resolve
+from cuts3d_cli.errors import ConfigError, StoreError
 from cuts3d_cli.threads import limit
 from cuts3d_cli.workflow import flag_name
 
@@ -25,7 +25,8 @@ def section_options(section: str) -> Callable:
 
     def decorate(command: Callable) -> Callable:
         for name, field in reversed(model.model_fields.items()):
-            command = _field_option(name, field)(command)
+            default = "the backend's" if name in BY_BACKEND.get(section, ()) else _shown(field.default)
+            command = _field_option(name, field, default)(command)
         return command
 
     return decorate
@@ -79,13 +80,21 @@ def launcher_option(command: Callable) -> Callable:
     )(command)
 
 
-def build_config(options: dict[str, Any], *sections: str) -> Config:
+def build_config(options: dict[str, Any], *sections: str, images: Sequence[Path] = ()) -> Config:
     """Configuration of a command: file, preset, ``--set``, then its own options; takes them out of ``options``.
+
+    Args:
+        options: what click gives.
+        sections: config sections whose keys are options of the command.
+        images: files or folders of images, from which the preset follows where neither a file nor an option names it.
 
     Raises:
         ConfigError: one line naming the wrong key or value.
     """
-    values = _file_values(options.pop("config_file", None))
+    file = options.pop("config_file", None)
+    values = _file_values(file)
+    if images and file is None:
+        values["preset"] = preset_of_images(images)
     if preset := options.pop("preset", None):
         values["preset"] = preset
     for assignment in options.pop("assignments", ()):
@@ -96,6 +105,17 @@ def build_config(options: dict[str, Any], *sections: str) -> Config:
     for section in sections:
         values = merge_values(values, section_values(section, options))
     return resolve(values, source="options")
+
+
+def run_images(run_dir: Path | None) -> list[Path]:
+    """The folder of a run's images; none where the run has no list that can be read."""
+    from cuts3d_cli.store.layout import manifest_path
+    from cuts3d_cli.store.manifest import read_manifest
+
+    try:
+        return [] if run_dir is None else [read_manifest(manifest_path(run_dir)).image_root]
+    except StoreError:  # the command itself says so
+        return []
 
 
 def _file_values(path: Path | None) -> dict[str, Any]:
@@ -127,10 +147,9 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _field_option(name: str, field: FieldInfo) -> Callable:
+def _field_option(name: str, field: FieldInfo, default: str) -> Callable:
     kind = _without_none(field.annotation)
     unit = (field.json_schema_extra or {}).get("unit")
-    default = _shown(field.default)
     about = field.description[0].upper() + field.description[1:] + (f" [{unit}]" if unit else "")
     text = f"{about}. Default: {default}."
     flag = flag_name(name)

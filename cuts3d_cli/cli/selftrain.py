@@ -26,7 +26,7 @@ from cuts3d_cli.cli.options import build_config, config_options, launcher_option
 @config_options
 @section_options("selftrain")
 def command(images, number, annotations, checkpoint, depth_map, out, fresh, launcher, **options):
-    """One round of self-training: predict, keep the confident, merge with the masks so far, train on (paper Sec. 3.5).
+    """One round of self-training: predict, keep the confident, merge with the masks so far, train on (paper Sec. 4).
 
     Round t keeps predictions above score_threshold - score_step * t and every earlier mask that overlaps none
     of them by more than merge_iou. Given IMAGES, the masks so far are their pseudo-masks.
@@ -46,7 +46,7 @@ def command(images, number, annotations, checkpoint, depth_map, out, fresh, laun
 
     if images and annotations:
         raise click.UsageError("give either --annotations FILE or images")
-    config = build_config(options, "selftrain")
+    config = build_config(options, "selftrain", images=images)
     target = config.selftrain.target_images
     if not (images or annotations or target):
         raise click.UsageError("give --annotations FILE, images, or --target-images FOLDER")

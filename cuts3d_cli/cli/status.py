@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cuts3d_cli.cli.options import build_config, config_options
+from cuts3d_cli.cli.options import build_config, config_options, run_images
 
 
 @click.command("status")
@@ -28,7 +28,7 @@ def command(run_dir, branch, depth_map, as_json, **options):
     """
     from cuts3d_cli.stages import preview, status
 
-    config = build_config(options)
+    config = build_config(options, images=run_images(run_dir))
     rows = status.run(run_dir, config, branch=branch, depth_maps=depth_map)
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows], indent=1))

@@ -23,7 +23,7 @@ from cuts3d_cli.cli.options import build_config, config_options, launcher_option
 @config_options
 @section_options("train")
 def command(images, annotations, labels, image_root, depth_map, out, fresh, launcher, **options):
-    """Train the class-agnostic detector on pseudo-masks (paper Sec. 3.5), or a detector with classes on --labels.
+    """Train the class-agnostic detector on pseudo-masks (paper Sec. 3.4 and 4), or a detector with classes on --labels.
 
     Given IMAGES, their pseudo-masks are made first and cached. A stopped training resumes from OUT/work when
     the same command is run again, with the same curve.
@@ -49,7 +49,7 @@ def command(images, annotations, labels, image_root, depth_map, out, fresh, laun
         raise click.UsageError("--image-root goes with --labels")
     if labels:
         options |= {key: value for key, value in train.SUPERVISED.items() if options[key] is None}
-    config = build_config(options, "train")
+    config = build_config(options, "train", images=images)
     if images:
         annotations = pseudo_masks(images, config, depth_map=depth_map)
     train.run(

@@ -114,6 +114,19 @@ def sharpen(weights: np.ndarray, importance: np.ndarray, *, exponent: str = "mea
     return _raised(weights, power[:, None], power[None, :], exponent)
 
 
+def threshold_of_cosine(tau_ncut: float, importance: np.ndarray) -> float:
+    """The threshold of the sharpened affinity that a pair of the least importance passes where its cosine exceeds tau.
+
+    Eq. 3 raises every affinity below 1, so a fixed threshold joins more pairs with sharpening than without. At
+    tau^(1 - e), e the least importance (beta, Eq. 2), only pairs where depth changes are joined more easily.
+
+    Args:
+        tau_ncut: threshold of the cosine; at most 1e-10 counts as 1e-10.
+        importance: (h, w) in [0, 1].
+    """
+    return float(max(tau_ncut, FLOOR) ** (1 - float(importance.min())))
+
+
 def _directions(features: np.ndarray) -> np.ndarray:
     """(C, n) float32: the features of each patch, of length 1 or all zero."""
     if features.ndim != 3:

@@ -86,6 +86,7 @@ def discovery(
     *,
     n_instances: int = 3,
     tau_ncut: float = 0.13,
+    tau_ncut_at: str = "sharpened",
     sharpen: bool = True,
     exponent: str = "mean",
     local_cut: bool = True,
@@ -121,6 +122,8 @@ def discovery(
         importance: (h, w) float in [0, 1]; needed by ``sharpen``.
         n_instances: tries, N.
         tau_ncut, sharpen, exponent: see `affinity`.
+        tau_ncut_at: ``sharpened``, the threshold is that of the sharpened affinity, or ``cosine``, see
+            `affinity.threshold_of_cosine`.
         local_cut: cut in 3D; off, the instance is the semantic mask.
         tau_knn, k, xy_extent, background_z, capacity, sink, maxflow: see `localcut` and `geometry`.
         corners, component: see `ncut`; ``component`` holds for the instance too.
@@ -138,6 +141,10 @@ def discovery(
     """
     _check(features, depth, importance, sharpen=sharpen, local_cut=local_cut, exclude=exclude)
     h, w = grid_hw = features.shape[1:]
+    if tau_ncut_at not in ("sharpened", "cosine"):
+        raise ValueError(f"tau_ncut_at: expected sharpened or cosine, got {tau_ncut_at!r}")
+    if sharpen and tau_ncut_at == "cosine":
+        tau_ncut = affinity.threshold_of_cosine(tau_ncut, importance)
     graphs = _Graphs(features, importance if sharpen else None, exponent, tau_ncut, remove_nodes=exclude == "nodes")
     points = grid_points(depth, grid_hw, xy_extent=xy_extent) if local_cut else None
 

@@ -117,7 +117,7 @@ def boxes_xywh_px(masks: np.ndarray) -> np.ndarray:
 def merge_round(
     predictions: np.ndarray, scores: np.ndarray, earlier: np.ndarray, *, score_threshold: float, merge_iou: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which masks of one image train the next round (Sec. 3.5, as CutLER).
+    """Which masks of one image train the next round (Sec. 4, as CutLER).
 
     Predictions with a score above the threshold stay, and every earlier mask whose IoU with each of those is at most
     ``merge_iou``.

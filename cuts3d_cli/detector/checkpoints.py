@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cuts3d_cli.backends.torch_tools import download
+from cuts3d_cli.backends.model_weights import download
 from cuts3d_cli.errors import ModelError
 from cuts3d_cli.log import logger
 from cuts3d_cli.store.files import atomic_path, digest_file

@@ -141,7 +141,7 @@ def matched_scores(sampling_results: list) -> Tensor:
 
 @MODELS.register_module()
 class SoftTargetMaskHead(FCNMaskHead):
-    """Mask head with the Spatial Confidence soft target loss (Sec. 3.5, Eq. 6).
+    """Mask head with the Spatial Confidence soft target loss (Sec. 3.4, Eq. 6).
 
     Args:
         confidence: ``spatial`` weights pixels by their Spatial Confidence, ``scalar`` weights an

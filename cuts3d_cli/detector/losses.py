@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 def spatial_confidence_bce(logits: Tensor, target: Tensor, confidence: Tensor) -> Tensor:
-    """Spatial Confidence soft target loss: binary cross-entropy weighted pixel by pixel (Sec. 3.5, Eq. 6).
+    """Spatial Confidence soft target loss: binary cross-entropy weighted pixel by pixel (Sec. 3.4, Eq. 6).
 
     Args:
         logits: (n, h, w) mask logits.

@@ -1,4 +1,4 @@
-"""Transforms that carry Spatial Confidence beside the masks, and confident copy-paste (Sec. 3.5).
+"""Transforms that carry Spatial Confidence beside the masks, and confident copy-paste (Sec. 3.4).
 
 ``gt_confidences`` is a float32 array (n, h, w) beside ``gt_masks``: the confidence field of each
 instance over the whole image, at least SC_min everywhere. It has a meaning inside the mask only;
@@ -123,7 +123,7 @@ class ConfidenceFlip(RandomFlip):
 
 @TRANSFORMS.register_module()
 class ConfidentCopyPaste(BaseTransform):
-    """Paste the most confident instances of a second image, blended by their confidence (Sec. 3.5, Eq. 5).
+    """Paste the most confident instances of a second image, blended by their confidence (Sec. 3.4, Eq. 5).
 
     As in CutLER, the whole second image is scaled to a share of this one and shifted, all its chosen
     instances with it. An instance that would cover half of an instance already there stays out.

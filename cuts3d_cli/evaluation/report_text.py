@@ -61,20 +61,26 @@ def introduction(config: Config, sets: Sequence[SetSummary]) -> list[str]:
         f"This run looked for objects in {n_train} images without any human annotation. In each image, patches that "
         f"look alike are grouped first (a normalised cut of patch features); {cut} The outcome is called pseudo-masks."
     )
+    scored = "Annotation, where there is any, is used to score: never to find objects, never to learn."
+    if any(summary.branch for summary in sets):
+        scored += (
+            " Rows called MaskCut show the older method, which groups patches by looks alone, on the same features."
+        )
+    return [found, _learned(config, n_val), scored]
+
+
+def _learned(config: Config, n_val: int) -> str:
+    """What was learned from the pseudo-masks."""
+    if not config.trainings:
+        also = f", which it made of {n_val} held-out images too" if n_val else ""
+        return f"The run ends with the pseudo-masks{also}: it trains no detector (train.detector is null)."
     learned = "A detector that knows no classes is trained on the pseudo-masks as if they were annotations."
     if rounds := config.selftrain.rounds:
         learned += (
             f" It is then trained on in {rounds} round{'s' if rounds > 1 else ''} of self-training, "
             "on what it finds with confidence itself."
         )
-    if n_val:
-        learned += f" It is tried on {n_val} held-out images that it has not seen."
-    scored = "Annotation, where there is any, is used to score: never to find objects, never to learn."
-    if any(summary.branch for summary in sets):
-        scored += (
-            " Rows called MaskCut show the older method, which groups patches by looks alone, on the same features."
-        )
-    return [found, learned, scored]
+    return learned + (f" It is tried on {n_val} held-out images that it has not seen." if n_val else "")
 
 
 def _n_images(sets: Sequence[SetSummary], name: str) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -125,18 +125,18 @@ def summarise_run(run_dir: Path) -> list[SetSummary]:
     return [summary for summary in found if summary is not None]
 
 
-def detections_command(run_dir: str | Path, rounds: int) -> str | None:
+def detections_command(run_dir: str | Path, trainings: Iterable[int]) -> str | None:
     """What to run to see detections, for a run without held-out images, whose report has none.
 
     Args:
         run_dir: folder of the run.
-        rounds: rounds of self-training of the configuration.
+        trainings: numbers of the configuration's trainings, in order.
 
     Returns:
         The command with the last detector on the training images; None with held-out images, or without detector.
     """
     run_dir = Path(run_dir)
-    checkpoints = [round_path(run_dir, number) / "checkpoint.pth" for number in range(rounds + 1)]
+    checkpoints = [round_path(run_dir, number) / "checkpoint.pth" for number in trainings]
     there = [path for path in checkpoints if path.is_file()]
     if manifest_path(run_dir / "val").is_file() or not there:
         return None

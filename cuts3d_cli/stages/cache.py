@@ -61,13 +61,9 @@ class ImageFile:
         return next((folder for folder in folders if self._has_map(folder)), folders[-1])
 
     def _has_map(self, folder: Path) -> bool:
-        from cuts3d_cli.backends.depth_files import find_depth_map
+        from cuts3d_cli.backends.depth_files import has_depth_map
 
-        try:
-            find_depth_map(self.path.name, self.path.parent, folder)
-        except ImageError:
-            return False
-        return True
+        return has_depth_map(self.path.name, self.path.parent, folder)
 
 
 def image_files(arguments: Sequence[Path]) -> list[ImageFile]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from cuts3d_cli.store.images import read_image
 from cuts3d_cli.store.layout import DONE, FAILED, NO_OBJECT, format_version
 from cuts3d_cli.store.manifest import ImageRecord
 from cuts3d_cli.store.zarr_store import Store, create_store
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -207,6 +209,29 @@ def check_upstream(row: int, record: ImageRecord, inputs: Sequence[Store]) -> No
     for store in inputs:
         if store.status[row] == FAILED:
             raise ImageError(f"failed in {store.stage}: {store.failures.get(row, 'no reason recorded')}")
+
+
+def usable_rows(job: Job) -> list[int]:
+    """Rows of the images that no stage before has lost."""
+    return [
+        row
+        for row, record in enumerate(job.source.records)
+        if not record.error and all(store.status[row] != FAILED for store in job.stores.values())
+    ]
+
+
+def ahead(rows: list[int], size: int, find: Callable[[list[int]], list[T]]) -> Callable[[int], T]:
+    """Results by row, found ``size`` rows at a time; asked for in the order of ``rows``, each once."""
+    found: dict[int, T] = {}
+
+    def of(row: int) -> T:
+        if row not in found:
+            at = rows.index(row)
+            batch = rows[at : at + size]
+            found.update(zip(batch, find(batch), strict=True))
+        return found.pop(row)
+
+    return of
 
 
 def check_aligned(inputs: Sequence[Store], records: Sequence[ImageRecord]) -> None:

@@ -1,4 +1,4 @@
-"""Tables of the paper's ablations from the scores of a run's experiments: mean and spread over seeds (Sec. 4.4)."""
+"""Tables of the paper's ablations from the scores of a run's experiments: mean and spread over seeds (Sec. 5)."""
 
 from __future__ import annotations
 
@@ -143,6 +143,8 @@ def _detector_part(found: Mapping[str, list[dict[str, Any]]], config: Config) ->
         "pseudo-masks and the images are the same, so their share of chance is not in the spread. Paper: mask AP on "
         "COCO val2017 after training on ImageNet; its steps may be compared, its level may not.",
     ]
+    if "table4" in found:
+        lines[-1] += " The parts of Table 4 are there after one round of self-training, here before any."
     for key, rows in found.items():
         names = list(rows[0]["columns"])
         head = ["", *map(_column_title, names), "step", "paper"]

@@ -19,7 +19,6 @@ from cuts3d_cli.stages.common import (
     Counts,
     Job,
     Result,
-    check_grid,
     for_each_image,
     images_fingerprint,
     provenance,
@@ -34,7 +33,7 @@ from cuts3d_cli.store.zarr_store import StoreWriter, create_store
 REFINE = ("unary", "fill_holes", "min_iou")
 """Settings of :func:`core.crf.refine_together`."""
 
-OWN = ("enabled", "confidence")
+OWN = ("enabled", "image_size", "confidence")
 """Settings of this stage; the remaining ones are those of the CRF itself."""
 
 
@@ -64,11 +63,8 @@ def run(job: Job) -> Counts:
 
     Raises:
         ConfigError: the unary needs the Spatial Confidence and there is none.
-        StoreError: localcut ran at another working or patch size.
     """
-    config, grid = job.section.model_dump(), job.config.features.grid
-    hint = "give the features.image_size and patch_size that localcut ran with, or rerun the stages before"
-    check_grid(job.stores["localcut"], "instance", (grid, grid), hint)
+    config = job.section.model_dump()
     if config["unary"] == "confidence" and "confidence" not in job.stores:
         raise ConfigError("crf.unary confidence", expected="Spatial Confidence", found="localcut.local_cut off")
     annotations: list[dict[str, Any]] = []
@@ -113,10 +109,10 @@ def run(job: Job) -> Counts:
 
 def _masks_of(job: Job, row: int, record: ImageRecord, found: Instances, store: Path | None) -> Result:
     """The annotations of an image, and for ``store`` their confidence maps in the slots of the instances."""
-    size, grid = job.config.features.image_size, job.config.features.grid
+    size, grid = job.section.image_size, found.masks.shape[1:]
     enlarged = np.array([masks.enlarge(mask, (size, size)) for mask in found.masks], bool).reshape(-1, size, size)
     refined, probability, accepted = _refined(job, record, enlarged, found.confidence)
-    confidence, score = np.zeros((found.n_tried, grid, grid), np.float32), np.zeros(found.n_tried, np.float32)
+    confidence, score = np.zeros((found.n_tried, *grid), np.float32), np.zeros(found.n_tried, np.float32)
     annotations = []
     for index in np.flatnonzero(accepted):
         slot = int(found.slots[index])
@@ -126,7 +122,7 @@ def _masks_of(job: Job, row: int, record: ImageRecord, found: Instances, store: 
         pointer, value = None, float(found.scores[index])
         if store is not None:
             confidence[slot] = probability_on_grid(
-                probability[index], refined[index], (grid, grid), sc_min=job.config.confidence.sc_min
+                probability[index], refined[index], grid, sc_min=job.config.confidence.sc_min
             )
             score[slot] = value = float(mean_confidence(confidence[slot][None], confidence[slot][None] > 0)[0])
             pointer = _pointer(job, store, job.fingerprint, row, slot)
@@ -144,7 +140,7 @@ def _refined(
     """Refined masks, the CRF's probability and which are accepted; all as they are where the CRF is off."""
     config = job.section.model_dump()
     # Read in any case: an image that went missing is a failure, whatever was found in it.
-    image = working_image(job.image(record), job.config.features.image_size)
+    image = working_image(job.image(record), job.section.image_size)
     if not config["enabled"] or not len(enlarged):
         return enlarged, enlarged.astype(np.float32), np.ones(len(enlarged), bool)
     crf = DenseCrf(image, **{name: config[name] for name in config if name not in (*REFINE, *OWN)})

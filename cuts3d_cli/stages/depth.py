@@ -2,30 +2,51 @@
 
 from __future__ import annotations
 
-from cuts3d_cli.backends.base import FILES, depth_backend
+import logging
+from functools import cache
+
+import numpy as np
+
+from cuts3d_cli.backends.base import AUTO, FILES, READS_FILES, DepthBackend, depth_backend
+from cuts3d_cli.log import notices
 from cuts3d_cli.stages.common import Counts, Job, Result, run_stage
+from cuts3d_cli.store.layout import DEPTH_SOURCES
+from cuts3d_cli.store.manifest import ImageRecord
 
 
 def run(job: Job) -> Counts:
-    """Write ``depth`` (n, S, S)."""
-    from cuts3d_cli.backends.depth_files import depth_of_image, normalise_depth
+    """Write ``depth`` (n, S, S) and where each map is from; with backend ``auto`` a file wins over the model."""
+    from cuts3d_cli.backends.depth_files import depth_of_image, has_depth_map, normalise_depth
 
     config, source = job.section, job.source
-    backend = None if config.backend == FILES else depth_backend(config, device=job.config.device)
+    predicted: list[str] = []
 
-    def compute(row, record):
-        if backend is None:
-            depth = depth_of_image(record.file_name, source.image_root, source.depth_maps, config=config)
+    @cache
+    def model() -> DepthBackend:  # loaded only where an image needs it
+        return depth_backend(config, device=job.config.device)
+
+    def from_file(record: ImageRecord) -> bool:
+        return config.backend == FILES or (
+            config.backend == AUTO and has_depth_map(record.file_name, source.image_root, source.depth_maps)
+        )
+
+    def compute(row: int, record: ImageRecord) -> Result:
+        if from_file(record):
+            depth, origin = depth_of_image(record.file_name, source.image_root, source.depth_maps, config), "file"
         else:
-            raw = backend.predict(job.image(record), config.size)
-            depth = normalise_depth(
-                raw, backend.convention, inverse_to=config.inverse_to, holes="none", clip=config.clip
-            )
-        return Result({"depth": depth})
+            rgb = job.image(record)
+            raw = model().predict(rgb, config.size)
+            depth = normalise_depth(raw, model().convention, config.inverse_to, holes="none", clip=config.clip)
+            origin = "model"
+            predicted.append(record.file_name)
+        return Result({"depth": depth, "source": np.uint8(DEPTH_SOURCES.index(origin))})
 
-    attrs = {
-        "backend": config.backend if backend is None else backend.description,
-        "raw_convention": config.kind if backend is None else backend.convention,
-        "turned_by": config.inverse_to,
-    }
-    return run_stage("depth", job, compute, sizes={"S": config.size}, attrs=attrs)
+    attrs = {"backend": config.backend, "turned_by": config.inverse_to, "files_hold": config.kind}
+    if config.backend not in READS_FILES:
+        attrs |= {"backend": model().description, "raw_convention": model().convention}
+    counts = run_stage("depth", job, compute, sizes={"S": config.size}, attrs=attrs)
+    if predicted and config.backend == AUTO:
+        which = predicted[0] if len(predicted) == 1 else f"{len(predicted)} of {counts.total} images"
+        level = logging.INFO if source.depth_maps is None else logging.WARNING  # a folder of maps was meant to hold it
+        notices.log(level, "depth: no depth map of %s; predicted by %s", which, model().description)
+    return counts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
@@ -107,6 +107,7 @@ def run(
     config: EvaluateConfig,
     out: Path | None = None,
     title: str | None = None,
+    published: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Evaluate a prediction file, with what the numbers were made from beside them.
 
@@ -116,6 +117,7 @@ def run(
         config: what is compared and at how many detections.
         out: JSON file to write, whole or not at all; None writes nothing.
         title: what messages call the predictions; their path when left out.
+        published: settings of the published numbers; empty for those of :func:`.paper_tables.settings_of`.
 
     Returns:
         The fields of :class:`cuts3d_cli.evaluation.coco_eval.Evaluation`, ``benchmark`` and ``published`` (numbers of
@@ -143,7 +145,7 @@ def run(
     info = predicted.get("info", {}) if isinstance(predicted, dict) else {}
     document = {
         **result.as_dict(),
-        **_published(truth, config),
+        **_published(truth, config, published),
         "provenance": {
             "version": __version__,
             "pycocotools": version("pycocotools"),
@@ -161,12 +163,19 @@ def run(
     return document
 
 
-def format_results(results: Mapping[str, Mapping[str, Any]], truth: Truth, *, class_agnostic: bool = True) -> str:
+def format_results(
+    results: Mapping[str, Mapping[str, Any]],
+    truth: Truth,
+    *,
+    class_agnostic: bool = True,
+    published: Sequence[str] = (),
+) -> str:
     """Everything to print: the table, per class where there are classes, and a benchmark's published numbers."""
     parts = [format_table(results), format_classes(results)]
     if truth.benchmark is not None:
         name, title = truth.benchmark.name, truth.benchmark.title
-        parts.append(paper_tables.format_beside(results, name, title, class_agnostic=class_agnostic))
+        settings = published or paper_tables.settings_of(name, class_agnostic=class_agnostic)
+        parts.append(paper_tables.format_beside(results, name, title, settings))
     return "\n\n".join(part for part in parts if part)
 
 
@@ -182,11 +191,12 @@ def _iou_types(config: EvaluateConfig, truth: Truth) -> tuple[list[str], list[st
     return ["bbox"], [f"{benchmark.title} is a benchmark of boxes: masks were not compared"]
 
 
-def _published(truth: Truth, config: EvaluateConfig) -> dict[str, Any]:
+def _published(truth: Truth, config: EvaluateConfig, settings: Sequence[str]) -> dict[str, Any]:
     if truth.benchmark is None:
         return {}
     name = truth.benchmark.name
-    return {"benchmark": name, "published": paper_tables.as_document(name, class_agnostic=config.class_agnostic)}
+    settings = settings or paper_tables.settings_of(name, class_agnostic=config.class_agnostic)
+    return {"benchmark": name, "published": paper_tables.as_document(name, settings)}
 
 
 def _digest(truth: Truth) -> str:

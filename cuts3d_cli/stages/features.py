@@ -5,19 +5,35 @@ from __future__ import annotations
 import numpy as np
 
 from cuts3d_cli.backends.base import feature_backend
-from cuts3d_cli.errors import ImageError
-from cuts3d_cli.stages.common import Counts, Job, Result, run_stage
+from cuts3d_cli.errors import Cuts3dError, ImageError
+from cuts3d_cli.stages.common import Counts, Job, Result, ahead, run_stage, usable_rows
 from cuts3d_cli.store.images import working_image
 
 
 def run(job: Job) -> Counts:
     """Write ``features`` (n, C, G, G) of the working images."""
-    config = job.section
+    config, records = job.section, job.source.records
     backend = feature_backend(config, device=job.config.device)
 
+    def read(row: int) -> np.ndarray | Cuts3dError:
+        try:
+            return working_image(job.image(records[row]), config.image_size)
+        except Cuts3dError as error:  # costs this image, not those of its batch
+            return error
+
+    def extract(rows: list[int]) -> list[np.ndarray | Cuts3dError]:
+        images = [read(row) for row in rows]
+        whole = [image for image in images if not isinstance(image, Cuts3dError)]
+        found = iter(backend.extract_batch(np.stack(whole)) if whole else ())
+        return [image if isinstance(image, Cuts3dError) else next(found) for image in images]
+
+    features_of = ahead(usable_rows(job), backend.batch_size, extract)
+
     def compute(row, record):
-        working = working_image(job.image(record), config.image_size)
-        return Result({"features": _stored(backend.extract(working))})
+        features = features_of(row)
+        if isinstance(features, Cuts3dError):
+            raise features
+        return Result({"features": _stored(features)})
 
     return run_stage("features", job, compute, sizes={"G": config.grid}, attrs={"backend": backend.description})
 

@@ -59,8 +59,10 @@ def source(config: Config) -> tuple[str, str | None]:
     """Labels and the folder of their images; None where the labels say it themselves.
 
     Raises:
-        ConfigError: there are no labels to learn from, or none to score with.
+        ConfigError: there are no labels to learn from, none to score with, or no detector.
     """
+    if config.train.detector is None:
+        raise ConfigError("config key train.detector", expected="a detector, to learn from labels", found="null")
     labels = config.finetune.labels or config.data.annotations
     if labels is None:
         raise ConfigError("config key finetune.labels", expected="a COCO JSON with classes, or data.annotations")

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
-
 import numpy as np
 
 from cuts3d_cli.config import Config
 from cuts3d_cli.core.discover import discover_batch
 from cuts3d_cli.core.geometry import depth_to_grid
 from cuts3d_cli.core.types import Discovery
-from cuts3d_cli.stages.common import Counts, Job, Result, check_grid, run_stage
-from cuts3d_cli.store.layout import FAILED, OUTCOME_NAMES, SOLVER_NAMES
+from cuts3d_cli.stages.common import Counts, Job, Result, ahead, check_grid, run_stage, usable_rows
+from cuts3d_cli.store.layout import OUTCOME_NAMES, SOLVER_NAMES
 from cuts3d_cli.store.rows import Rows
-
-T = TypeVar("T")
 
 
 def run(job: Job) -> Counts:
@@ -45,7 +40,7 @@ def run(job: Job) -> Counts:
         images = [read(row) for row in rows]
         return list(zip(discover_batch(images, **settings), (depth for _, depth, _ in images), strict=True))
 
-    found_in = _ahead(_usable_rows(job), images_at_once(int(np.prod(grid_hw)), eigensolver), find)
+    found_in = ahead(usable_rows(job), images_at_once(int(np.prod(grid_hw)), eigensolver), find)
 
     def compute(row, record):
         found, depth = found_in(row)
@@ -78,29 +73,6 @@ def images_at_once(n_patches: int, eigensolver: str) -> int:
     from cuts3d_cli.core.ncut_torch import batch_size
 
     return batch_size(n_patches)
-
-
-def _usable_rows(job: Job) -> list[int]:
-    """Rows of the images that no stage before has lost."""
-    return [
-        row
-        for row, record in enumerate(job.source.records)
-        if not record.error and all(store.status[row] != FAILED for store in job.stores.values())
-    ]
-
-
-def _ahead(rows: list[int], size: int, find: Callable[[list[int]], list[T]]) -> Callable[[int], T]:
-    """Results by row, found ``size`` rows at a time; asked for in the order of ``rows``, each once."""
-    found: dict[int, T] = {}
-
-    def of(row: int) -> T:
-        if row not in found:
-            at = rows.index(row)
-            batch = rows[at : at + size]
-            found.update(zip(batch, find(batch), strict=True))
-        return found.pop(row)
-
-    return of
 
 
 def _codes(found: Discovery) -> dict[str, np.ndarray]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 
+from cuts3d_cli.backends.base import EMBEDDED, EMBEDDED_WEIGHTS, FILES, READS_FILES
 from cuts3d_cli.config import Config, Section
 from cuts3d_cli.log import logger
 from cuts3d_cli.stages.common import Counts, Job, Source, stage_fingerprint
@@ -73,14 +74,21 @@ def extra_of(stage: str, config: Config, source: Source) -> object:
     if stage == "spatial-importance":
         return {"grid": config.features.grid}
     if stage == "crf":
-        size = {"image_size": config.features.image_size}
-        return {**size, "sc_min": config.confidence.sc_min} if config.crf.confidence == "crf" else size
-    if stage == "depth" and config.depth.backend == "files":
+        return {"sc_min": config.confidence.sc_min} if config.crf.confidence == "crf" else None
+    if stage == "depth" and config.depth.backend in READS_FILES:
         from cuts3d_cli.backends.depth_files import depth_map_digests
 
-        return depth_map_digests(source.records, source.image_root, source.depth_maps)
+        digests = depth_map_digests(source.records, source.image_root, source.depth_maps)
+        return digests if config.depth.backend == FILES or None not in digests.values() else [digests, _embedded()]
+    if stage == "depth" and config.depth.backend == EMBEDDED:
+        return _embedded()
     weights = getattr(section_of(stage, config), "weights", None)
     return None if weights is None else {"weights": digest_weights(weights)}
+
+
+def _embedded() -> str | None:
+    """Hash of the embedded depth model's weights, which come with the package."""
+    return digest_weights(EMBEDDED_WEIGHTS)
 
 
 def execute(

@@ -47,7 +47,7 @@ def run(run_dir: Path, out: Path, *, config: Config, evaluations: Mapping[str, P
         out: HTML file; each of the three appears whole or not at all.
         config: the configuration of the run.
         evaluations: results of ``cuts3d evaluate`` by row name; those in ``<run>/evaluation`` when left out,
-            without the rounds that the configuration does not have.
+            without detectors that the configuration does not have.
 
     Returns:
         The table of results as text.
@@ -61,7 +61,7 @@ def run(run_dir: Path, out: Path, *, config: Config, evaluations: Mapping[str, P
         raise Cuts3dError(
             f"no run at {run_dir}", expected=f"{manifest_path(run_dir)}", hint="run `cuts3d prepare` first"
         )
-    files = found_evaluations(run_dir, config.selftrain.rounds) if evaluations is None else evaluations
+    files = found_evaluations(run_dir, config.trainings) if evaluations is None else evaluations
     results = {name: _read_evaluation(Path(files[name])) for name in table.ordered(files)}
     page = _page(run_dir, config, sets, results)
     text = table.format_table(results)
@@ -76,10 +76,10 @@ def run(run_dir: Path, out: Path, *, config: Config, evaluations: Mapping[str, P
     return text
 
 
-def found_evaluations(run_dir: Path, rounds: int) -> dict[str, Path]:
-    """Evaluation files of a run by row name, without self-training rounds beyond ``rounds``."""
+def found_evaluations(run_dir: Path, trainings: Iterable[int]) -> dict[str, Path]:
+    """Evaluation files of a run by row name, of its detectors those of ``trainings``."""
     files = {path.stem: path for path in sorted((run_dir / "evaluation").glob("*.json"))}
-    return {name: path for name, path in files.items() if (table.round_of(name) or 0) <= rounds}
+    return {name: path for name, path in files.items() if table.round_of(name) in (None, *trainings)}
 
 
 def render(page: Mapping[str, Any]) -> str:
@@ -94,7 +94,7 @@ def render(page: Mapping[str, Any]) -> str:
 def _page(run_dir: Path, config: Config, sets: Sequence[SetSummary], results: Mapping[str, Any]) -> dict[str, Any]:
     """Every value that the template names."""
     notes = [*_result_notes(results), *_set_notes(sets, config)]
-    detectors = {number: round_path(run_dir, number) for number in range(config.selftrain.rounds + 1)}
+    detectors = {number: round_path(run_dir, number) for number in config.trainings}
     predictions = list(_prediction_rows(detectors))
     failures = []
     for summary in sets:
@@ -118,7 +118,7 @@ def _page(run_dir: Path, config: Config, sets: Sequence[SetSummary], results: Ma
         **examples,
         "sets": sets,
         "predictions": predictions,
-        "detections_command": detections_command(run_dir, config.selftrain.rounds),
+        "detections_command": detections_command(run_dir, config.trainings),
         "instance_numbers": numbers,
         "instance_table": [(s.title, [s.instances[number] for number in numbers]) for s in counted],
         "failures": failures[:MAX_FAILURES],

@@ -1,4 +1,4 @@
-"""A round of self-training: label the training images with the detector so far, then train on (Sec. 3.5, Table 17)."""
+"""A round of self-training: label the training images with the detector so far, then train on (Sec. 4, Table 17)."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ def _merge_row(run_dir: Path, branch: str | None, shards: list[str]) -> Row:
 def _detector_rows(run_dir: Path, config: Config, *, masks_current: bool) -> list[Row]:
     """A row for the first training and each round; one is current when all before it is."""
     rows, before, stale = [], "merge", not masks_current
-    for number in range(config.selftrain.rounds + 1):
+    for number in config.trainings:
         folder, name = round_path(run_dir, number), "train" if number == 0 else f"selftrain {number}"
         if not (folder / "checkpoint.pth").exists():
             why = "a stopped training is there to resume" if (folder / "work").exists() else ""

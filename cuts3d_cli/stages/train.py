@@ -1,4 +1,4 @@
-"""Train the class-agnostic detector on a COCO JSON of masks (Sec. 3.5), or on labels with classes (CutLER)."""
+"""Train the class-agnostic detector on a COCO JSON of masks (Sec. 3.4 and 4), or on labels with classes (CutLER)."""
 
 from __future__ import annotations
 

@@ -22,6 +22,10 @@ SOLVER_NAMES = ("none", "lanczos", "lanczos float64", "dense", "torch", "ritz")
 """What the codes in localcut's ``solver`` stand for; see `core.ncut.second_eigenvector`."""
 
 
+DEPTH_SOURCES = ("file", "model")
+"""What the codes in depth's ``source`` stand for."""
+
+
 @dataclass(frozen=True)
 class ArraySpec:
     """An array of a store: its axes (the first is always n), dtype, meaning, and what its codes stand for."""
@@ -47,7 +51,13 @@ class StageSpec:
 
 STAGES: dict[str, StageSpec] = {
     "depth": StageSpec(
-        (), "depth", {"depth": ArraySpec(("n", "S", "S"), "float16", "0 = nearest, 1 = farthest, normalised per image")}
+        (),
+        "depth",
+        {
+            "depth": ArraySpec(("n", "S", "S"), "float16", "0 = nearest, 1 = farthest, normalised per image"),
+            "source": ArraySpec(("n",), "uint8", "where the depth is from, a code", DEPTH_SOURCES),
+        },
+        version=3,
     ),
     "features": StageSpec((), "features", {"features": ArraySpec(("n", "C", "G", "G"), "float16", "patch features")}),
     "spatial-importance": StageSpec(

@@ -9,6 +9,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
 
 from cuts3d_cli.backends import depth_embedded as de  # noqa: E402
+from cuts3d_cli.backends import vit  # noqa: E402
 from cuts3d_cli.config import DepthConfig  # noqa: E402
 from cuts3d_cli.errors import ModelError  # noqa: E402
 
@@ -16,7 +17,7 @@ from cuts3d_cli.errors import ModelError  # noqa: E402
 @pytest.fixture(scope="module")
 def backbone():
     torch.manual_seed(0)
-    return de.build(de.Architecture(de.BACKBONE, None, 384, de.PATCH), de.BACKBONE, pretrained=False).eval()
+    return vit.build(vit.ARCHITECTURES[de.BACKBONE]).eval()
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from cuts3d_cli.backends.torch_tools import download, read_weights, resolve_device  # noqa: E402
+from cuts3d_cli.backends.model_weights import download  # noqa: E402
+from cuts3d_cli.backends.torch_tools import read_weights, resolve_device  # noqa: E402
 from cuts3d_cli.errors import ConfigError, ModelError  # noqa: E402
 
 

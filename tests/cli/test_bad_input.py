@@ -97,7 +97,7 @@ def test_missing_file_empty_folder_and_folder_without_images(cuts3d, here):
 
 def test_an_image_without_depth_names_the_choices(cuts3d, here, rgb):
     save(here / "a.png", rgb)
-    code, _, err = cuts3d("localcut", "a.png")
+    code, _, err = cuts3d("localcut", "--set", "depth.backend=files", "a.png")
     assert code == 1 and len(lines(err)) == ONE_LINE
     assert "--depth-map" in err and "data.depth_maps" in err and "depth.backend" in err
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-SMALL = ("--set", "features.image_size=96", "--set", "crf.iterations=1")
+SMALL = ("--set", "features.image_size=96", "--set", "crf.image_size=96", "--set", "crf.iterations=1")
 CUT = ("--set", "localcut.tau_knn=0.115")  # a grid of 12 x 12 has longer edges
 TRAIN = ("--set", "train.iterations=2", "--set", "train.image_size=64", "--set", "train.workers=0")
 

@@ -31,19 +31,20 @@ def test_a_folder_of_depth_maps_that_is_none_is_an_error(cuts3d, photos, tmp_pat
     assert not (tmp_path / "config.yaml").exists()
 
 
-@pytest.mark.parametrize(("n_maps", "warned"), [(0, True), (2, True), (4, False)])
+@pytest.mark.parametrize(("n_maps", "warned"), [(0, True), (2, False), (4, False)])
 def test_images_with_a_depth_map_are_counted(cuts3d, photos, dataset, tmp_path, n_maps, warned):
     (tmp_path / "maps").mkdir()
     for path in sorted((dataset / "depth").iterdir())[:n_maps]:
         shutil.copy(path, tmp_path / "maps")
     code, _, err = cuts3d("init", photos, "--depth-map", "maps")
     assert code == 0 and f"init: {n_maps} of 4 images have a depth map" in err
-    assert ("WARNING" in err) == warned == ("depth.backend to a model" in err)
+    assert ("the embedded model predicts the others" in err) == (n_maps < 4)
+    assert ("WARNING" in err) == warned == ("no image has a depth map in maps" in err)
 
 
 def test_missing_depth_beside_the_images_is_told(cuts3d, photos):
     code, _, err = cuts3d("init", photos)
-    assert code == 0 and "0 of 4 images have a depth map" in err and "s1.png has no depth map beside it" in err
+    assert code == 0 and "0 of 4 images have a depth map; the embedded model predicts the others" in err
 
 
 @pytest.mark.parametrize("preset", ["maskcut", "paper"])

@@ -9,6 +9,7 @@ from cuts3d_cli.core.affinity import (
     sharpen,
     strong_pairs,
     strong_without_features,
+    threshold_of_cosine,
 )
 
 
@@ -134,3 +135,23 @@ def test_zeroed_features_give_the_rows_of_zeroed_features(exponent, tau_ncut):
     index = np.flatnonzero(taken)
     expected = strong_pairs(np.where(taken, 0, features), tau_ncut, **kwargs)[index]
     assert np.array_equal(strong_without_features(index, 35, tau_ncut, **kwargs), expected)
+
+
+@pytest.mark.parametrize("tau", [0.05, 0.3, 0.7])
+def test_a_threshold_of_the_cosine_keeps_pairs_of_least_importance(tau):
+    """With importance beta everywhere sharpening changes nothing; where depth changes it joins more, never fewer."""
+    rng = np.random.default_rng(3)
+    features = rng.normal(size=(8, 5, 7)) + 0.5
+    plain = strong_pairs(features, tau)
+    even = np.full((5, 7), 0.45, np.float32)
+    at = threshold_of_cosine(tau, even)
+    clear = np.abs(cosine_affinity(features) - tau) > 1e-5
+    assert np.array_equal(strong_pairs(features, at, importance=even)[clear], plain[clear])
+    rough = even + rng.uniform(0, 0.5, even.shape).astype(np.float32)
+    rough.flat[0] = 0.45
+    sharpened = strong_pairs(features, threshold_of_cosine(tau, rough), importance=rough)
+    assert (sharpened | ~plain)[clear].all() and sharpened.sum() > plain.sum()
+
+
+def test_a_threshold_of_the_cosine_of_0_or_less_is_finite():
+    assert 0 < threshold_of_cosine(-1, np.full((2, 2), 0.45)) == threshold_of_cosine(0, np.full((2, 2), 0.45)) < 1e-5

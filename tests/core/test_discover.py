@@ -192,6 +192,18 @@ def test_the_exponent_reaches_the_graph(draw_boxes):
     assert not any(np.allclose(vectors[a], vectors[b], atol=1e-3) for a, b in ((0, 1), (0, 2), (1, 2)))
 
 
+def test_the_threshold_of_the_cosine_reaches_the_graph(two_boxes):
+    """With one importance everywhere it is the graph without sharpening; the paper's reading is another one."""
+    even = np.full((24, 24), 0.45, np.float32)
+    keys = {"tau_ncut": 0.15, "local_cut": False}
+    noisy = two_boxes.features + np.random.default_rng(0).normal(0, 0.4, two_boxes.features.shape)
+    plain = discover(noisy, sharpen=False, **keys).fiedler
+    assert np.allclose(discover(noisy, None, even, tau_ncut_at="cosine", **keys).fiedler, plain, atol=1e-4)
+    assert not np.allclose(discover(noisy, None, even, **keys).fiedler, plain, atol=1e-2)
+    with pytest.raises(ValueError, match="tau_ncut_at: expected sharpened or cosine, got 'row'"):
+        discover(noisy, None, even, tau_ncut_at="row", **keys)
+
+
 def test_earlier_masks_are_subtracted(golden):
     stored = golden("maskcut_render1_30")
     found = discover(stored["features"], tau_ncut=float(stored["tau"]), **MASKCUT)

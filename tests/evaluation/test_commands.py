@@ -18,7 +18,7 @@ def files(predictions, truth, tmp_path, monkeypatch):
 def test_a_benchmark_is_found_below_the_data_root(files, cuts3d):
     code, out, err = cuts3d("evaluate", "--benchmark", "coco", "--predictions", "p.json", "--out", "r.json")
     assert code == 0, err
-    assert "COCO, mask (%)" in out and "[1] a summary of the CutS3D paper" in out
+    assert "COCO, mask (%)" in out and "[1] CutS3D's paper" in out and "in-domain  " not in out
     assert "COCO has 5000 images" in err
     result = json.loads((files / "r.json").read_text())
     assert result["benchmark"] == "coco" and result["provenance"]["annotations_format"] == "coco"
@@ -28,6 +28,16 @@ def test_json_holds_the_published_numbers(files, cuts3d):
     code, out, err = cuts3d("evaluate", "--json", "--benchmark", "coco", "--predictions", "p.json")
     assert code == 0, err
     assert json.loads(out)["p"]["published"]["unit"] == "percent"
+
+
+def test_other_published_numbers_are_asked_for(files, cuts3d):
+    arguments = ("evaluate", "--benchmark", "coco", "--predictions", "p.json", "--published", "in-domain")
+    code, out, err = cuts3d(*arguments)
+    assert code == 0 and "CutS3D, in-domain" in out and "FreeSOLO" not in out, err
+    code, out, err = cuts3d(*arguments, "--json")
+    assert {n["setting"] for n in json.loads(out)["p"]["published"]["numbers"]} == {"in-domain"}, err
+    code, _, err = cuts3d(*arguments, "--no-class-agnostic")
+    assert code == 2 and "--published goes with --benchmark" in err
 
 
 def test_ground_truth_is_written_without_predictions(files, cuts3d):
@@ -81,6 +91,13 @@ def test_the_formats_offered_are_those_that_are_read():
     assert ("auto", *formats.FORMATS) == FORMATS
 
 
+def test_the_settings_offered_are_those_that_are_told_apart():
+    from cuts3d_cli.cli.evaluate import PUBLISHED
+    from cuts3d_cli.evaluation.paper_tables import CLASS_AGNOSTIC
+
+    assert PUBLISHED == CLASS_AGNOSTIC
+
+
 def test_benchmarks_are_listed_and_told(files, cuts3d):
     code, out, _ = cuts3d("benchmarks")
     assert code == 0 and len(out.splitlines()) == 14
@@ -115,4 +132,4 @@ def test_pseudo_masks_are_scored_against_imagenets_boxes(tmp_path, monkeypatch, 
     assert result["metrics"]["bbox"]["AP"] == pytest.approx(1) and list(result["metrics"]) == ["bbox"]
     assert (result["n_images"], result["n_images_left_out"], result["n_predictions"]) == (1, 1, 1)
     assert result["provenance"]["annotations_format"] == "imagenet"
-    assert result["published"]["numbers"] == []
+    assert {n["setting"] for n in result["published"]["numbers"]} == {"pseudo-masks"}

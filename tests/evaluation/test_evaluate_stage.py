@@ -7,7 +7,7 @@ from cuts3d_cli import __version__
 from cuts3d_cli.config import EvaluateConfig
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.evaluation.benchmarks import get_benchmark
-from cuts3d_cli.evaluation.paper_tables import NOTE
+from cuts3d_cli.evaluation.paper_tables import TABLE_1
 from cuts3d_cli.log import logger
 from cuts3d_cli.stages import evaluate
 
@@ -58,9 +58,9 @@ def test_a_benchmark_adds_published_numbers(files):
     result = evaluate.run(predictions, truth, config=EvaluateConfig(), out=out)
     assert json.loads(out.read_text()) == result
     assert (result["benchmark"], result["published"]["unit"]) == ("coco", "percent")
-    assert {"method": "CutS3D", "iou_type": "segm", "metric": "AP", "value": 10.7, "source": NOTE} in result[
-        "published"
-    ]["numbers"]
+    number = {"method": "CutS3D", "setting": "zero-shot", "iou_type": "segm", "metric": "AP", "value": 10.7}
+    assert {**number, "source": TABLE_1} in result["published"]["numbers"]
+    assert {number["setting"] for number in result["published"]["numbers"]} == {"zero-shot"}
     text = evaluate.format_results({"mine": result}, truth)
     assert "COCO, mask (%)" in text and "this run" in text
 

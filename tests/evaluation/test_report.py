@@ -134,6 +134,16 @@ def test_rounds_beyond_the_configuration_are_left_out(tiny_run):
     assert "round2_val" not in written(run, config)[0]
 
 
+def test_without_a_detector_its_parts_are_left_out(tiny_run):
+    """Also where an earlier configuration of the run had one."""
+    run, config = tiny_run
+    config = config.model_copy(update={"train": config.train.model_copy(update={"detector": None})})
+    text, _, page = written(run, config)
+    assert "round0" not in text and "cuts3d_val" in text
+    assert "it trains no detector (train.detector is null)" in page.words
+    assert "Detection" not in page.words and "training" not in page.ids
+
+
 def test_missing_rounds_are_named(tiny_run):
     run, config = tiny_run
     config = config.model_copy(update={"selftrain": config.selftrain.model_copy(update={"rounds": 3})})
@@ -207,11 +217,11 @@ def test_without_held_out_images_it_says_how_to_see_detections(tiny_run, monkeyp
     words = written(run, config)[2].words
     assert f"--checkpoint {run}/detector/round1/checkpoint.pth" in words and f"{run}/detections {root}" in words
     monkeypatch.chdir(run.parent)
-    assert detections_command("run", 1).split() == [
+    assert detections_command("run", range(2)).split() == [
         *("cuts3d", "predict", "--checkpoint", "run/detector/round1/checkpoint.pth", "--out", "run/detections.json"),
         *("--pictures", "run/detections", root),
     ]
-    assert detections_command("run", 0) is None  # no such detector
+    assert detections_command("run", range(1)) is None  # no such detector
 
 
 def test_the_command_that_shows_detections_is_one(tiny_run):
@@ -220,7 +230,7 @@ def test_the_command_that_shows_detections_is_one(tiny_run):
     run = run.rename(run.with_name("a run"))
     shutil.rmtree(run / "val")
     (run / "detector/round1/checkpoint.pth").touch()
-    words = shlex.split(detections_command(run, 1))
+    words = shlex.split(detections_command(run, range(2)))
     given = predict.make_context("predict", words[2:]).params
     assert words[:2] == ["cuts3d", "predict"] and given["checkpoint"].is_file() and given["images"][0].is_dir()
 

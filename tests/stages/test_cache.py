@@ -11,7 +11,7 @@ from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.stages.cache import check_depth_map, expand, image_files, run_image
 from cuts3d_cli.stages.image_set import relative_names
 
-CONFIG = resolve({"depth": {"size": 16}})
+CONFIG = resolve({"depth": {"size": 16, "backend": "files"}})
 
 
 @pytest.fixture

@@ -14,7 +14,12 @@ from cuts3d_cli.stages.common import Counts
 from cuts3d_cli.store.coco import annotation, image_entry, write_masks
 
 CONFIG = resolve(
-    {"features": {"image_size": 96}, "crf": {"iterations": 1}, "localcut": {"tau_knn": 0.115}, "depth": {"size": 96}}
+    {
+        "features": {"image_size": 96},
+        "crf": {"image_size": 96, "iterations": 1},
+        "localcut": {"tau_knn": 0.115},
+        "depth": {"size": 96},
+    }
 )
 
 

@@ -16,9 +16,10 @@ from cuts3d_cli.stages import features, merge, prepare, status
 from cuts3d_cli.stages.common import Source
 from cuts3d_cli.stages.finished import Damaged, read_result
 from cuts3d_cli.stages.localcut import solver_and_device
-from cuts3d_cli.stages.pipeline import depth_maps_of, execute, expected_fingerprints, extra_of, inputs_of, upstream_of
+from cuts3d_cli.stages.pipeline import depth_maps_of, execute, expected_fingerprints, inputs_of, upstream_of
 from cuts3d_cli.store.coco import decode_mask, read_masks
 from cuts3d_cli.store.layout import (
+    DEPTH_SOURCES,
     FORMAT_VERSION,
     OUTCOME_NAMES,
     SOLVER_NAMES,
@@ -31,7 +32,7 @@ from cuts3d_cli.store.zarr_store import open_store
 
 SMALL = {
     "features": {"image_size": 96},
-    "crf": {"iterations": 2},
+    "crf": {"image_size": 96, "iterations": 2},
     "localcut": {"tau_knn": 0.115},  # a grid of 12 x 12 has longer edges
     "confidence": {"tau_knn_min": 0.05},
 }
@@ -59,7 +60,7 @@ def done(tmp_path_factory, dataset):
 def test_stores_hold_what_the_layout_says(done):
     depth = open_store(stage_path(done, "depth", "00000"))
     assert depth.array("depth").shape == (2, 480, 480) and depth.array("depth").dtype == np.float16
-    assert depth.attrs["raw_convention"] == "metric"
+    assert depth.attrs["files_hold"] == "metric" and (depth.array("source")[:] == DEPTH_SOURCES.index("file")).all()
     importance = open_store(stage_path(done, "spatial-importance", "00000")).array("importance")[:]
     assert importance.shape == (2, 12, 12) and importance.min() >= 0.45 - 1e-6 and importance.max() <= 1
     localcut = open_store(stage_path(done, "localcut", "00000"))
@@ -152,7 +153,7 @@ def test_the_crf_gives_its_own_confidence(done, dataset, tmp_path):
     pytest.importorskip("cuts3d_cli.detector")
     from cuts3d_cli.detector.dataset import PseudoMaskDataset, confidence_grid
 
-    own = {**SMALL, "crf": {"iterations": 2, "confidence": "crf"}, "confidence": {"tau_knn_min": 0.05, "sc_min": 0.4}}
+    own = {**SMALL, "crf": {**SMALL["crf"], "confidence": "crf"}, "confidence": {"tau_knn_min": 0.05, "sc_min": 0.4}}
     for shard in (0, 1):
         run_all(tmp_path, dataset, own, shard=shard)
     merge.run(tmp_path)
@@ -240,15 +241,13 @@ def test_a_damaged_result_is_missing_with_its_reason_and_made_again(done, datase
     assert run_all(run_dir, dataset, stages=[stage])[0][1] is True
 
 
-@pytest.mark.parametrize("stage", ["localcut", "crf"])
-def test_results_at_another_working_size_are_refused(done, dataset, tmp_path, stage):
+def test_importance_on_another_grid_is_refused(done, dataset, tmp_path):
     run_dir = tmp_path / "run"
     shutil.copytree(done, run_dir)
     other = {**SMALL, "features": {"image_size": 48}}
-    if stage == "localcut":
-        run_all(run_dir, dataset, other, stages=["spatial-importance"])
+    run_all(run_dir, dataset, other, stages=["spatial-importance"])
     with pytest.raises(StoreError, match=r"another patch grid; expected .*; found .*features.image_size"):
-        run_all(run_dir, dataset, other, stages=[stage])
+        run_all(run_dir, dataset, other, stages=["localcut"])
 
 
 def test_a_damaged_input_is_refused_in_one_line(done, dataset, tmp_path):
@@ -359,7 +358,7 @@ def test_merge_refuses_missing_and_mixed_shards(dataset, tmp_path):
     run_all(tmp_path, dataset, shard=0)
     with pytest.raises(StoreError, match=r"00001.json"):
         merge.run(tmp_path)
-    run_all(tmp_path, dataset, {**SMALL, "crf": {"iterations": 3}}, shard=1)
+    run_all(tmp_path, dataset, {**SMALL, "crf": {**SMALL["crf"], "iterations": 3}}, shard=1)
     with pytest.raises(StoreError, match=r"other settings than .*first shard: crf iterations; expected 2; found 3"):
         merge.run(tmp_path)
 
@@ -371,7 +370,7 @@ def test_every_setting_reaches_the_core(dataset, tmp_path, monkeypatch):
         **SMALL,
         "localcut": {"tau_knn": 0.2, **cut},
         "confidence": {"tau_knn_min": 0.07, "n_thresholds": 3, "sc_min": 0.4},
-        "crf": {"iterations": 2, "unary": "confidence", "min_iou": 0.3, "fill_holes": False},
+        "crf": {**SMALL["crf"], "unary": "confidence", "min_iou": 0.3, "fill_holes": False},
     }
     calls = {}
 
@@ -406,7 +405,9 @@ def test_every_setting_reaches_the_core(dataset, tmp_path, monkeypatch):
     assert (refine["unary"], refine["min_iou"], refine["fill_holes"]) == ("confidence", 0.3, False)
     masks, maps = calls["crf.refine_together"][0][0][1], refine["confidence"]
     assert maps.shape == masks.shape and maps[masks].min() >= 0.4 - 1e-3 and np.ptp(maps[masks]) > 0
-    expected = resolve(values).crf.model_dump(exclude={"enabled", "confidence", "unary", "min_iou", "fill_holes"})
+    expected = resolve(values).crf.model_dump(
+        exclude={"enabled", "image_size", "confidence", "unary", "min_iou", "fill_holes"}
+    )
     assert keywords("crf.DenseCrf") == expected
 
 
@@ -524,7 +525,7 @@ main(["localcut", "--run", {str(tmp_path)!r}, "--shard", "0", "--tau-knn", "0.11
 def test_too_many_failures_end_the_command(dataset, tmp_path, cuts3d):
     prepare.run(dataset / "images", manifest_path(tmp_path), n_shards=1)
     (tmp_path / "none").mkdir()
-    args = ("depth", "--run", tmp_path, "--depth-map", tmp_path / "none")
+    args = ("depth", "--backend", "files", "--run", tmp_path, "--depth-map", tmp_path / "none")
     code, _, err = cuts3d(*args)
     assert code == 1 and "depth: 4 of 4 images failed, first s1.png" in err
     assert cuts3d(*args, "--force", "--max-failed", "1")[0] == 0
@@ -551,12 +552,15 @@ def test_depth_maps_named_for_other_images_are_not_taken(dataset, tmp_path):
     assert depth_maps_of(manifest, resolve({"data": data})).name == "v"
 
 
-def test_the_working_size_is_part_of_the_masks(dataset, tmp_path):
-    run_all(tmp_path, dataset)
-    config = resolve({**SMALL, "features": {"image_size": 96, "patch_size": 4}})
-    manifest = read_manifest(manifest_path(tmp_path))
-    source = Source(manifest.records(0), manifest.image_root)
-    assert extra_of("crf", config, source) == {"image_size": 96}
+def test_the_crf_works_at_its_own_size(done, dataset, tmp_path):
+    run_dir = tmp_path / "run"
+    shutil.copytree(done, run_dir)
+    finer = {**SMALL, "crf": {**SMALL["crf"], "image_size": 240}}
+    ((_, kept),) = run_all(run_dir, dataset, finer, stages=["crf"])
+    coarse, fine = (read_masks(stage_path(run, "crf", "00000"))["annotations"] for run in (done, run_dir))
+    assert not kept and len(fine) == len(coarse)
+    assert [a["segmentation"] for a in fine] != [a["segmentation"] for a in coarse]
+    assert all(a["segmentation"]["size"] == [120, 160] for a in fine)
 
 
 def test_a_folder_of_broken_images_is_an_error(tmp_path):
@@ -572,3 +576,75 @@ def test_features_that_are_not_finite_in_the_store_cost_the_image(value):
     good[1, 2, 0] = value
     with pytest.raises(ImageError, match="1 of 18 features are not finite"):
         features._stored(good)
+
+
+class SlopeModel:
+    """A depth model that predicts nearness falling from left to right."""
+
+    description, convention = "slope", "inverse"
+
+    def predict(self, rgb, size):
+        return np.tile(np.linspace(1, 0, size, dtype=np.float32), (size, 1))
+
+
+@pytest.fixture
+def slope(monkeypatch):
+    from cuts3d_cli.stages import depth
+
+    calls = []
+    monkeypatch.setattr(depth, "depth_backend", lambda config, device: calls.append(config.backend) or SlopeModel())
+    return calls
+
+
+def test_depth_is_from_files_where_there_are_and_else_from_the_model(dataset, tmp_path, slope, caplog):
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    shutil.copy(dataset / "depth" / "s1.png", maps)
+    prepare.run(dataset / "images", manifest_path(tmp_path), n_shards=1)
+    manifest = read_manifest(manifest_path(tmp_path))
+    source = Source(manifest.records(0), manifest.image_root, maps)
+    with caplog.at_level("INFO", logger="cuts3d.notices"):
+        execute("depth", source, resolve({}), lambda s: stage_path(tmp_path, s, "00000"))
+    store = open_store(stage_path(tmp_path, "depth", "00000"), "depth")
+    assert [DEPTH_SOURCES[code] for code in store.array("source")[:]] == ["file", "model", "model", "model"]
+    depth = store.array("depth")[:].astype(np.float32)
+    assert np.allclose(depth[1], np.linspace(0, 1, 480), atol=0.02) and not np.allclose(depth[0], depth[1], atol=0.1)
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "cuts3d.notices"]
+    assert line == "depth: no depth map of 3 of 4 images; predicted by slope" and slope == ["auto"]
+
+
+def test_no_model_is_built_where_every_image_has_a_map(done, slope):
+    assert slope == []
+
+
+def test_a_map_that_came_or_went_makes_depth_stale(dataset, tmp_path, slope):
+    image, maps = tmp_path / "s1.png", tmp_path / "maps"
+    maps.mkdir()
+    shutil.copy(dataset / "images" / "s1.png", image)
+    from cuts3d_cli.stages.cache import image_source
+
+    def fingerprint():
+        return expected_fingerprints(resolve({}), image_source(image, maps), "depth")["depth"]
+
+    without = fingerprint()
+    shutil.copy(dataset / "depth" / "s1.png", maps)
+    assert fingerprint() != without
+
+
+def test_a_broken_image_costs_no_other_of_its_batch(dataset, tmp_path, monkeypatch):
+    """Features are made some images at a time."""
+    from cuts3d_cli.backends.features_kernel import KernelFeatures
+
+    images = tmp_path / "images"
+    shutil.copytree(dataset / "images", images)
+    prepare.run(images, manifest_path(tmp_path), n_shards=1)
+    manifest = read_manifest(manifest_path(tmp_path))
+    (images / "s2.png").write_bytes(b"no image any more")
+    source, config = Source(manifest.records(0), manifest.image_root, None), resolve(SMALL)
+    found = []
+    for size in (1, 4):
+        monkeypatch.setattr(KernelFeatures, "batch_size", size)
+        counts, _ = execute("features", source, config, lambda s, size=size: tmp_path / f"{s}{size}.zarr")
+        assert (counts.done, list(counts.failures)) == (3, ["s2.png"])
+        found.append(open_store(tmp_path / f"features{size}.zarr", "features").array("features")[:])
+    np.testing.assert_array_equal(*found)

@@ -9,7 +9,7 @@ import pytest
 
 from cuts3d_cli.store.layout import manifest_path
 
-SMALL = ["features.image_size=96", "depth.size=96", "localcut.tau_knn=0.115", "crf.iterations=2"]
+SMALL = ["features.image_size=96", "crf.image_size=96", "depth.size=96", "localcut.tau_knn=0.115", "crf.iterations=2"]
 STAGES = ["depth", "features", "spatial-importance", "localcut", "confidence", "crf"]
 
 WORKER = """
@@ -19,7 +19,7 @@ from cuts3d_cli.cli import main
 run, maps, shards, stages, settings = (word.split(",") for word in sys.argv[1:])
 for shard in shards:
     for stage in stages:
-        words = [stage, "--run", run[0], "--shard", shard, "--depth-map", maps[0]]
+        words = [stage, "--preset", "embedded", "--run", run[0], "--shard", shard, "--depth-map", maps[0]]
         main.cli.main(["-q", *words, *(f"--set={text}" for text in settings)], standalone_mode=False)
 """
 

@@ -96,6 +96,20 @@ def test_no_module_before_the_scores_knows_the_annotations():
     }
 
 
+def test_a_run_of_masks_only(run, dataset):
+    """Without detector: masks, scores and report; what needs one says so before anything is made."""
+    values = small_config(dataset) | {"run": "masks"}
+    values["train"]["detector"] = None
+    (run.folder / "masks.yaml").write_text(yaml.safe_dump(values))
+    ended = run("-n", "--configfile", run.folder / "masks.yaml")
+    plan = jobs(ended.stdout)
+    assert set(plan) == MASK_RULES | BASELINE_RULES | {"prepare", "evaluate", "report", "all"}
+    assert plan["evaluate"] == 4, "two methods on two sets of images"
+    for target in ("trained", "in_domain", "finetuned", "table4"):
+        ended = run("-n", target, "--configfile", run.folder / "masks.yaml")
+        assert ended.returncode == 1 and "train.detector" in ended.stdout + ended.stderr, target
+
+
 @pytest.fixture(scope="module")
 def finished(run):
     ended = run()

