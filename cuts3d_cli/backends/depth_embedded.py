@@ -51,6 +51,10 @@ PIXELS = 16
 """Image samples a patch side on the pixel path; the output has half as many."""
 
 
+FINER = 4
+"""Finer values a side of a coarse one."""
+
+
 def grid_of(height: int, width: int, patches: int = PATCHES) -> tuple[int, int]:
     """Rows and columns of patches for an image: its aspect ratio, about ``patches`` in all."""
     rows = math.sqrt(patches * height / width)
@@ -92,23 +96,32 @@ def fingerprint(backbone: nn.Module) -> str:
 
 
 class DepthHead(nn.Module):
-    """Inverse depth from backbone tokens and pixels: a small U-shaped network.
+    """Inverse depth from backbone tokens and pixels.
+
+    A linear map of the tokens gives depth per patch, which convolutions correct at two values a patch side. Each of
+    the eight final ones is then a weighted mean of its nearest nine, the weights from the pixels (the convex
+    upsampling of RAFT, Teed and Deng 2020): steps stay steps.
 
     Args:
         channels: width of the tokens.
-        width: channels on the grid of patches; the finer steps have fewer.
+        width: channels on the grid of patches.
+        fine: channels on the grid of half patches.
     """
 
-    def __init__(self, channels: int = 384, width: int = 160):
+    def __init__(self, channels: int = 384, width: int = 160, fine: int = 96):
         super().__init__()
         self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in BLOCKS)
+        self.probe = nn.Linear(len(BLOCKS) * channels, 1)
         self.reduce = nn.Linear(len(BLOCKS) * channels, width)
         self.whole = nn.Linear(channels, width)
-        self.context = nn.ModuleList(Residual(width) for _ in range(2))
+        self.context = Residual(width)
         self.pixels = nn.ModuleList([_conv(12, 16), _conv(16, 24, stride=2), _conv(24, 32, stride=2)])
-        self.lift = nn.ModuleList([nn.Conv2d(width, 64, 1), nn.Conv2d(64, 40, 1), nn.Conv2d(40, 20, 1)])
-        self.merge = nn.ModuleList([_conv(64 + 32, 64), _conv(40 + 24, 40), _conv(20 + 16, 20)])
-        self.last = nn.Conv2d(20, 1, 3, padding=1, padding_mode="replicate")
+        self.lift = nn.Conv2d(width, fine, 1)
+        self.merge = nn.Sequential(_conv(fine + 32, fine), Residual(fine))
+        self.coarse = nn.Conv2d(fine, 1, 3, padding=1, padding_mode="replicate")
+        nn.init.zeros_(self.coarse.weight)
+        nn.init.zeros_(self.coarse.bias)
+        self.weigh = nn.Sequential(nn.Conv2d(fine + 16 * FINER**2, 128, 1), nn.GELU(), nn.Conv2d(128, 9 * FINER**2, 1))
 
     def forward(self, tokens: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
         """Inverse depth (B, 8 rows, 8 cols), near is large, scale and shift without meaning.
@@ -118,20 +131,37 @@ class DepthHead(nn.Module):
             image: (B, 3, 16 rows, 16 cols), normalised.
         """
         rows, cols = image.shape[2] // PIXELS, image.shape[3] // PIXELS
-        scaled = [norm(block) for norm, block in zip(self.norms, tokens.unbind(1), strict=True)]
-        found = self.reduce(torch.cat(scaled, dim=-1)[:, 1:]) + self.whole(scaled[-1][:, :1])
-        found = found.transpose(1, 2).unflatten(2, (rows, cols))
-        for block in self.context:
-            found = block(found)
-        fine = functional.pixel_unshuffle(image, 2)
-        skips = []
-        for step in self.pixels:
-            fine = step(fine)
-            skips.append(fine)
-        for lift, merge, skip in zip(self.lift, self.merge, reversed(skips), strict=True):
-            found = functional.interpolate(lift(found), scale_factor=2, mode="bilinear", align_corners=False)
-            found = merge(torch.cat([found, skip], dim=1))
-        return self.last(found)[:, 0]
+        joined = self.joined(tokens)
+        first = self.probe(joined[:, 1:]).transpose(1, 2).unflatten(2, (rows, cols)).float()
+        found = self.reduce(joined[:, 1:]) + self.whole(joined[:, :1, -self.whole.in_features :])
+        found = self.context(found.transpose(1, 2).unflatten(2, (rows, cols)))
+        finest = self.pixels[0](functional.pixel_unshuffle(image, 2))
+        first, found = (
+            functional.interpolate(values, scale_factor=2, mode="bilinear", align_corners=False)
+            for values in (first, self.lift(found))
+        )
+        found = self.merge(torch.cat([found, self.pixels[2](self.pixels[1](finest))], dim=1))
+        weights = self.weigh(torch.cat([found, functional.pixel_unshuffle(finest, FINER)], dim=1))
+        return upsampled(first[:, 0] + self.coarse(found)[:, 0].float(), weights.float())
+
+    def joined(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Tokens (B, 4, N, C) as (B, N, 4 C), each block's normalised."""
+        return torch.cat([norm(block) for norm, block in zip(self.norms, tokens.unbind(1), strict=True)], dim=-1)
+
+
+def upsampled(coarse: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """``coarse`` (B, H, W) ``FINER`` times as fine, each value a mean of the nearest nine, edges repeated.
+
+    Args:
+        coarse: the values.
+        weights: (B, 9 * FINER ** 2, H, W), logits of the nine for each of the finer values.
+    """
+    height, width = coarse.shape[1:]
+    around = functional.pad(coarse[:, None], (1, 1, 1, 1), mode="replicate")
+    nine = [around[:, :, top : top + height, left : left + width] for top in range(3) for left in range(3)]
+    shares = weights.unflatten(1, (9, FINER**2)).softmax(dim=1)
+    mixed = sum(share * values for share, values in zip(shares.unbind(1), nine, strict=True))
+    return functional.pixel_shuffle(mixed, FINER)[:, 0]
 
 
 class Residual(nn.Module):

@@ -18,7 +18,7 @@ from cuts3d_cli.errors import Cuts3dError
 from . import evaluate as scores
 from .readers import Pair, pairs_of
 from .tokens import TokenCache
-from .train import Recipe, Samples
+from .train import Recipe, Samples, start_linear
 from .train import train as train_head
 
 VERSION = "1"
@@ -51,29 +51,36 @@ def main() -> None:
 @click.option("--data", multiple=True, required=True, help="NAME=FOLDER[:EVERY] to train on, once for each")
 @click.option("--flip", multiple=True, help="NAME of a reader whose images are taken mirrored too")
 @click.option("--out", type=click.Path(path_type=Path), default=depth_embedded.WEIGHTS, show_default=True)
+@click.option("--start", type=click.Path(path_type=Path), help="head to go on from instead of the linear start")
 @click.option("--steps", default=Recipe().steps, show_default=True)
 @click.option("--rate", default=Recipe().rate, show_default=True, help="highest learning rate")
 @click.option("--gradient", default=Recipe().gradient, show_default=True, help="weight of the gradient terms")
 @click.option("--balance", default=Recipe().balance, show_default=True, help="power of a data set's size in its share")
 @click.option("--seed", default=0, show_default=True)
 @_with(shared)
-def train(data, flip, out, steps, rate, gradient, balance, seed, backbone, cache, device, threads, tests, part) -> None:
+def train(data, flip, out, start, tests, part, backbone, cache, device, threads, **options) -> None:
     """Train the head and write its weights."""
     place, model, tokens = _prepared(backbone, cache, device, threads)
     sources = [pairs_of(source, "train") for source in data]
     samples = Samples(sources, [source.partition("=")[0] in flip for source in data], tokens)
     names = ", ".join(f"{source.partition('=')[0]} {len(pairs)}" for source, pairs in zip(data, sources, strict=True))
     click.echo(f"{len(samples.samples)} samples: {names}")
-    recipe = Recipe(steps=steps, rate=rate, gradient=gradient, balance=balance, seed=seed)
-    torch.manual_seed(seed)
+    recipe = Recipe(**options)
+    torch.manual_seed(recipe.seed)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    start = time.monotonic()
-    head = train_head(samples, recipe, DepthHead(), place, click.echo)
-    click.echo(f"trained in {time.monotonic() - start:.0f} s")
+    began = time.monotonic()
+    if start is None:
+        head, before = DepthHead(), "linear"
+        start_linear(head, samples, recipe.seed)
+    else:
+        head, before = read_head(start)[0], read_head(start)[1].get("recipe", "")
+    head = train_head(samples, recipe, head, place, click.echo)
+    click.echo(f"trained in {time.monotonic() - began:.0f} s")
     notes = {
         "version": VERSION,
         "backbone": fingerprint(model),
         "recipe": json.dumps(recipe._asdict()),
+        "start": before,
         "data": names,
         "flip": ", ".join(flip),
     }

@@ -15,30 +15,26 @@ def standardised(values: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     return centred / deviation.clamp(min=1e-6)[:, None, None]
 
 
-def depth_loss(
-    predicted: torch.Tensor, truth: torch.Tensor, *, gradient: float = 1.0, scales: int = 4, free: bool = True
-) -> torch.Tensor:
+def depth_loss(predicted: torch.Tensor, truth: torch.Tensor, *, gradient: float = 1.0, scales: int = 4) -> torch.Tensor:
     """Loss between maps of inverse depth, each up to a positive scale and a shift of its own.
 
     Args:
         predicted: (B, H, W).
         truth: (B, H, W), NaN where unknown.
-        gradient: weight of the gradient terms beside the pointwise one.
+        gradient: weight of the gradient term of each scale beside the pointwise one.
         scales: number of scales at which gradients are compared, each half as fine.
-        free: the prediction's scale and shift are free; else it must be the truth with median 0 and mean absolute
-            deviation 1. A map that starts upside down would have to cross a hill to turn round where they are free.
 
     Returns:
         Scalar; 0 where ``predicted`` is the truth up to scale and shift.
     """
     known = torch.isfinite(truth)
     truth = standardised(torch.where(known, truth, 0.0), known)
-    off = ((standardised(predicted, known) if free else predicted) - truth) * known
+    off = (standardised(predicted, known) - truth) * known
     per_map = known.sum((1, 2)).clamp(min=1)
     loss = (off.abs().sum((1, 2)) / per_map).mean()
     for scale in range(scales):
         step = 2**scale
-        loss = loss + gradient / scales * _gradients(off[:, ::step, ::step], known[:, ::step, ::step])
+        loss = loss + gradient * _gradients(off[:, ::step, ::step], known[:, ::step, ::step])
     return loss
 
 

@@ -10,12 +10,12 @@ import torch
 
 from cuts3d_cli.backends.depth_embedded import PIXELS, DepthHead, grid_of, normalised, resized
 
-from .losses import depth_loss, resized_truth
+from .losses import depth_loss, resized_truth, standardised
 from .readers import Pair
 from .tokens import TokenCache
 
-FIXED = 0.1
-"""Share of the steps, at the start, in which scale and shift are not free."""
+WINDOW = 0.65
+"""Sides of a cut, in sides of the grid."""
 
 
 class Recipe(NamedTuple):
@@ -23,14 +23,14 @@ class Recipe(NamedTuple):
 
     steps: int = 1500
     batch: int = 4
-    rate: float = 1e-3
+    rate: float = 1.5e-3
     decay: float = 0.01
     gradient: float = 1.0
     seed: int = 0
-    balance: float = 0.7
+    balance: float = 0.6
     """A data set's share of the samples goes with its number of images to this power."""
-    crop: float = 0.75
-    """Share of samples cut to 3/4 of either side of the grid."""
+    crop: float = 0.85
+    """Share of batches that are cut to `WINDOW` of either side of the grid."""
 
 
 class Sample(NamedTuple):
@@ -99,6 +99,34 @@ class Samples:
         return self.cache.get(sample.pair.key, rgb, sample.flip, grid=sample.grid), *self._kept[key]
 
 
+RIDGE = 0.003
+"""Weight of the squared coefficients in the linear start, in mean squares of the features."""
+
+
+@torch.no_grad()
+def start_linear(head: DepthHead, samples: Samples, seed: int, per_image: int = 150) -> None:
+    """Set the head's linear map to the ridge regression of standardised inverse depth on the tokens."""
+    random = np.random.default_rng(seed)
+    side = head.probe.in_features + 1
+    gram, moment = torch.zeros(side, side), torch.zeros(side)
+    for sample in samples.samples:
+        tokens, _, truth = samples.arrays(sample)
+        known = torch.isfinite(truth)[None]
+        values = torch.where(known, standardised(torch.nan_to_num(truth)[None], known), torch.nan)[0]
+        step = PIXELS // 2
+        cells = values.unfold(0, step, step).unfold(1, step, step).flatten(2).nanmean(dim=2).flatten()
+        usable = torch.nonzero(torch.isfinite(cells))[:, 0].numpy()
+        chosen = torch.from_numpy(random.permutation(usable)[:per_image])
+        inputs = head.joined(torch.from_numpy(tokens[None]).float())[0, 1:][chosen]
+        inputs = torch.cat([inputs, torch.ones(len(inputs), 1)], dim=1)
+        gram += inputs.T @ inputs
+        moment += inputs.T @ cells[chosen].clamp(-4, 4)
+    gram += RIDGE * gram.diagonal().mean() * torch.eye(side)
+    found = torch.linalg.solve(gram.double(), moment.double()).float()
+    head.probe.weight.copy_(found[None, :-1])
+    head.probe.bias.copy_(found[-1:])
+
+
 def train(
     samples: Samples, recipe: Recipe, head: DepthHead, device: torch.device, report: Callable[[str], None] = print
 ) -> DepthHead:
@@ -119,7 +147,7 @@ def train(
         tokens, images, truth = (part.to(device) for part in _collated(samples, batch, recipe, random))
         with torch.autocast(device.type, dtype=half):
             found = head(tokens.float(), images.contiguous(memory_format=torch.channels_last))
-        loss = depth_loss(found.float(), truth, gradient=recipe.gradient, free=step > FIXED * recipe.steps)
+        loss = depth_loss(found.float(), truth, gradient=recipe.gradient)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
@@ -137,7 +165,7 @@ def _collated(samples: Samples, batch: list[Sample], recipe: Recipe, random: np.
     rows, cols = batch[0].grid
     window = (0, rows, 0, cols)
     if random.random() < recipe.crop:
-        high, wide = round(0.75 * rows), round(0.75 * cols)
+        high, wide = round(WINDOW * rows), round(WINDOW * cols)
         top, left = random.integers(rows - high + 1), random.integers(cols - wide + 1)
         window = (top, top + high, left, left + wide)
     cut = [_cut(*samples.arrays(sample), batch[0].grid, window, random) for sample in batch]

@@ -10,7 +10,7 @@ pytest.importorskip("timm")
 from cuts3d_cli.backends import depth_embedded as de  # noqa: E402
 from scripts.train_depth.readers import pairs_of  # noqa: E402
 from scripts.train_depth.tokens import TokenCache  # noqa: E402
-from scripts.train_depth.train import Recipe, Samples, train  # noqa: E402
+from scripts.train_depth.train import Recipe, Samples, start_linear, train  # noqa: E402
 
 
 class TinyBackbone(torch.nn.Module):
@@ -71,7 +71,9 @@ def run(backbone, frames, folder, **options):
     torch.manual_seed(options.get("seed", 0))
     samples = Samples([frames[:3], frames[3:]], [True, False], TokenCache(folder, backbone, "0" * 64))
     lines = []
-    head = train(samples, Recipe(batch=2, **options), de.DepthHead(), torch.device("cpu"), lines.append)
+    head = de.DepthHead()
+    start_linear(head, samples, options.get("seed", 0))
+    head = train(samples, Recipe(batch=2, **options), head, torch.device("cpu"), lines.append)
     return head, samples, lines
 
 
@@ -83,12 +85,12 @@ def test_one_seed_gives_one_head(backbone, frames, tmp_path, small):
 
 
 def test_training_learns_what_is_drawn(backbone, frames, tmp_path, small):
-    head, samples, lines = run(backbone, frames, tmp_path / "tokens", steps=40, rate=2e-3)
+    head, samples, lines = run(backbone, frames, tmp_path / "tokens", steps=10)
     depth = de.EmbeddedDepth(backbone, head, "", torch.device("cpu"))
     for pair in frames:
         found, truth = depth.predict(pair.rgb(), 60), cv2.resize(pair.inverse(), (60, 60))
-        assert np.corrcoef(found.ravel(), truth.ravel())[0, 1] > 0.5
-    assert len(samples.samples) == 7 and lines[-1].startswith("step 40 of 40")
+        assert np.corrcoef(found.ravel(), truth.ravel())[0, 1] > 0.8
+    assert len(samples.samples) == 7 and lines[-1].startswith("step 10 of 10")
 
 
 def test_balance_draws_the_small_set_more_often(backbone, frames, tmp_path, small):
