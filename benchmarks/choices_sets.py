@@ -74,7 +74,7 @@ def load_scene(
         labels, depth, classes, kinds = drawn.labels, drawn.depth, drawn.classes, drawn.kinds
         masks = labels == np.arange(len(classes))[:, None, None]
     else:
-        depth = depth_of_image(name, config.data.images, config.data.depth_maps, config.depth)
+        depth = depth_of_image(name, config.data.images, config.data.depth_maps, config.depth).depth
         masks, groups = _annotations(_truth_path(config))[name]
         kinds = tuple("behind" if g is not None and groups.count(g) > 1 else "alone" for g in groups)
         if set_name == "sample" or with_image:

@@ -45,15 +45,41 @@ class FeatureBackend(Protocol):
         ...
 
 
+class Surface(NamedTuple):
+    """Depth of a working image, for the backends that need it.
+
+    Attributes:
+        distance: (S, S) float32 along the optical axis, in any unit.
+        reading: (S, S) bool, False where the distance is filled in.
+        aspect: width of the image over its height, which the square working image has lost.
+    """
+
+    distance: np.ndarray
+    reading: np.ndarray
+    aspect: float
+
+
+class DepthFeatureBackend(Protocol):
+    """As `FeatureBackend`, from the depth of the image as well."""
+
+    description: str
+
+    def extract(self, working: np.ndarray, surface: Surface) -> np.ndarray:
+        """Features (C, G, G) float32 of the working image (S, S, 3) uint8 and its depth."""
+        ...
+
+
 class Entry(NamedTuple):
-    """A row of the name table: module with a ``load`` function, and a line for help texts."""
+    """A row of the name table: module with a ``load`` function, a line for help texts, whether depth is needed."""
 
     module: str
     about: str
+    needs_depth: bool = False
 
 
 FEATURES: dict[str, Entry] = {
     "kernel": Entry("features_kernel", "embedded colour kernel; no weights, no download"),
+    "geometry": Entry("features_geometry", "shape of what stands on the main plane; needs depth, no weights", True),
     "dino-vits8": Entry("features_vit", "DINO ViT-S/8 keys (timm, Apache-2.0)"),
     "dino-vitb8": Entry("features_vit", "DINO ViT-B/8 keys (timm, Apache-2.0); CutLER's features"),
     "dino-vits16": Entry("features_vit", "DINO ViT-S/16 keys (timm, Apache-2.0)"),
@@ -80,12 +106,17 @@ def feature_names() -> list[str]:
     return list(FEATURES)
 
 
+def needs_depth(backend: str) -> bool:
+    """Whether a feature backend reads the depth of the image; False for a name that is none."""
+    return backend in FEATURES and FEATURES[backend].needs_depth
+
+
 def depth_names() -> list[str]:
     """Names accepted by ``depth.backend``."""
     return [FILES, *DEPTH]
 
 
-def feature_backend(config: FeaturesConfig, *, device: str = "auto") -> FeatureBackend:
+def feature_backend(config: FeaturesConfig, *, device: str = "auto") -> FeatureBackend | DepthFeatureBackend:
     """Build the feature backend that ``config.backend`` names.
 
     Raises:

@@ -7,7 +7,7 @@ from cuts3d_cli.stages.common import Counts, Job, Result, run_stage
 
 
 def run(job: Job) -> Counts:
-    """Write ``depth`` (n, S, S)."""
+    """Write ``depth`` (n, S, S), what its 0 and 1 stand for, and where there was a reading."""
     from cuts3d_cli.backends.depth_files import depth_of_image, normalise_depth
 
     config, source = job.section, job.source
@@ -21,7 +21,7 @@ def run(job: Job) -> Counts:
             depth = normalise_depth(
                 raw, backend.convention, inverse_to=config.inverse_to, holes="none", clip=config.clip
             )
-        return Result({"depth": depth})
+        return Result({"depth": depth.depth, "range": depth.near_far, "reading": depth.reading})
 
     attrs = {
         "backend": config.backend if backend is None else backend.description,
