@@ -119,8 +119,8 @@ class FeaturesConfig(Section):
     )
     join: str | None = Field(
         None,
-        description="a ViT whose cosine weighs neighbouring patches with their geometry (backend geometry); its weights "
-        "are features.weights",
+        description="a ViT whose cosine weighs neighbouring patches beside their geometry (backend geometry only); its "
+        "weights are features.weights",
     )
 
     @model_validator(mode="after")
@@ -202,8 +202,8 @@ class LocalCutConfig(Section):
     )
     component: Literal["none", "seed", "alike"] = Field(
         "seed",
-        description="what is kept of a mask: all, the connected part that holds the seed patch, or what neighbours above "
-        "tau_ncut join to it",
+        description="what is kept of a mask: all, the connected part that holds the seed patch, or what neighbours "
+        "above tau_ncut join to it",
     )
     max_overlap: float = Field(
         0.5, ge=0, le=1, description="a later mask is rejected at a larger IoU with the mask before (CutLER)"
@@ -479,7 +479,9 @@ class FinetuneConfig(Section):
 class Config(Section):
     """Everything a run is made with."""
 
-    preset: str = Field("embedded", description="set of defaults: embedded, rgbd, paper, paper-dino, maskcut or tokencut")
+    preset: str = Field(
+        "embedded", description="set of defaults: embedded, rgbd, paper, paper-dino, maskcut or tokencut"
+    )
     run: str = Field("runs/sample", description="folder that takes all results")
     seed: int = Field(0, ge=0, description="seed of everything random")
     device: str = Field(

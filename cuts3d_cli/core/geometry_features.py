@@ -89,9 +89,7 @@ def geometry_features(
     return (parts == np.arange(channels)[:, None, None]).astype(np.float32)
 
 
-def scene_parts(
-    distance: np.ndarray, *, focal: float, aspect: float, likeness: np.ndarray | None = None
-) -> np.ndarray:
+def scene_parts(distance: np.ndarray, *, focal: float, aspect: float, likeness: np.ndarray | None = None) -> np.ndarray:
     """Number of the part that each patch belongs to, 0 for background; arguments as for `geometry_features`.
 
     Returns:

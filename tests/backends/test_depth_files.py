@@ -275,7 +275,10 @@ def test_a_map_that_was_not_turned_with_its_image_says_so(tmp_path):
         df.depth_of_image("b.jpg", tmp_path / "images", tmp_path / "depth", DepthConfig(size=16))
     one_line(error, "EXIF", "48 x 64", "64 x 48")
     save_map(tmp_path / "depth/b.npy", np.rot90(RAMP, -1).copy())
-    assert df.depth_of_image("b.jpg", tmp_path / "images", tmp_path / "depth", DepthConfig(size=16)).depth.shape == (16, 16)
+    assert df.depth_of_image("b.jpg", tmp_path / "images", tmp_path / "depth", DepthConfig(size=16)).depth.shape == (
+        16,
+        16,
+    )
 
 
 def test_errors_of_the_values_name_the_file(tmp_path):
