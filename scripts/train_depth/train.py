@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from cuts3d_cli.backends.depth_embedded import PIXELS, DepthHead, grid_of, normalised, resized
+from cuts3d_cli.backends.depth_embedded import FINER, PIXELS, DepthHead, grid_of, normalised, resized
 
 from .losses import depth_loss, resized_truth, standardised
 from .readers import Pair
@@ -29,7 +29,9 @@ class Recipe(NamedTuple):
     seed: int = 0
     balance: float = 0.6
     """A data set's share of the samples goes with its number of images to this power."""
-    crop: float = 0.85
+    fine: float = 0.2
+    """Share of batches that train the upsampling too; the others end at two values a patch side."""
+    crop: float = 0.0
     """Share of batches that are cut to `WINDOW` of either side of the grid."""
 
 
@@ -146,8 +148,11 @@ def train(
     for step, batch in enumerate(samples.batches(recipe, random), 1):
         tokens, images, truth = (part.to(device) for part in _collated(samples, batch, recipe, random))
         with torch.autocast(device.type, dtype=half):
-            found = head(tokens.float(), images.contiguous(memory_format=torch.channels_last))
-        loss = depth_loss(found.float(), truth, gradient=recipe.gradient)
+            fine = random.random() < recipe.fine
+            found = head(tokens.float(), images.contiguous(memory_format=torch.channels_last), fine=fine)
+        if not fine:
+            truth = truth[:, FINER // 2 :: FINER, FINER // 2 :: FINER]
+        loss = depth_loss(found.float(), truth, gradient=recipe.gradient, scales=4 if fine else 3, far=True)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
