@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -140,8 +141,9 @@ def train(
     optimizer = torch.optim.AdamW(
         [{"params": weights, "weight_decay": recipe.decay}, {"params": others, "weight_decay": 0.0}], lr=recipe.rate
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.rate, total_steps=recipe.steps, pct_start=min(0.1, 100 / recipe.steps), anneal_strategy="cos"
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda step: min(1.0, 10 * (step + 1) / recipe.steps) * (1 + math.cos(math.pi * step / recipe.steps)) / 2,
     )
     half = torch.float16 if device.type == "cuda" else torch.bfloat16
     total = 0.0
