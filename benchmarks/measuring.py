@@ -208,7 +208,7 @@ def picture_of(name: str, config: Config) -> Picture:
     from cuts3d_cli.store.images import read_image
 
     root = Path(config.data.images)
-    depth = depth_of_image(name, root, config.data.depth_maps, config.depth)
+    depth = depth_of_image(name, root, config.data.depth_maps, config.depth).depth
     return Picture(name, read_image(root / name), depth)
 
 

@@ -36,7 +36,11 @@ EMBEDDED, PHOTO = "embedded", "photo"
 def with_backend_defaults(values: dict[str, Any]) -> dict[str, Any]:
     """``values`` with the keys of `BY_BACKEND` that are missing or null set to what fits the feature backend."""
     result = dict(values)
+    features = values.get("features")
+    joined = features.get("join") if isinstance(features, dict) else None
     for section, defaults in backend_defaults(backend_of(values)).items():
+        if joined and section == "features":  # a joined ViT fixes the grid
+            defaults = {**defaults, **backend_defaults(str(joined))[section]}
         given = result.get(section, {})
         if isinstance(given, dict):
             result[section] = {
@@ -157,6 +161,29 @@ class FeaturesConfig(Section):
         1.0, ge=0, le=1, description="how far the embedded features draw background together: 0 not, 1 to a point"
     )
     kernel_dims: int = Field(128, ge=8, description="channels of the embedded features (rank of the kernel)")
+    focal: float = Field(
+        0.82,
+        gt=0,
+        description="focal length of the camera for backend geometry (0.82: Kinect, 63 degrees across)",
+        json_schema_extra={"unit": "longer side of the image"},
+    )
+    relative_range: float = Field(
+        3.0,
+        gt=1,
+        description="distance of the farthest over that of the nearest point that backend geometry takes inverse depth "
+        "for, where depth is known no better",
+    )
+    join: str | None = Field(
+        None,
+        description="a ViT whose cosine weighs neighbouring patches beside their geometry (backend geometry only); its "
+        "weights are features.weights",
+    )
+
+    @model_validator(mode="after")
+    def _joins_to_geometry(self) -> FeaturesConfig:
+        if self.join is not None and self.backend != "geometry":
+            raise ValueError(f"join goes with backend geometry, not with {self.backend}")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -244,8 +271,10 @@ class LocalCutConfig(Section):
         "nodes",
         description="how found instances leave the graph: nodes are removed (CutS3D) or features zeroed (CutLER)",
     )
-    component: Literal["none", "seed"] = Field(
-        "seed", description="keep only the connected part of a mask that holds the seed patch, or all"
+    component: Literal["none", "seed", "alike"] = Field(
+        "seed",
+        description="what is kept of a mask: all, the connected part that holds the seed patch, or what neighbours "
+        "above tau_ncut join to it",
     )
     max_overlap: float = Field(
         0.5, ge=0, le=1, description="a later mask is rejected at a larger IoU with the mask before (CutLER)"
@@ -527,7 +556,7 @@ class Config(Section):
     """Everything a run is made with."""
 
     preset: str = Field(
-        "embedded", description="set of defaults: embedded, photo, paper, paper-dino, maskcut or tokencut"
+        "embedded", description="set of defaults: embedded, photo, rgbd, paper, paper-dino, maskcut or tokencut"
     )
     run: str = Field("runs/sample", description="folder that takes all results")
     seed: int = Field(0, ge=0, description="seed of everything random")

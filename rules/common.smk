@@ -11,6 +11,7 @@ from cuts3d_cli.backends.base import READS_FILES
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.evaluation import experiments as ex
 from cuts3d_cli.stages import finetune as ft
+from cuts3d_cli.stages.pipeline import inputs_of
 from cuts3d_cli.store.layout import BASELINE, shard_name
 from cuts3d_cli.workflow import (
     baseline_crf,
@@ -90,6 +91,11 @@ def labels_of(number):
         if number == 0
         else f"{RUN}/detector/round{number}/annotations.json"
     )
+
+
+def features_inputs(wildcards):
+    stages = inputs_of("features", CONFIG)
+    return [f"{wildcards.base}/{stage}/{wildcards.shard}.zarr" for stage in stages]
 
 
 def localcut_inputs(wildcards):

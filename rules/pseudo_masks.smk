@@ -31,6 +31,7 @@ rule depth:
 
 rule features:
     input:
+        features_inputs,
         "{base}/manifest.jsonl",
     output:
         directory("{base}/features/{shard}.zarr"),

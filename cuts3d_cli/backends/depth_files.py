@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -31,6 +31,21 @@ ASPECT_TOLERANCE = 0.02
 RECIPROCAL_RANGE = 50.0
 """Inverse depth below 1/50 of its maximum counts as that far: 1/d of a value near 0 would leave
 the rest of the scene no room in [0, 1]."""
+
+
+class DepthMap(NamedTuple):
+    """A normalised depth map.
+
+    Attributes:
+        depth: (H, W) float32 in [0, 1], 0 nearest and 1 farthest.
+        near_far: (2,) float32, the depths that 0 and 1 stand for, in the unit of the source; NaN for inverse depth
+            turned by ``affine``, which knows depth up to a scale and a shift of its inverse.
+        reading: (H, W) bool, False where the source has no reading and ``depth`` is filled in.
+    """
+
+    depth: np.ndarray
+    near_far: np.ndarray
+    reading: np.ndarray
 
 
 def find_depth_map(file_name: str, image_root: str | Path, depth_maps: str | Path | None = None) -> Path:
@@ -99,11 +114,11 @@ def depth_map_digests(
 
 def depth_of_image(
     file_name: str, image_root: str | Path, depth_maps: str | Path | None, config: DepthConfig
-) -> np.ndarray:
+) -> DepthMap:
     """Find, read and normalise the depth map of an image with the settings of ``config``.
 
     Returns:
-        (config.size, config.size) float32 in [0, 1], 0 nearest.
+        The map, (config.size, config.size).
 
     Raises:
         ImageError: see ``find_depth_map`` and ``load_depth_map``.
@@ -131,7 +146,7 @@ def load_depth_map(
     holes: Literal["zero", "none"] = "zero",
     clip: float = 0.0,
     stored_hw: tuple[int, int] | None = None,
-) -> np.ndarray:
+) -> DepthMap:
     """Read a depth map and normalise it; the keywords after ``size`` are those of ``config.depth``.
 
     Args:
@@ -142,7 +157,7 @@ def load_depth_map(
             with it.
 
     Returns:
-        (size, size) float32 in [0, 1], 0 nearest.
+        The map, (size, size).
 
     Raises:
         ImageError: not a depth map, another shape than its image, or nothing but holes.
@@ -150,10 +165,11 @@ def load_depth_map(
     raw = read_raw(path)
     check_aspect(path, raw.shape, image_hw, stored_hw)
     try:
-        depth = normalise_depth(raw, kind, inverse_to, holes, clip)
+        whole = normalise_depth(raw, kind, inverse_to, holes, clip)
     except ImageError as error:
         raise ImageError(f"depth map {path}: {error.what}", expected=error.expected, found=error.found) from None
-    return resize(depth, size)
+    reading = resize(whole.reading.astype(np.float32), size) >= 0.5
+    return DepthMap(resize(whole.depth, size), whole.near_far, reading)
 
 
 def read_raw(path: str | Path) -> np.ndarray:
@@ -199,7 +215,7 @@ def normalise_depth(
     inverse_to: Literal["affine", "reciprocal"] = "affine",
     holes: Literal["zero", "none"] = "none",
     clip: float = 0.0,
-) -> np.ndarray:
+) -> DepthMap:
     """Turn a raw depth map into [0, 1], 0 nearest and 1 farthest, by its minimum and maximum (Sec. 3.1).
 
     Args:
@@ -214,7 +230,7 @@ def normalise_depth(
             scene itself a small part of [0, 1].
 
     Returns:
-        (H, W) float32. A flat map is 0 everywhere.
+        The map, (H, W). A flat one is 0 everywhere.
 
     Raises:
         ImageError: nothing but holes, or negative inverse depth with ``reciprocal``.
@@ -229,10 +245,12 @@ def normalise_depth(
     if convention == "inverse":
         depth = _turned(depth, valid, inverse_to)
     low, high = np.quantile(depth[valid], [clip, 1 - clip])
+    relative = convention == "inverse" and inverse_to == "affine"
+    near_far = np.array([np.nan, np.nan] if relative else [low, high], np.float32)
     if high <= low:
-        return np.zeros(raw.shape, np.float32)
+        return DepthMap(np.zeros(raw.shape, np.float32), near_far, valid)
     depth = np.clip((depth - low) / (high - low), 0, 1).astype(np.float32)
-    return depth if valid.all() else fill_holes(depth, valid)
+    return DepthMap(depth if valid.all() else fill_holes(depth, valid), near_far, valid)
 
 
 def fill_holes(depth: np.ndarray, valid: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from cuts3d_cli.core import affinity
 from cuts3d_cli.core.geometry import grid_points
 from cuts3d_cli.core.localcut import choose_sink, semantic_graph
 from cuts3d_cli.core.localcut import local_cut as cut_in_3d
-from cuts3d_cli.core.masks import component_of, mask_iou
+from cuts3d_cli.core.masks import alike_component, component_of, mask_iou
 from cuts3d_cli.core.ncut import bipartition, second_eigenvectors
 from cuts3d_cli.core.patch_graph import PatchGraph
 from cuts3d_cli.core.types import Discovery, Outcome, Try
@@ -126,7 +126,11 @@ def discovery(
             `affinity.threshold_of_cosine`.
         local_cut: cut in 3D; off, the instance is the semantic mask.
         tau_knn, k, xy_extent, background_z, capacity, sink, maxflow: see `localcut` and `geometry`.
-        corners, component: see `ncut`; ``component`` holds for the instance too.
+        corners: see `ncut`.
+        component: what is kept of the foreground, and of the instance: ``none``, all of it; ``seed``, the 4-connected
+            part that holds the seed; ``alike``, what pairs above ``tau_ncut`` join to the seed from patch to patch.
+            NCut often takes two objects that touch together, as parting them from the rest is cheaper than parting
+            them; ``alike`` parts them where no pair across the border between them is alike.
         exclude: nodes or features.
         max_overlap, min_area, stop_at_rest: see above.
 
@@ -139,7 +143,7 @@ def discovery(
     Raises:
         ValueError: an input that is missing, of the wrong shape or not finite, or an unknown choice.
     """
-    _check(features, depth, importance, sharpen=sharpen, local_cut=local_cut, exclude=exclude)
+    _check(features, depth, importance, sharpen=sharpen, local_cut=local_cut, exclude=exclude, component=component)
     h, w = grid_hw = features.shape[1:]
     if tau_ncut_at not in ("sharpened", "cosine"):
         raise ValueError(f"tau_ncut_at: expected sharpened or cosine, got {tau_ncut_at!r}")
@@ -171,18 +175,23 @@ def discovery(
             x, solver = yield graph
             x = x.reshape(grid_hw)
         fiedler[slot] = x
-        sides = bipartition(x, nodes=nodes, corners=corners, component=component)
+        sides = bipartition(x, nodes=nodes, corners=corners, component="none" if component == "none" else "seed")
         tries[slot] = Try("kept", solver, sides.flipped)
         if stop_at_rest and taken.any() and np.count_nonzero(sides.foreground != ~taken) / h / w <= min_area:
             tries[slot] = replace(tries[slot], outcome="rest")
             break
-        candidate = semantic[slot] = sides.semantic
+        candidate = sides.semantic
+        if component == "alike":
+            candidate = alike_component(candidate, sides.seed, graphs.strong)
+        semantic[slot] = candidate
         if local_cut:
             source, to = terminals[slot] = sides.seed, choose_sink(x, candidate, sides.seed, sink=sink, nodes=nodes)
             near = semantic_graph(points, candidate, k=k, background_z=background_z, longest=tau_knn)
             candidate = cut_in_3d(near, candidate, source, to, tau_knn=tau_knn, capacity=capacity, maxflow=maxflow)
             if component == "seed":
                 candidate = component_of(candidate, source)
+            elif component == "alike":
+                candidate = alike_component(candidate, source, graphs.strong)
         outcome = "kept" if slot == 0 else _judge(candidate, previous, max_overlap, min_area)
         if outcome == "kept":
             instance[slot] = candidate & ~union
@@ -227,7 +236,10 @@ def _check(
     sharpen: bool,
     local_cut: bool,
     exclude: str,
+    component: str,
 ) -> None:
+    if component not in ("none", "seed", "alike"):
+        raise ValueError(f"component: expected none, seed or alike, got {component!r}")
     if exclude not in ("nodes", "features"):
         raise ValueError(f"exclude: expected nodes or features, got {exclude!r}")
     if features.ndim != 3:

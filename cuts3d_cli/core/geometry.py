@@ -46,6 +46,25 @@ def depth_to_grid(depth: np.ndarray, grid_hw: tuple[int, int]) -> np.ndarray:
     return np.median(blocks.reshape(h, w, -1), axis=2).astype(np.float32)
 
 
+def to_distance(depth: np.ndarray, near_far: np.ndarray, *, relative_range: float = 3.0) -> np.ndarray:
+    """Distances along the optical axis out of normalised depth.
+
+    Args:
+        depth: (H, W) float in [0, 1].
+        near_far: (2,) the distances that 0 and 1 stand for; NaN where depth is 1 - inverse depth, normalised, as models
+            of relative depth and disparity give it: known up to the scale and shift of its inverse.
+        relative_range: distance of 1 over that of 0, assumed in that case. A wrong one bends no plane, since planes are
+            planes in inverse depth too; it stretches the scene in depth.
+
+    Returns:
+        (H, W) float, in the unit of ``near_far``, or in distances of the nearest point.
+    """
+    near, far = near_far
+    if np.isfinite(near):
+        return near + depth * (far - near)
+    return 1 / (1 - depth * (1 - 1 / relative_range))
+
+
 def grid_points(depth: np.ndarray, grid_hw: tuple[int, int], *, xy_extent: float = 1.0) -> np.ndarray:
     """Unproject the patch grid: x and y even over [0, xy_extent], z the depth of the patch (Sec. 3.2).
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 from scipy import ndimage
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import breadth_first_order
 
 
 def component_of(mask: np.ndarray, seed: int) -> np.ndarray:
@@ -20,6 +22,29 @@ def component_of(mask: np.ndarray, seed: int) -> np.ndarray:
     labels, _ = ndimage.label(mask)
     label = labels.flat[seed]
     return labels == label if label else np.zeros(mask.shape, dtype=bool)
+
+
+def alike_component(mask: np.ndarray, seed: int, alike: np.ndarray) -> np.ndarray:
+    """The part of a mask that leads to a pixel from neighbour to neighbour (of four), each pair of them alike.
+
+    Args:
+        mask: (h, w) bool.
+        seed: flat index of the pixel.
+        alike: (n, n) bool, symmetric, n = h * w.
+
+    Returns:
+        (h, w) bool; empty where the pixel is outside the mask.
+    """
+    if not mask.flat[seed]:
+        return np.zeros(mask.shape, dtype=bool)
+    index = np.arange(mask.size).reshape(mask.shape)
+    a = np.concatenate([index[:, :-1].ravel(), index[:-1].ravel()])
+    b = np.concatenate([index[:, 1:].ravel(), index[1:].ravel()])
+    joined = mask.flat[a] & mask.flat[b] & alike[a, b]
+    graph = csr_array((np.ones(joined.sum(), dtype=bool), (a[joined], b[joined])), shape=(mask.size, mask.size))
+    part = np.zeros(mask.shape, dtype=bool)
+    part.flat[breadth_first_order(graph, seed, directed=False, return_predecessors=False)] = True
+    return part
 
 
 def fill_holes(mask: np.ndarray) -> np.ndarray:

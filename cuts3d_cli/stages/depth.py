@@ -15,7 +15,10 @@ from cuts3d_cli.store.manifest import ImageRecord
 
 
 def run(job: Job) -> Counts:
-    """Write ``depth`` (n, S, S) and where each map is from; with backend ``auto`` a file wins over the model."""
+    """Write ``depth`` (n, S, S), what its 0 and 1 stand for, where there was a reading, and where the map is from.
+
+    With backend ``auto`` a file wins over the model.
+    """
     from cuts3d_cli.backends.depth_files import depth_of_image, has_depth_map, normalise_depth
 
     config, source = job.section, job.source
@@ -39,7 +42,8 @@ def run(job: Job) -> Counts:
             depth = normalise_depth(raw, model().convention, config.inverse_to, holes="none", clip=config.clip)
             origin = "model"
             predicted.append(record.file_name)
-        return Result({"depth": depth, "source": np.uint8(DEPTH_SOURCES.index(origin))})
+        arrays = {"depth": depth.depth, "range": depth.near_far, "reading": depth.reading}
+        return Result({**arrays, "source": np.uint8(DEPTH_SOURCES.index(origin))})
 
     attrs = {"backend": config.backend, "turned_by": config.inverse_to, "files_hold": config.kind}
     if config.backend not in READS_FILES:

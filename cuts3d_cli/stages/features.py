@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from cuts3d_cli.backends.base import feature_backend
+from cuts3d_cli.backends.base import Surface, feature_backend, needs_depth
+from cuts3d_cli.core.geometry import to_distance
 from cuts3d_cli.errors import Cuts3dError, ImageError
 from cuts3d_cli.stages.common import Counts, Job, Result, ahead, run_stage, usable_rows
 from cuts3d_cli.store.images import working_image
+from cuts3d_cli.store.manifest import ImageRecord
+from cuts3d_cli.store.rows import Rows
 
 
 def run(job: Job) -> Counts:
     """Write ``features`` (n, C, G, G) of the working images."""
     config, records = job.section, job.source.records
     backend = feature_backend(config, device=job.config.device)
+
+    surface_of = _surfaces(job) if needs_depth(config.backend) else None
 
     def read(row: int) -> np.ndarray | Cuts3dError:
         try:
@@ -23,8 +30,14 @@ def run(job: Job) -> Counts:
 
     def extract(rows: list[int]) -> list[np.ndarray | Cuts3dError]:
         images = [read(row) for row in rows]
-        whole = [image for image in images if not isinstance(image, Cuts3dError)]
-        found = iter(backend.extract_batch(np.stack(whole)) if whole else ())
+        whole = [(row, image) for row, image in zip(rows, images, strict=True) if not isinstance(image, Cuts3dError)]
+        batch = np.stack([image for _, image in whole]) if whole else None
+        if batch is None:
+            found = iter(())
+        elif surface_of is None:
+            found = iter(backend.extract_batch(batch))
+        else:
+            found = iter(backend.extract_batch(batch, [surface_of(row, records[row]) for row, _ in whole]))
         return [image if isinstance(image, Cuts3dError) else next(found) for image in images]
 
     features_of = ahead(usable_rows(job), backend.batch_size, extract)
@@ -36,6 +49,18 @@ def run(job: Job) -> Counts:
         return Result({"features": _stored(features)})
 
     return run_stage("features", job, compute, sizes={"G": config.grid}, attrs={"backend": backend.description})
+
+
+def _surfaces(job: Job) -> Callable[[int, ImageRecord], Surface]:
+    """The depth of an image by its row, as distances again."""
+    store, config = job.stores["depth"], job.section
+    depth, near_far, reading = (Rows(store.array(name)) for name in ("depth", "range", "reading"))
+
+    def of(row: int, record: ImageRecord) -> Surface:
+        distance = to_distance(depth[row].astype(np.float32), near_far[row], relative_range=config.relative_range)
+        return Surface(distance, reading[row] & (distance > 0), record.width / record.height)
+
+    return of
 
 
 def _stored(features: np.ndarray) -> np.ndarray:

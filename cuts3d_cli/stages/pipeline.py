@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 
-from cuts3d_cli.backends.base import EMBEDDED, EMBEDDED_WEIGHTS, FILES, READS_FILES
+from cuts3d_cli.backends.base import EMBEDDED, EMBEDDED_WEIGHTS, FILES, READS_FILES, needs_depth
 from cuts3d_cli.config import Config, Section
 from cuts3d_cli.log import logger
 from cuts3d_cli.stages.common import Counts, Job, Source, stage_fingerprint
@@ -33,7 +33,7 @@ def section_of(stage: str, config: Config) -> Section:
 
 def inputs_of(stage: str, config: Config) -> tuple[str, ...]:
     """The stages that ``stage`` reads under this configuration, nearest last."""
-    if stage == "spatial-importance":
+    if stage == "spatial-importance" or (stage == "features" and needs_depth(config.features.backend)):
         return ("depth",)
     if stage == "localcut":
         sharpen = ("spatial-importance",) if config.localcut.sharpen else ()

@@ -1,7 +1,7 @@
 """What lies where: stages, array names, axes, dtypes, units, the format version and the paths of a run.
 
 One letter per axis: n images of a shard, N instances tried, S side of the depth map in px,
-G side of the patch grid, C feature channels, 2 (source, sink).
+G side of the patch grid, C feature channels, 2 (source, sink) or (near, far).
 """
 
 from __future__ import annotations
@@ -55,11 +55,15 @@ STAGES: dict[str, StageSpec] = {
         "depth",
         {
             "depth": ArraySpec(("n", "S", "S"), "float16", "0 = nearest, 1 = farthest, normalised per image"),
+            "range": ArraySpec(("n", "2"), "float32", "what 0 and 1 stand for, in the source's unit; NaN = relative"),
+            "reading": ArraySpec(("n", "S", "S"), "bool", "False where the source has no reading"),
             "source": ArraySpec(("n",), "uint8", "where the depth is from, a code", DEPTH_SOURCES),
         },
         version=3,
     ),
-    "features": StageSpec((), "features", {"features": ArraySpec(("n", "C", "G", "G"), "float16", "patch features")}),
+    "features": StageSpec(
+        ("depth",), "features", {"features": ArraySpec(("n", "C", "G", "G"), "float16", "patch features")}
+    ),
     "spatial-importance": StageSpec(
         ("depth",), "spatial_importance", {"importance": ArraySpec(("n", "G", "G"), "float32", "Eq. 2, in [beta, 1]")}
     ),

@@ -15,7 +15,9 @@ def standardised(values: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     return centred / deviation.clamp(min=1e-6)[:, None, None]
 
 
-def depth_loss(predicted: torch.Tensor, truth: torch.Tensor, *, gradient: float = 1.0, scales: int = 4) -> torch.Tensor:
+def depth_loss(
+    predicted: torch.Tensor, truth: torch.Tensor, *, gradient: float = 1.0, scales: int = 4, far: bool = False
+) -> torch.Tensor:
     """Loss between maps of inverse depth, each up to a positive scale and a shift of its own.
 
     Args:
@@ -23,15 +25,19 @@ def depth_loss(predicted: torch.Tensor, truth: torch.Tensor, *, gradient: float 
         truth: (B, H, W), NaN where unknown.
         gradient: weight of the gradient term of each scale beside the pointwise one.
         scales: number of scales at which gradients are compared, each half as fine.
+        far: pointwise errors count relative to the true inverse depth, within limits, as relative errors of depth do.
 
     Returns:
         Scalar; 0 where ``predicted`` is the truth up to scale and shift.
     """
     known = torch.isfinite(truth)
+    weight = known.float()
+    if far:
+        middle = truth.flatten(1).nanmedian(dim=1).values[:, None, None]
+        weight = (middle / truth).nan_to_num().clamp(0.4, 2.5) * known
     truth = standardised(torch.where(known, truth, 0.0), known)
     off = (standardised(predicted, known) - truth) * known
-    per_map = known.sum((1, 2)).clamp(min=1)
-    loss = (off.abs().sum((1, 2)) / per_map).mean()
+    loss = ((off.abs() * weight).sum((1, 2)) / weight.sum((1, 2)).clamp(min=1)).mean()
     for scale in range(scales):
         step = 2**scale
         loss = loss + gradient * _gradients(off[:, ::step, ::step], known[:, ::step, ::step])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from cuts3d_cli.backends.depth_embedded import PIXELS, DepthHead, grid_of, normalised, resized
+from cuts3d_cli.backends.depth_embedded import FINER, PIXELS, DepthHead, grid_of, normalised, resized
 
 from .losses import depth_loss, resized_truth, standardised
 from .readers import Pair
@@ -29,7 +30,9 @@ class Recipe(NamedTuple):
     seed: int = 0
     balance: float = 0.6
     """A data set's share of the samples goes with its number of images to this power."""
-    crop: float = 0.85
+    fine: float = 0.2
+    """Share of batches that train the upsampling too; the others end at two values a patch side."""
+    crop: float = 0.0
     """Share of batches that are cut to `WINDOW` of either side of the grid."""
 
 
@@ -138,16 +141,20 @@ def train(
     optimizer = torch.optim.AdamW(
         [{"params": weights, "weight_decay": recipe.decay}, {"params": others, "weight_decay": 0.0}], lr=recipe.rate
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.rate, total_steps=recipe.steps, pct_start=min(0.1, 100 / recipe.steps), anneal_strategy="cos"
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda step: min(1.0, 10 * (step + 1) / recipe.steps) * (1 + math.cos(math.pi * step / recipe.steps)) / 2,
     )
     half = torch.float16 if device.type == "cuda" else torch.bfloat16
     total = 0.0
     for step, batch in enumerate(samples.batches(recipe, random), 1):
         tokens, images, truth = (part.to(device) for part in _collated(samples, batch, recipe, random))
         with torch.autocast(device.type, dtype=half):
-            found = head(tokens.float(), images.contiguous(memory_format=torch.channels_last))
-        loss = depth_loss(found.float(), truth, gradient=recipe.gradient)
+            fine = random.random() < recipe.fine
+            found = head(tokens.float(), images.contiguous(memory_format=torch.channels_last), fine=fine)
+        if not fine:
+            truth = truth[:, FINER // 2 :: FINER, FINER // 2 :: FINER]
+        loss = depth_loss(found.float(), truth, gradient=recipe.gradient, scales=4 if fine else 3, far=True)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)

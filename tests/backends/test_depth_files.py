@@ -143,35 +143,35 @@ def test_damaged_files(tmp_path):
 
 
 def test_metric_is_min_max():
-    depth = df.normalise_depth(RAMP, "metric")
+    depth = df.normalise_depth(RAMP, "metric").depth
     assert depth.dtype == np.float32
     assert np.allclose(depth, (RAMP - 1) / 4, atol=1e-6)
-    assert np.allclose(df.normalise_depth(RAMP * 1000 + 7, "metric"), depth, atol=1e-5)
+    assert np.allclose(df.normalise_depth(RAMP * 1000 + 7, "metric").depth, depth, atol=1e-5)
 
 
 def test_inverse_depth_is_turned_affinely_or_by_reciprocal():
     near_is_large = 1 / RAMP
-    affine = df.normalise_depth(near_is_large, "inverse", "affine")
+    affine = df.normalise_depth(near_is_large, "inverse", "affine").depth
     assert affine.flat[0] == 0 and affine.flat[-1] == 1
     low, high = near_is_large.min(), near_is_large.max()
     assert np.allclose(affine, (high - near_is_large) / (high - low), atol=1e-6)
-    assert np.allclose(df.normalise_depth(near_is_large, "inverse", "reciprocal"), (RAMP - 1) / 4, atol=1e-5)
+    assert np.allclose(df.normalise_depth(near_is_large, "inverse", "reciprocal").depth, (RAMP - 1) / 4, atol=1e-5)
     assert np.abs(affine - (RAMP - 1) / 4).max() > 0.1  # the two are not the same geometry
 
 
 def test_reciprocal_is_bounded_and_refuses_negative_values():
     disparity = np.array([[0.0, 1e-6, 0.5, 1.0]])
-    depth = df.normalise_depth(disparity, "inverse", "reciprocal")
+    depth = df.normalise_depth(disparity, "inverse", "reciprocal").depth
     assert depth[0, 0] == depth[0, 1] == 1
     assert depth[0, 2] == pytest.approx((2 - 1) / (df.RECIPROCAL_RANGE - 1))
     for wrong in (disparity - 0.2, np.zeros((2, 2)) - 1):
         with pytest.raises(ImageError, match="above 0"):
             df.normalise_depth(wrong, "inverse", "reciprocal")
-    assert df.normalise_depth(disparity - 0.2, "inverse", "affine")[0, 3] == 0
+    assert df.normalise_depth(disparity - 0.2, "inverse", "affine").depth[0, 3] == 0
 
 
 def test_flat_map_is_zero_and_all_holes_is_refused():
-    assert (df.normalise_depth(np.full((4, 5), 3.0), "metric") == 0).all()
+    assert (df.normalise_depth(np.full((4, 5), 3.0), "metric").depth == 0).all()
     for holes, raw in (
         ("zero", np.zeros((4, 5))),
         ("none", np.full((4, 5), np.nan)),
@@ -184,8 +184,8 @@ def test_flat_map_is_zero_and_all_holes_is_refused():
 def test_clip_takes_off_what_a_few_wrong_readings_would_squeeze():
     raw = RAMP.copy()
     raw[0, :2], raw[-1, -1] = 900, 0.001
-    squeezed = df.normalise_depth(raw, "metric")
-    clipped = df.normalise_depth(raw, "metric", clip=0.002)
+    squeezed = df.normalise_depth(raw, "metric").depth
+    clipped = df.normalise_depth(raw, "metric", clip=0.002).depth
     inside = np.s_[1:-1]
     assert np.ptp(squeezed[inside]) < 0.01
     assert np.ptp(clipped[inside]) > 0.9
@@ -198,8 +198,8 @@ def test_holes_are_filled_and_change_nothing_else(marker, convention):
     raw = RAMP if convention == "metric" else 1 / RAMP
     holed = raw.copy()
     holed[20:24, 30:36] = marker
-    whole = df.normalise_depth(raw, convention, holes="zero")
-    filled = df.normalise_depth(holed, convention, holes="zero")
+    whole = df.normalise_depth(raw, convention, holes="zero").depth
+    filled = df.normalise_depth(holed, convention, holes="zero").depth
     valid = np.ones(raw.shape, bool)
     valid[20:24, 30:36] = False
     assert np.array_equal(filled[valid], whole[valid])
@@ -242,21 +242,21 @@ def test_empty_rows_and_columns_are_filled():
 def test_depth_of_image(tmp_path):
     save_image(tmp_path / "images/b.jpg")
     save_map(tmp_path / "depth/b.png", (RAMP * 1000).astype(np.uint16))
-    depth = df.depth_of_image("b.jpg", tmp_path / "images", tmp_path / "depth", DepthConfig(size=32))
+    depth = df.depth_of_image("b.jpg", tmp_path / "images", tmp_path / "depth", DepthConfig(size=32)).depth
     assert depth.shape == (32, 32)
     assert depth.dtype == np.float32
     assert 0 <= depth.min() < 0.05 and 0.95 < depth.max() <= 1
     assert (np.diff(depth, axis=0) > 0).all()
     turned = df.depth_of_image(
         "b.jpg", tmp_path / "images", tmp_path / "depth", DepthConfig(size=32, kind="inverse", clip=0.0)
-    )
+    ).depth
     assert (np.diff(turned, axis=0) < 0).all()
 
 
 @pytest.mark.parametrize("hw", [(24, 32), (480, 640), (47, 63)])
 def test_another_resolution_of_the_same_view_is_taken(tmp_path, hw):
     path = save_map(tmp_path / "d.npy", np.ones(hw, np.float32))
-    assert df.load_depth_map(path, image_hw=(48, 64), size=16).shape == (16, 16)
+    assert df.load_depth_map(path, image_hw=(48, 64), size=16).depth.shape == (16, 16)
 
 
 def test_another_shape_is_refused_with_both_sizes(tmp_path):
@@ -275,7 +275,10 @@ def test_a_map_that_was_not_turned_with_its_image_says_so(tmp_path):
         df.depth_of_image("b.jpg", tmp_path / "images", tmp_path / "depth", DepthConfig(size=16))
     one_line(error, "EXIF", "48 x 64", "64 x 48")
     save_map(tmp_path / "depth/b.npy", np.rot90(RAMP, -1).copy())
-    assert df.depth_of_image("b.jpg", tmp_path / "images", tmp_path / "depth", DepthConfig(size=16)).shape == (16, 16)
+    assert df.depth_of_image("b.jpg", tmp_path / "images", tmp_path / "depth", DepthConfig(size=16)).depth.shape == (
+        16,
+        16,
+    )
 
 
 def test_errors_of_the_values_name_the_file(tmp_path):

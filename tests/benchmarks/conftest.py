@@ -10,7 +10,17 @@ import yaml
 from cuts3d_cli.cli import main as command_line
 
 ROOT = Path(__file__).parents[2]
-BENCHMARKS = ("speed", "scale", "sizes", "stage_profile", "workflow", "measuring", "released")
+BENCHMARKS = (
+    "speed",
+    "scale",
+    "sizes",
+    "stage_profile",
+    "workflow",
+    "measuring",
+    "released",
+    "rgbd",
+    "plane_components",
+)
 
 
 @pytest.fixture

@@ -284,3 +284,19 @@ def test_a_discovery_checks_its_arrays():
         Discovery(masks, masks, terminals, masks, tries)
     with pytest.raises(ValueError, match="info"):
         Discovery(masks, masks, terminals, fiedler, tries[:1])
+
+
+def test_alike_parts_objects_that_ncut_takes_together():
+    """Two parts that touch, of like size, and a large background: one eigenvector holds both."""
+    parts = np.zeros((24, 24), int)
+    parts[6:14, 4:10], parts[6:14, 10:15] = 1, 2
+    features = (parts == np.arange(3)[:, None, None]).astype(np.float32)
+    settings = {"sharpen": False, "local_cut": False, "tau_ncut": 0.5, "n_instances": 4}
+    together = discover(features, component="seed", **settings)
+    assert together.instance[0].sum() == (parts > 0).sum()
+    apart = discover(features, component="alike", **settings)
+    assert sorted(parts[mask].min() for mask in apart.instance if mask.any()) == [1, 2]
+    for mask in apart.instance[apart.found]:
+        assert (mask == (parts == parts[mask][0])).all()
+    with pytest.raises(ValueError, match="component"):
+        discover(features, component="like", **settings)

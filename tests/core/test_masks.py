@@ -6,6 +6,7 @@ from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
 
 from cuts3d_cli.core.masks import (
+    alike_component,
     boxes_xywh_px,
     component_of,
     enlarge,
@@ -95,3 +96,17 @@ def test_a_round_without_predictions_or_earlier_masks():
     assert kept.tolist() == [0] and stay.tolist() == []
     with pytest.raises(ValueError, match="scores"):
         merge_round(squares(3), np.ones(2), none, score_threshold=0.7, merge_iou=0.5)
+
+
+def test_alike_component_follows_alike_neighbours_only():
+    mask = np.ones((3, 4), bool)
+    mask[1, 0] = False
+    kind = np.array([[0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 1, 0]])
+    alike = kind.ravel()[:, None] == kind.ravel()
+    left = alike_component(mask, 0, alike)
+    assert (
+        left == (mask & (kind == 0) & (np.arange(4) < 2))
+    ).all()  # the lone 0 at the right is alike, but out of reach
+    assert alike_component(mask, 2, alike).sum() == 5
+    assert not alike_component(mask, 4, alike).any()  # outside the mask
+    assert (alike_component(mask, 0, np.ones((12, 12), bool)) == component_of(mask, 0)).all()
