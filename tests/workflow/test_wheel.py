@@ -21,6 +21,7 @@ SMALL = [
     "localcut={tau_knn: 0.115}",
     "confidence={tau_knn_min: 0.05}",
     "crf={image_size: 96, iterations: 2}",
+    "baseline={enabled: false}",
 ]
 
 
