@@ -90,7 +90,8 @@ def test_a_head_survives_its_file(tmp_path, depth):
     head, notes = de.read_head(path)
     assert notes == {"version": "7"}
     for name, value in depth.head.state_dict().items():
-        torch.testing.assert_close(head.state_dict()[name], value.half().float())
+        kept = value.half().float() if value.is_floating_point() else value
+        torch.testing.assert_close(head.state_dict()[name], kept, check_dtype=value.is_floating_point())
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "other"])
