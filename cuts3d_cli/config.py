@@ -477,6 +477,11 @@ class EvaluateConfig(Section):
     class_agnostic: bool = Field(
         True, description="score all categories as one (zero-shot evaluation); off is the usual COCO evaluation"
     )
+    pseudo_mask_rank: Literal["score", "tries"] = Field(
+        "score",
+        description="what ranks pseudo-masks for AP: their score, or the try that found them, the first one highest; "
+        "detections are ranked by their score",
+    )
     difficult: Literal["ignore", "count"] = Field(
         "ignore", description="objects flagged difficult (VOC) or ignore: their detections count neither way, or count"
     )
