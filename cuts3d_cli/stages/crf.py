@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,15 +13,18 @@ import numpy as np
 
 from cuts3d_cli.core import masks
 from cuts3d_cli.core.confidence import mean_confidence
-from cuts3d_cli.core.crf import DenseCrf, probability_on_grid, refine_together
-from cuts3d_cli.errors import ConfigError
+from cuts3d_cli.core.crf import DenseCrfs, probability_on_grid, refine_images
+from cuts3d_cli.errors import ConfigError, Cuts3dError
 from cuts3d_cli.stages.common import (
     Counts,
     Job,
     Result,
+    ahead,
     for_each_image,
     images_fingerprint,
     provenance,
+    solver_and_device,
+    usable_rows,
 )
 from cuts3d_cli.store.coco import annotation, image_entry, write_masks
 from cuts3d_cli.store.images import image_sized_mask, working_image
@@ -31,7 +34,7 @@ from cuts3d_cli.store.rows import Rows
 from cuts3d_cli.store.zarr_store import StoreWriter, create_store
 
 REFINE = ("unary", "fill_holes", "min_iou")
-"""Settings of :func:`core.crf.refine_together`."""
+"""Settings of :func:`core.crf.refine_images`."""
 
 OWN = ("enabled", "image_size", "confidence")
 """Settings of this stage; the remaining ones are those of the CRF itself."""
@@ -56,6 +59,10 @@ class Instances:
     scores: np.ndarray
 
 
+Refined = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Masks (M, S, S) bool, the CRF's probability (M, S, S) float32, and which masks are accepted (M,) bool."""
+
+
 def run(job: Job) -> Counts:
     """Write the shard's masks as COCO JSON; each points to its confidence map where there is one.
 
@@ -75,8 +82,20 @@ def run(job: Job) -> Counts:
         if stage in job.stores
     }
 
+    solver, device = solver_and_device(job.config, job.section.solver)
+
+    def refine(some: list[int]) -> list[tuple[Instances, Refined | Cuts3dError]]:
+        found = [_instances({name: array[row] for name, array in rows.items()}) for row in some]
+        records = [job.source.records[row] for row in some]
+        return list(zip(found, _refined(job, records, found, solver, device), strict=True))
+
+    refined_of = ahead(usable_rows(job), images_at_once(job.section.image_size, solver), refine)
+
     def compute(row: int, record: ImageRecord) -> Result:
-        return _masks_of(job, row, record, _instances({name: array[row] for name, array in rows.items()}), store)
+        found, refined = refined_of(row)
+        if isinstance(refined, Cuts3dError):
+            raise refined
+        return _masks_of(job, row, record, found, refined, store)
 
     with _confidence_writer(job, store) as writer:
 
@@ -107,11 +126,19 @@ def run(job: Job) -> Counts:
     return counts
 
 
-def _masks_of(job: Job, row: int, record: ImageRecord, found: Instances, store: Path | None) -> Result:
+def images_at_once(size: int, solver: str) -> int:
+    """Images that are refined together; only torch gains from more than one."""
+    if solver != "torch":
+        return 1
+    from cuts3d_cli.core.permutohedral_torch import batch_size
+
+    return batch_size(size * size)
+
+
+def _masks_of(job: Job, row: int, record: ImageRecord, found: Instances, result: Refined, store: Path | None) -> Result:
     """The annotations of an image, and for ``store`` their confidence maps in the slots of the instances."""
-    size, grid = job.section.image_size, found.masks.shape[1:]
-    enlarged = np.array([masks.enlarge(mask, (size, size)) for mask in found.masks], bool).reshape(-1, size, size)
-    refined, probability, accepted = _refined(job, record, enlarged, found.confidence)
+    grid = found.masks.shape[1:]
+    refined, probability, accepted = result
     confidence, score = np.zeros((found.n_tried, *grid), np.float32), np.zeros(found.n_tried, np.float32)
     annotations = []
     for index in np.flatnonzero(accepted):
@@ -135,19 +162,39 @@ def _masks_of(job: Job, row: int, record: ImageRecord, found: Instances, store: 
 
 
 def _refined(
-    job: Job, record: ImageRecord, enlarged: np.ndarray, confidence: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Refined masks, the CRF's probability and which are accepted; all as they are where the CRF is off."""
-    config = job.section.model_dump()
-    # Read in any case: an image that went missing is a failure, whatever was found in it.
-    image = working_image(job.image(record), job.section.image_size)
-    if not config["enabled"] or not len(enlarged):
-        return enlarged, enlarged.astype(np.float32), np.ones(len(enlarged), bool)
-    crf = DenseCrf(image, **{name: config[name] for name in config if name not in (*REFINE, *OWN)})
+    job: Job, records: Sequence[ImageRecord], found: Sequence[Instances], solver: str, device: str
+) -> list[Refined | Cuts3dError]:
+    """Each image's masks from the CRF, as they are where it is off, or why the image cannot be read."""
+    config = job.section.model_dump() | {"solver": solver}
+    size_hw = (config["image_size"], config["image_size"])
+    results: list[Refined | Cuts3dError] = []
+    images: dict[int, np.ndarray] = {}
+    for place, (record, instances) in enumerate(zip(records, found, strict=True)):
+        try:
+            # Read in any case: an image that went missing is a failure, whatever was found in it.
+            image = working_image(job.image(record), config["image_size"])
+        except Cuts3dError as error:
+            results.append(error)
+            continue
+        enlarged = np.array([masks.enlarge(mask, size_hw) for mask in instances.masks], bool).reshape(-1, *size_hw)
+        results.append((enlarged, enlarged.astype(np.float32), np.ones(len(enlarged), bool)))
+        if config["enabled"] and len(enlarged):
+            images[place] = image
+    if not images:
+        return results
+    crf = {name: value for name, value in config.items() if name not in (*REFINE, *OWN)}
     smooth = None
     if config["unary"] == "confidence":
-        smooth = np.stack([masks.resize_inside(c, enlarged.shape[1:]) for c in confidence])
-    return refine_together(crf, enlarged, confidence=smooth, **{name: config[name] for name in REFINE})
+        smooth = [np.stack([masks.resize_inside(c, size_hw) for c in found[place].confidence]) for place in images]
+    refined = refine_images(
+        DenseCrfs(list(images.values()), device=device, **crf),
+        [results[place][0] for place in images],
+        confidence=smooth,
+        **{name: config[name] for name in REFINE},
+    )
+    for place, result in zip(images, refined, strict=True):
+        results[place] = result
+    return results
 
 
 def _instances(arrays: Mapping[str, np.ndarray]) -> Instances:
