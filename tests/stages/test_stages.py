@@ -115,7 +115,7 @@ def test_images_refined_together_give_what_each_gives_alone(done, dataset, tmp_p
     values = {**SMALL, "crf": {**SMALL["crf"], "solver": "torch"}, "device": "cpu"}
     run_all(tmp_path, dataset, values, stages=STAGES[:5])
     (tmp_path / "data/images/s2.png").unlink()
-    (counts,) = run_all(tmp_path, dataset, values, stages=["crf"])
+    ((counts, _),) = run_all(tmp_path, dataset, values, stages=["crf"])
     assert list(counts.failures) == ["s2.png"] and counts.total == 4
     found = read_masks(stage_path(tmp_path, "crf", "00000"))
     gone = next(image["id"] for image in found["images"] if image["file_name"] == "s2.png")
