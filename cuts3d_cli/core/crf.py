@@ -36,9 +36,8 @@ class DenseCrfs:
         bilateral_compat: its weight.
 
     Raises:
-        Cuts3dError: pydensecrf is asked for and not installed.
-        ValueError: images that are not (H, W, 3) uint8 of one size, an unknown solver, or deviations too small for the
-            size.
+        Cuts3dError: pydensecrf is asked for and not installed, or the deviations are too small for the size.
+        ValueError: images that are not (H, W, 3) uint8 of one size, or an unknown solver.
     """
 
     def __init__(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from cuts3d_cli.errors import Cuts3dError
+
 F32 = np.float32
 
 LARGEST_CODE = 2**62
@@ -36,7 +38,7 @@ def code_steps(extents: np.ndarray, scales: np.ndarray) -> tuple[np.ndarray, int
         n_codes: bound on the difference of two codes.
 
     Raises:
-        ValueError: more vertices than an int64 can tell apart.
+        Cuts3dError: more vertices than an int64 can tell apart.
     """
     n_dims = len(scales)
     extents = extents.astype(np.float64) * scales
@@ -46,7 +48,12 @@ def code_steps(extents: np.ndarray, scales: np.ndarray) -> tuple[np.ndarray, int
     spans = later + np.append(0, np.arange(1, n_dims + 1) * extents) + 4 * (n_dims + 1)
     digits = np.ceil((spans[1:] + spans[0]) / (n_dims + 1)) + 1
     if (n_codes := np.prod(digits)) > LARGEST_CODE:
-        raise ValueError(f"deviations: too small for up to {LARGEST_CODE:.1g} lattice points, these make {n_codes:.1g}")
+        raise Cuts3dError(
+            "the CRF's kernels are too narrow for the image's size",
+            expected=f"up to {LARGEST_CODE:.1g} lattice points",
+            found=f"{n_codes:.1g}",
+            hint="take larger deviations: crf.bilateral_srgb, bilateral_sxy, gaussian_sxy",
+        )
     radix = np.cumprod(np.append(1, digits[:-1])).astype(np.int64)
     return np.append(-radix.sum(), radix), int(n_codes)
 

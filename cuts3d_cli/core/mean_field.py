@@ -41,8 +41,8 @@ class LatticeField:
             group = unaries[begin : begin + LANES]
             log_odds = np.zeros((unaries.shape[1], LANES), F32)
             log_odds[:, : len(group)] = np.log((group / (1 - group)).astype(F32)).T
-            magnetisation = self._iterate(log_odds.ravel(), iterations).reshape(-1, LANES)
-            found[begin : begin + LANES] = ((1 + magnetisation) / 2).T[: len(group)]
+            m = self._iterate(log_odds.ravel(), iterations).reshape(-1, LANES)
+            found[begin : begin + LANES] = ((1 + m) / 2).T[: len(group)]
         return found
 
     def _iterate(self, log_odds: np.ndarray, iterations: int) -> np.ndarray:

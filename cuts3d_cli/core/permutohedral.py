@@ -78,7 +78,7 @@ def normalised(features: np.ndarray, weight: float) -> Lattice:
         weight: factor on the result, at least 0.
 
     Raises:
-        ValueError: positions too far apart to be told from one another.
+        Cuts3dError: positions too far apart to be told from one another.
     """
     plain, n = build(features), features.shape[1]
     sums, row_sums = np.empty(plain.n_vertices * LANES, F32), np.zeros(n * LANES, F32)
@@ -91,7 +91,7 @@ def build(features: np.ndarray) -> Lattice:
     """The lattice of positions (d, N) float32 in units of the Gaussian's deviation.
 
     Raises:
-        ValueError: positions too far apart to be told from one another.
+        Cuts3dError: positions too far apart to be told from one another.
     """
     n_dims, n = features.shape
     scale = axis_scales(n_dims)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from cuts3d_cli.core.lattice_geometry import LARGEST_CODE, axis_scales, code_steps, pixel_features, pixel_positions
+from cuts3d_cli.errors import Cuts3dError
 
 BATCH_PIXELS = 2**21
 """Pixels whose lattices are built together, some 0.4 kB each: nine images of 480 px."""
@@ -69,13 +70,18 @@ def build(features: np.ndarray, device: torch.device) -> TorchLattice:
     """`permutohedral.build` of several images at once, (B, d, N) float32.
 
     Raises:
-        ValueError: positions too far apart to be told from one another.
+        Cuts3dError: positions too far apart to be told from one another.
     """
     n_images, n_dims, n = features.shape
     scales = axis_scales(n_dims)
     steps, n_codes = code_steps(np.ptp(features, axis=(0, 2)), scales)
     if n_images * n_codes > LARGEST_CODE:
-        raise ValueError(f"images: expected fewer at once than {n_images}, they make {n_images * n_codes:.1g} codes")
+        raise Cuts3dError(
+            "the CRF's kernels are too narrow for so many images at once",
+            expected=f"up to {LARGEST_CODE:.1g} lattice points",
+            found=f"{n_images * n_codes:.1g}",
+            hint="take larger deviations, or crf.solver: lattice on the CPU",
+        )
     positions = torch.as_tensor(features, device=device).movedim(1, 0).reshape(n_dims, -1)
     near, apart, rank = _nearest_corners(positions, torch.as_tensor(scales, device=device))
     axis_of = torch.empty_like(rank).scatter_(0, rank, torch.arange(n_dims + 1, device=device)[:, None].expand_as(rank))
