@@ -1,6 +1,6 @@
 # make demo: install and run the whole workflow on the sample. make test: install and pass the tests.
 # make photos: install, get 96 photographs of COCO (PHOTOS=DIR: from there) and score pseudo-masks of them.
-# Needs Python 3.11 or 3.12, make and a C++ compiler. The virtual environment is .venv.
+# Needs Python 3.11 or 3.12 and make. The virtual environment is .venv.
 
 PYTHON ?= python3
 VENV := .venv
