@@ -1,6 +1,6 @@
 # make demo: install and run the whole workflow on the sample. make test: install and pass the tests.
 # make photos: install, get 96 photographs of COCO (PHOTOS=DIR: from there) and score pseudo-masks of them.
-# Needs Python 3.11 or 3.12 and make. The virtual environment is .venv.
+# Needs Python 3.11 or newer with venv, and make. The virtual environment is .venv; PYTHON=python3.12 names another Python.
 
 PYTHON ?= python3
 VENV := .venv
@@ -20,6 +20,7 @@ photos: $(VENV)/.installed
 	snakemake --cores $(CORES) --configfile photos.yaml
 
 test: $(VENV)/.installed lint
+	@python -c 'import sys, torch; print("Python", sys.version, "torch", torch.__version__)'
 	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.installed
@@ -32,10 +33,11 @@ format: $(VENV)/.installed
 	ruff format .
 	snakefmt Snakefile rules
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml constraints.txt envs/opencv_headless.sh
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[detector,models,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[detector,models,workflow,dev]"
+	bash envs/opencv_headless.sh
 	touch $@
 
 clean:

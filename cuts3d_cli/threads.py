@@ -1,4 +1,4 @@
-"""How many threads one process may use, told to the libraries before they are imported.
+"""How many threads one process may use, told to the libraries before they are imported, and to BLAS in mask stages.
 
 Workers times threads must not exceed the cores: several workers whose BLAS each takes all cores spin against one
 another and are many times slower than one thread each. Snakemake gives each job its rule's ``threads`` as
@@ -8,12 +8,17 @@ another and are many times slower than one thread each. Snakemake gives each job
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager
 
 BLAS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 """Each replaces OMP_NUM_THREADS for its library."""
 
 OPENCV = "OPENCV_FOR_THREADS_NUM"
 """OpenCV has threads of its own and does not read OMP_NUM_THREADS."""
+
+
+_asked: int | None = None
+"""The threads that --threads gave."""
 
 
 def n_cores() -> int:
@@ -31,6 +36,8 @@ def limit(threads: int | None = None) -> None:
     Args:
         threads: threads of this process; None leaves it to the environment.
     """
+    global _asked
+    _asked = threads or _asked
     given = threads or _number("OMP_NUM_THREADS")
     if given is not None:
         os.environ["OMP_NUM_THREADS"] = str(min(given, n_cores()))
@@ -44,6 +51,18 @@ def limit(threads: int | None = None) -> None:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if threads is not None or OPENCV not in os.environ:
         os.environ[OPENCV] = str(min(given or 1, n_cores()))
+
+
+def for_masks() -> AbstractContextManager:
+    """Hold BLAS to one thread, or to those asked for by :func:`limit`, whatever the environment says.
+
+    The products of the mask stages are small: a second thread gains little, and where other work takes the cores
+    the waiting threads of BLAS spin and make a stage many times slower. Libraries that are loaded later keep
+    what the environment says.
+    """
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(min(_asked or 1, n_cores()), user_api="blas")
 
 
 def _number(name: str) -> int | None:

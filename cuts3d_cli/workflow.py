@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,12 +16,33 @@ from typing import Any
 
 from cuts3d_cli.config import ConfidenceConfig, Config, CrfConfig, LocalCutConfig, Section, check_thresholds, resolve
 from cuts3d_cli.errors import ConfigError, Cuts3dError, StoreError
+from cuts3d_cli.store.files import atomic_path
+
+FILES = Path(__file__).with_name("workflow_files")
+"""The Snakefile and what goes with it: links to the top of a checkout, copies in a wheel."""
 
 MAX_FAILURES = 10
 """Failed jobs whose error is shown when a workflow ends."""
 
 _ERROR = re.compile(r"^(?:cuts3d: error|Error|(?:\w+\.)*\w*(?:Error|Exception)): .*", re.MULTILINE)
 """A line that ends a failed command's log: ours, click's, or the last of a traceback."""
+
+
+def write_workflow(folder: Path, *, overwrite: bool = False) -> None:
+    """Write the Snakefile, its rules, environments and profile into a folder; not the configuration.
+
+    Raises:
+        Cuts3dError: one of them is there and ``overwrite`` is off.
+    """
+    found = sorted(path for pattern in ("*", "*/*") for path in FILES.glob(pattern) if path.is_file())
+    files = {folder / path.relative_to(FILES): path for path in found}
+    if not overwrite and (there := next((path for path in files if path.exists()), None)):
+        raise Cuts3dError(
+            f"file {there}", expected="no such file", found="one", hint="choose another --workflow or give --overwrite"
+        )
+    for target, path in files.items():
+        with atomic_path(target) as temporary:
+            shutil.copyfile(path, temporary)
 
 
 def checked_config(values: dict[str, Any], source: str, *, full: bool = False) -> Config:

@@ -1,4 +1,6 @@
 #!/usr/bin/env bash
-# Snakemake runs this in the new environment, from the folder of the Snakefile.
+# Snakemake runs this in the new environment, from the folder of the Snakefile; no checkout where a wheel wrote it.
 set -euo pipefail
-python -m pip install --constraint constraints.txt --editable ".[detector]"
+if [ -f pyproject.toml ]; then package=(--editable ".[detector]"); else package=("cuts3d[detector]"); fi
+python -m pip install --constraint constraints.txt "${package[@]}"
+bash envs/opencv_headless.sh

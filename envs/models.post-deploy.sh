@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
-# Snakemake runs this in the new environment, from the folder of the Snakefile.
+# Snakemake runs this in the new environment, from the folder of the Snakefile; no checkout where a wheel wrote it.
 set -euo pipefail
-python -m pip install --constraint constraints.txt --editable ".[models]"
+if [ -f pyproject.toml ]; then package=(--editable ".[models]"); else package=("cuts3d[models]"); fi
+python -m pip install --constraint constraints.txt "${package[@]}"

@@ -7,8 +7,10 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from cuts3d_cli import threads
+from cuts3d_cli.stages import common
 
 NAMES = ("OMP_NUM_THREADS", *threads.BLAS, threads.OPENCV)
 
@@ -60,6 +62,7 @@ def test_libraries_get_the_threads(words, environment, expected):
 @pytest.fixture
 def environment(monkeypatch):
     values = {}
+    monkeypatch.setattr(threads, "_asked", None)
     monkeypatch.setattr(threads, "os", SimpleNamespace(environ=values))
     monkeypatch.setattr(threads, "n_cores", lambda: 4)
     return values
@@ -88,3 +91,29 @@ def test_a_list_and_nonsense_in_the_environment(environment, text, blas):
     threads.limit()
     assert environment.get("OPENBLAS_NUM_THREADS") == blas
     assert environment[threads.OPENCV] == (blas or "3")
+
+
+@pytest.mark.parametrize(
+    ("stage", "asked", "expected"), [("localcut", None, 1), ("crf", None, 1), ("localcut", 2, 2), ("features", None, 2)]
+)
+def test_mask_stages_hold_blas_whatever_the_environment_says(monkeypatch, stage, asked, expected):
+    monkeypatch.setattr(threads, "_asked", asked)
+    monkeypatch.setattr(threads, "n_cores", lambda: 2)
+    monkeypatch.setattr(common, "check_aligned", lambda inputs, records: None)
+
+    def blas_threads():
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    found = []
+
+    def compute(row, record):
+        found.append(blas_threads())
+        return common.Result({})
+
+    job = SimpleNamespace(source=SimpleNamespace(records=[SimpleNamespace(error=None)]), stores={})
+    with threadpool_limits(2, user_api="blas"):  # as OMP_NUM_THREADS=2
+        if blas_threads() != {2}:
+            pytest.skip("a BLAS that takes no second thread")
+        common.for_each_image(stage, job, compute, lambda row, result, failure: None)
+        assert blas_threads() == {2}
+    assert found == [{expected}]

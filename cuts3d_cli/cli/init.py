@@ -22,15 +22,20 @@ if TYPE_CHECKING:
     help="Values to start from. Default: photo for IMAGES, embedded for the sample.",
 )
 @click.option("--run", "run_dir", type=click.Path(path_type=Path), help="Folder that will take the results.")
+@click.option("--out", type=click.Path(path_type=Path), help="File to write. Default: config.yaml.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("config.yaml"), show_default=True, help="File to write."
+    "--workflow",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write the Snakefile, its rules and profiles there too, with config.yaml beside them: no checkout needed.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
-def command(images, depth_map, preset, run_dir, out, overwrite):
+@click.option("--overwrite", is_flag=True, help="Replace existing files.")
+def command(images, depth_map, preset, run_dir, out, workflow, overwrite):
     """Write a config.yaml with every setting, its meaning and its range, for IMAGES (a folder) or the sample.
 
     \b
     Examples:
+      cuts3d init photos/ --workflow work/     # then, in work/: snakemake --cores all
       cuts3d init photos/ --depth-map depth/ --out mine.yaml
       cuts3d init photos/ --preset paper-dino --run runs/photos --out mine.yaml
       snakemake --cores all --configfile mine.yaml
@@ -42,7 +47,9 @@ def command(images, depth_map, preset, run_dir, out, overwrite):
     from cuts3d_cli.stages.prepare import find_images
     from cuts3d_cli.store.files import atomic_path
     from cuts3d_cli.store.manifest import good_n_shards
+    from cuts3d_cli.workflow import write_workflow
 
+    out = out or (workflow or Path()) / "config.yaml"
     if out.exists() and not overwrite:
         raise Cuts3dError(
             f"file {out}", expected="no such file", found="one", hint="choose another --out or give --overwrite"
@@ -52,6 +59,9 @@ def command(images, depth_map, preset, run_dir, out, overwrite):
     if depth_map and not depth_map.is_dir():
         found = "a file" if depth_map.exists() else "nothing"
         raise Cuts3dError(f"folder of depth maps {depth_map}", expected="a folder", found=found)
+    if workflow:
+        # snakemake runs there, where a path from here would lead elsewhere
+        images, depth_map, run_dir = (path and path.absolute() for path in (images, depth_map, run_dir))
     preset = preset or (preset_of_images([images]) if images else EMBEDDED)
     values = {**preset_values(preset), "preset": preset}
     files = find_images(images) if images else []
@@ -63,11 +73,15 @@ def command(images, depth_map, preset, run_dir, out, overwrite):
     elif run_dir:
         values["run"] = str(run_dir)
     config = resolve(values)
+    if workflow:
+        write_workflow(workflow, overwrite=overwrite)
     with atomic_path(out) as temporary:
         temporary.write_text(config_text(config, preset=preset))
     if files:
         _tell_depth(files, config)
     logger.info("init: %s", out)
+    if workflow:
+        logger.info("init: run `snakemake --cores all` in %s (pip install 'cuts3d[workflow]')", workflow)
 
 
 def _tell_depth(files: list[Path], config: Config) -> None:

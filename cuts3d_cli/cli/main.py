@@ -59,6 +59,10 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
+_HEADLESS = "pip uninstall -y opencv-python, then pip install --force-reinstall --no-deps opencv-python-headless"
+"""What helps where opencv-python lacks the libraries of a desktop: its twin has the same module without windows."""
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="cuts3d")
 @click.option("-v", "--verbose", count=True, help="Say more.")
@@ -96,9 +100,9 @@ def main(args: list[str] | None = None) -> None:
     except ModuleNotFoundError as error:
         _fail_missing(error)
     except ImportError as error:
-        if "libGL" not in str(error):
+        if error.name != "cv2":
             raise
-        click.echo("cuts3d: error: OpenCV needs the system library libGL.so.1 -> apt-get install libgl1", err=True)
+        click.echo(f"cuts3d: error: OpenCV: {error} -> {_HEADLESS}", err=True)
         sys.exit(1)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -117,6 +121,10 @@ def _fail_missing(error: ModuleNotFoundError) -> None:
     )
     if name == "cuts3d_cli":
         raise error
+    if name == "cv2":
+        what = "opencv-python-headless (or opencv-python)"
+        click.echo(f"cuts3d: error: Python package cv2 is missing -> pip install {what}", err=True)
+        sys.exit(1)
     extra = f"[{extras[name]}]" if name in extras else ""
     click.echo(f"cuts3d: error: Python package {name} is missing -> pip install 'cuts3d{extra}'", err=True)
     sys.exit(1)

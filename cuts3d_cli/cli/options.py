@@ -55,7 +55,7 @@ def config_options(command: Callable) -> Callable:
             type=click.IntRange(1),
             expose_value=False,
             callback=_limit_threads,
-            help="Threads of this process, at most the cores. Default: OMP_NUM_THREADS, else 1 for arrays and all for"
+            help="Threads of this process, at most the cores. Default: 1 for arrays; OMP_NUM_THREADS, else all, for"
             " networks.",
         ),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,8 +19,12 @@ from cuts3d_cli.store.images import read_image
 from cuts3d_cli.store.layout import DONE, FAILED, NO_OBJECT, format_version
 from cuts3d_cli.store.manifest import ImageRecord
 from cuts3d_cli.store.zarr_store import Store, create_store
+from cuts3d_cli.threads import for_masks
 
 T = TypeVar("T")
+
+NETWORKS = ("depth", "features")
+"""Stages that may run a network, which gains from every thread."""
 
 
 @dataclass
@@ -187,18 +192,19 @@ def for_each_image(
     records, inputs = job.source.records, list(job.stores.values())
     check_aligned(inputs, records)
     counts = Counts()
-    for row, record in progress(enumerate(records), stage, len(records)):
-        try:
-            check_upstream(row, record, inputs)
-            result = compute(row, record)
-        except Cuts3dError as error:
-            take(row, None, str(error))
-            counts.failures[record.file_name] = str(error)
-            logger.warning("%s: %s failed: %s", stage, record.file_name, error)
-            continue
-        take(row, result, None)
-        counts.no_object += result.no_object
-        counts.done += not result.no_object
+    with nullcontext() if stage in NETWORKS else for_masks():
+        for row, record in progress(enumerate(records), stage, len(records)):
+            try:
+                check_upstream(row, record, inputs)
+                result = compute(row, record)
+            except Cuts3dError as error:
+                take(row, None, str(error))
+                counts.failures[record.file_name] = str(error)
+                logger.warning("%s: %s failed: %s", stage, record.file_name, error)
+                continue
+            take(row, result, None)
+            counts.no_object += result.no_object
+            counts.done += not result.no_object
     return counts
 
 

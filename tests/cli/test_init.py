@@ -60,3 +60,18 @@ def test_maps_that_a_depth_model_replaces_are_told(cuts3d, photos, dataset):
 
 def test_depth_maps_without_images_are_wrong_usage(cuts3d, photos, dataset):
     assert cuts3d("init", "--depth-map", dataset / "depth")[0] == 2
+
+
+def test_a_workflow_is_written_with_paths_that_hold_there(cuts3d, photos, tmp_path):
+    words = ["init", photos, "--preset", "maskcut", "--run", "out", "--workflow", "work"]
+    code, _, err = cuts3d(*words)
+    assert code == 0 and "run `snakemake --cores all` in work" in err
+    assert {path.name for path in (tmp_path / "work").iterdir()} >= {"Snakefile", "rules", "slurm", "config.yaml"}
+    assert not any(path.is_symlink() for path in (tmp_path / "work").rglob("*"))
+    config = load("work/config.yaml")
+    assert (config.data.images, config.run) == (str(tmp_path / photos), str(tmp_path / "out"))
+    (tmp_path / "work/config.yaml").unlink()
+    code, _, err = cuts3d(*words)
+    assert code == 1 and "expected no such file" in err and "--overwrite" in err
+    assert not (tmp_path / "work/config.yaml").exists()
+    assert cuts3d(*words, "--overwrite")[0] == 0
