@@ -314,6 +314,11 @@ class CrfConfig(Section):
         "cuts",
         description="confidence and score of the masks: Spatial Confidence, or the CRF's own probability (Table 11b)",
     )
+    solver: Literal["lattice", "torch", "pydensecrf"] = Field(
+        "lattice",
+        description="mean field: lattice (with `device: cuda` as torch), torch (several images at once on `device`), "
+        "or pydensecrf, the oracle of both, which needs that package",
+    )
     iterations: int = Field(10, ge=1, description="mean-field iterations")
     gaussian_sxy: float = Field(
         3.0, gt=0, description="deviation of the smoothness kernel", json_schema_extra={"unit": "px"}
@@ -476,6 +481,11 @@ class EvaluateConfig(Section):
     )
     class_agnostic: bool = Field(
         True, description="score all categories as one (zero-shot evaluation); off is the usual COCO evaluation"
+    )
+    pseudo_mask_rank: Literal["score", "tries"] = Field(
+        "score",
+        description="what ranks pseudo-masks for AP: their score, or the try that found them, the first one highest; "
+        "detections are ranked by their score",
     )
     difficult: Literal["ignore", "count"] = Field(
         "ignore", description="objects flagged difficult (VOC) or ignore: their detections count neither way, or count"

@@ -108,13 +108,13 @@ class DepthHead(nn.Module):
         fine: channels on the grid of half patches.
     """
 
-    def __init__(self, channels: int = 384, width: int = 160, fine: int = 96):
+    def __init__(self, channels: int = 384, width: int = 128, fine: int = 80):
         super().__init__()
         self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in BLOCKS)
         self.probe = nn.Linear(len(BLOCKS) * channels, 1)
         self.reduce = nn.Linear(len(BLOCKS) * channels, width)
         self.whole = nn.Linear(channels, width)
-        self.context = Residual(width)
+        self.context = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(), *(Residual(width) for _ in range(3)))
         self.pixels = nn.ModuleList([_conv(12, 16), _conv(16, 24, stride=2), _conv(24, 32, stride=2)])
         self.lift = nn.Conv2d(width, fine, 1)
         self.merge = nn.Sequential(_conv(fine + 32, fine), Residual(fine))
@@ -169,19 +169,22 @@ def upsampled(coarse: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
 
 
 class Residual(nn.Module):
-    """Two 3 x 3 convolutions beside the identity."""
+    """Two 3 x 3 convolutions beside the identity (He et al. 2016)."""
 
     def __init__(self, width: int):
         super().__init__()
-        self.inner = nn.Sequential(_conv(width, width), nn.Conv2d(width, width, 3, padding=1))
+        self.inner = nn.Sequential(
+            _conv(width, width), nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
+        )
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """``values`` (B, C, H, W) and what the convolutions add."""
-        return values + self.inner(values)
+        """``values`` (B, C, H, W) and what the convolutions add, not below 0."""
+        return functional.relu(values + self.inner(values))
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, padding=1), nn.GELU())
+    convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU())
 
 
 class EmbeddedDepth:
@@ -251,7 +254,10 @@ def load_backbone(weights: str | None = None) -> nn.Module:
 
 def write_head(path: str | Path, head: DepthHead, notes: dict[str, str]) -> None:
     """Write ``head`` in half precision with ``notes`` (recipe, version, the backbone's fingerprint), atomically."""
-    state = {name: value.detach().half().cpu().contiguous() for name, value in head.state_dict().items()}
+    state = {
+        name: (value.half() if value.is_floating_point() else value).detach().cpu().contiguous()
+        for name, value in head.state_dict().items()
+    }
     with atomic_path(path) as temporary:
         save_file(state, temporary, metadata=notes)
 

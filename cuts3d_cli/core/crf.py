@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,21 +14,20 @@ from cuts3d_cli.errors import Cuts3dError
 CERTAIN = 0.99
 """Probability of the ``hard`` unary, and bound of the ``confidence`` one; certainty itself has no logarithm."""
 
+Field = Callable[[np.ndarray, int], np.ndarray]
+"""An image's model: from unaries (M, N) float in (0, 1) and a number of iterations to probabilities (M, N) float32."""
 
-LEAST_CHANNELS = 3
-"""Fewer are filtered by another routine of pydensecrf with other rounding; padded, a mask's result is its own."""
 
+class DenseCrfs:
+    """Fully connected CRFs of images of one size, for any number of their masks (Kraehenbuehl and Koltun 2011).
 
-class DenseCrf:
-    """Fully connected CRF of one image, for any number of its masks.
-
-    Building it filters the image once. The masks are two-label problems of their own on the same kernels, so their
-    mean-field iterations run side by side, one filter channel a mask: with q the foreground and S the sum of both
-    kernels, weighted by their compatibility, the next q is the sigmoid of u + S(q) - S(1 - q), and
-    S(1 - q) = S(1) - S(q). These are the equations of two labels a mask, at a third of the time for three masks.
+    Building them filters each image once. A mask is a problem of two labels of its own, on its image's kernels.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
+        images: each (H, W, 3) uint8 RGB.
+        solver: ``lattice``, mean field on the permutohedral lattice; ``torch``, the same on torch tensors, all images
+            at once; ``pydensecrf``, the package of that name, the oracle of both.
+        device: where torch computes.
         iterations: mean-field iterations.
         gaussian_sxy: deviation of the smoothness kernel in px.
         gaussian_compat: its weight.
@@ -36,14 +36,16 @@ class DenseCrf:
         bilateral_compat: its weight.
 
     Raises:
-        Cuts3dError: pydensecrf is not installed.
-        ValueError: an image that is not (H, W, 3) uint8.
+        Cuts3dError: pydensecrf is asked for and not installed, or the deviations are too small for the size.
+        ValueError: images that are not (H, W, 3) uint8 of one size, or an unknown solver.
     """
 
     def __init__(
         self,
-        image: np.ndarray,
+        images: Sequence[np.ndarray],
         *,
+        solver: str = "lattice",
+        device: str = "cpu",
         iterations: int = 10,
         gaussian_sxy: float = 3.0,
         gaussian_compat: float = 7.0,
@@ -51,80 +53,101 @@ class DenseCrf:
         bilateral_srgb: float = 5.0,
         bilateral_compat: float = 10.0,
     ):
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise ValueError(f"image: expected (H, W, 3) uint8, got {image.shape} {image.dtype}")
-        try:
-            from pydensecrf.densecrf import DenseCRF2D
-            from pydensecrf.eigen import matrixXf
-        except ImportError as error:
-            raise Cuts3dError(
-                "the dense CRF needs pydensecrf",
-                expected="an importable module pydensecrf",
-                found=str(error),
-                hint="pip install pydensecrf2, or switch the CRF off (crf.enabled: false)",
-            ) from None
-        self.size_hw = image.shape[:2]
+        for image in images:
+            if image.shape != (*images[0].shape[:2], 3) or image.dtype != np.uint8:
+                raise ValueError(f"image: expected (H, W, 3) uint8, all of one size, got {image.shape} {image.dtype}")
+        if solver not in ("lattice", "torch", "pydensecrf"):
+            raise ValueError(f"solver: expected lattice, torch or pydensecrf, got {solver!r}")
+        self.size_hw = images[0].shape[:2]
         self.iterations = iterations
-        self._matrix = matrixXf
-        self._crf = DenseCRF2D(image.shape[1], image.shape[0], 2)
-        self._crf.addPairwiseGaussian(sxy=gaussian_sxy, compat=gaussian_compat)
-        self._crf.addPairwiseBilateral(
-            sxy=bilateral_sxy, srgb=bilateral_srgb, rgbim=np.ascontiguousarray(image), compat=bilateral_compat
-        )
-        ones, total = self._channels(1), self._channels(1)
-        self._columns(ones)[:] = 1
-        self._crf.stepInference(ones, total, self._channels(1))
-        self._total = self._columns(total).copy()
+        kernels = {
+            "gaussian_sxy": gaussian_sxy,
+            "gaussian_compat": gaussian_compat,
+            "bilateral_sxy": bilateral_sxy,
+            "bilateral_srgb": bilateral_srgb,
+            "bilateral_compat": bilateral_compat,
+        }
+        if solver == "torch":
+            self._fields = _torch_field(images, device, kernels)
+        else:
+            field = _lattice_field if solver == "lattice" else _pydensecrf_field
+            fields = [field(image, kernels) for image in images]
+            self._fields = lambda unaries, n: [one(given, n) for one, given in zip(fields, unaries, strict=True)]
 
-    def _channels(self, count: int):
-        """A matrix of pydensecrf, zeros, with a row a channel."""
-        return self._matrix(np.zeros((count, self.size_hw[0] * self.size_hw[1]), dtype=np.float32))
-
-    @staticmethod
-    def _columns(matrix) -> np.ndarray:
-        """The memory of such a matrix as (pixels, channels), to read and write."""
-        return np.asarray(matrix).T
-
-    def probabilities(self, unaries: np.ndarray) -> np.ndarray:
-        """Mean-field probability of the foreground of several masks, each independent of the others.
+    def probabilities(self, unaries: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Mean-field probability of the foreground of several masks an image, each independent of the others.
 
         Args:
-            unaries: (M, H, W) float in (0, 1), what each pixel says by itself, see `unary_probability`.
+            unaries: (M, H, W) float in (0, 1) for each image, what a pixel says by itself, see `unary_probability`.
 
         Returns:
-            (M, H, W) float32 in [0, 1].
+            (M, H, W) float32 in [0, 1] for each image.
 
         Raises:
-            ValueError: another size than the image, or values that are not within (0, 1).
+            ValueError: another size than the images', or values that are not within (0, 1).
         """
-        if unaries.shape[1:] != self.size_hw:
-            raise ValueError(f"unary: expected {self.size_hw} as the image, got {unaries.shape[1:]}")
-        if not ((unaries > 0) & (unaries < 1)).all():
-            raise ValueError(f"unary: expected values within (0, 1), got {unaries.min()} to {unaries.max()}")
-        count = len(unaries)
-        if count == 0:
-            return np.zeros(unaries.shape, dtype=np.float32)
-        flat = np.full((max(count, LEAST_CHANNELS), self.size_hw[0] * self.size_hw[1]), 0.5)
-        flat[:count] = unaries.reshape(count, -1)
-        q, energy, scratch = (self._channels(len(flat)) for _ in range(3))
-        foreground, sums = self._columns(q), self._columns(energy)
-        foreground[:] = flat.T
-        fixed = (np.log(flat) - np.log1p(-flat)).T.astype(np.float32) - self._total
-        odds = np.empty_like(fixed)
-        for _ in range(self.iterations):
-            # Without a unary of its own the step leaves S(q) in its second matrix; what it makes of q (a softmax over
-            # the channels) is of no use and overwritten.
-            self._crf.stepInference(q, energy, scratch)
-            np.multiply(sums, -2, out=odds)
-            odds -= fixed
-            np.exp(odds, out=odds)
-            odds += 1
-            np.divide(1, odds, out=foreground)
-        return np.ascontiguousarray(foreground.T[:count]).reshape(unaries.shape)
+        for given in unaries:
+            if given.shape[1:] != self.size_hw:
+                raise ValueError(f"unary: expected {self.size_hw} as the image, got {given.shape[1:]}")
+            if not ((given > 0) & (given < 1)).all():
+                raise ValueError(f"unary: expected values within (0, 1), got {given.min()} to {given.max()}")
+        n = self.size_hw[0] * self.size_hw[1]
+        found = self._fields([given.reshape(-1, n) for given in unaries], self.iterations)
+        return [one.reshape(given.shape) for one, given in zip(found, unaries, strict=True)]
 
-    def probability(self, unary: np.ndarray) -> np.ndarray:
-        """`probabilities` of a single mask, (H, W)."""
-        return self.probabilities(unary[None])[0]
+
+class DenseCrf:
+    """`DenseCrfs` of a single image, with the same keywords."""
+
+    def __init__(self, image: np.ndarray, **settings: Any):
+        self.crfs = DenseCrfs([image], **settings)
+
+    def probabilities(self, unaries: np.ndarray) -> np.ndarray:
+        """Probability (M, H, W) float32 of unaries (M, H, W)."""
+        return self.crfs.probabilities([unaries])[0]
+
+
+def _lattice_field(image: np.ndarray, kernels: Mapping[str, float]) -> Field:
+    from cuts3d_cli.core.mean_field import field_of_image  # compiles, or loads what was compiled
+
+    return field_of_image(image, **kernels).probabilities
+
+
+def _torch_field(
+    images: Sequence[np.ndarray], device: str, kernels: Mapping[str, float]
+) -> Callable[[Sequence[np.ndarray], int], list[np.ndarray]]:
+    from cuts3d_cli.core.permutohedral_torch import TorchField  # torch takes a second to import
+
+    return TorchField(images, device=device, **kernels).probabilities
+
+
+def _pydensecrf_field(image: np.ndarray, kernels: Mapping[str, float]) -> Field:
+    try:
+        from pydensecrf.densecrf import DenseCRF2D
+    except ImportError as error:
+        raise Cuts3dError(
+            "crf.solver pydensecrf",
+            expected="an importable module pydensecrf",
+            found=str(error),
+            hint="pip install pydensecrf2 (Python 3.12 or older, a C++ compiler), or crf.solver: lattice",
+        ) from None
+    crf = DenseCRF2D(image.shape[1], image.shape[0], 2)
+    crf.addPairwiseGaussian(sxy=kernels["gaussian_sxy"], compat=kernels["gaussian_compat"])
+    crf.addPairwiseBilateral(
+        sxy=kernels["bilateral_sxy"],
+        srgb=kernels["bilateral_srgb"],
+        rgbim=np.ascontiguousarray(image),
+        compat=kernels["bilateral_compat"],
+    )
+
+    def probabilities(unaries: np.ndarray, iterations: int) -> np.ndarray:
+        found = np.empty(unaries.shape, np.float32)
+        for one, unary in zip(found, unaries, strict=True):
+            crf.setUnaryEnergy(np.ascontiguousarray(-np.log([1 - unary, unary]), dtype=np.float32))
+            one[:] = np.array(crf.inference(iterations))[1]
+        return found
+
+    return probabilities
 
 
 def unary_probability(mask: np.ndarray, *, unary: str = "softmax", confidence: np.ndarray | None = None) -> np.ndarray:
@@ -158,37 +181,53 @@ def unary_probability(mask: np.ndarray, *, unary: str = "softmax", confidence: n
     raise ValueError(f"unary: expected softmax, hard or confidence, got {unary!r}")
 
 
-def refine_together(
-    crf: DenseCrf,
-    mask: np.ndarray,
+def refine_images(
+    crfs: DenseCrfs,
+    mask: Sequence[np.ndarray],
     *,
     unary: str = "softmax",
-    confidence: np.ndarray | None = None,
+    confidence: Sequence[np.ndarray | None] | None = None,
     fill_holes: bool = True,
     min_iou: float = 0.5,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Refine the masks of an image by the CRF, fill their holes and judge them (CutLER).
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Refine the masks of images by the CRF, fill their holes and judge them (CutLER).
 
     Args:
-        crf: of the image.
-        mask: (M, H, W) bool.
+        crfs: of the images.
+        mask: (M, H, W) bool for each image.
         unary: see `unary_probability`.
-        confidence: (M, H, W) float, for the unary ``confidence``.
+        confidence: (M, H, W) float for each, for the unary ``confidence``.
         fill_holes: fill the holes of the refined masks.
         min_iou: below this IoU with the mask before, the refined one is rejected.
 
     Returns:
+        For each image
         refined: (M, H, W) bool.
         probability: (M, H, W) float32, the CRF's foreground probability (a confidence of its own, Table 11b).
         accepted: (M,) bool, whether the refined mask is not empty and reaches ``min_iou``.
     """
-    mask = mask.astype(bool)
-    probability = crf.probabilities(unary_probability(mask, unary=unary, confidence=confidence))
+    given = list(zip(mask, confidence or [None] * len(mask), strict=True))
+    unaries = [unary_probability(one.astype(bool), unary=unary, confidence=sure) for one, sure in given]
+    judge = {"fill_holes": fill_holes, "min_iou": min_iou}
+    return [_judged(one, p, **judge) for one, p in zip(mask, crfs.probabilities(unaries), strict=True)]
+
+
+def _judged(
+    mask: np.ndarray, probability: np.ndarray, *, fill_holes: bool, min_iou: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     refined = probability > 0.5
     if fill_holes:
         refined = np.array([masks.fill_holes(one) for one in refined], dtype=bool).reshape(refined.shape)
-    iou = np.array([masks.mask_iou(*pair)[0, 0] for pair in zip(refined[:, None], mask[:, None], strict=True)])
+    pairs = zip(refined[:, None], mask[:, None].astype(bool), strict=True)
+    iou = np.array([masks.mask_iou(*pair)[0, 0] for pair in pairs])
     return refined, probability, refined.any(axis=(1, 2)) & (iou >= min_iou)
+
+
+def refine_together(
+    crf: DenseCrf, mask: np.ndarray, *, confidence: np.ndarray | None = None, **settings: Any
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`refine_images` of a single image's masks (M, H, W), with the same keywords."""
+    return refine_images(crf.crfs, [mask], confidence=None if confidence is None else [confidence], **settings)[0]
 
 
 def refine(

@@ -226,6 +226,21 @@ def usable_rows(job: Job) -> list[int]:
     ]
 
 
+def solver_and_device(config: Config, solver: str) -> tuple[str, str]:
+    """The solver that runs and where: a GPU named as the device turns lanczos and lattice to torch.
+
+    Raises:
+        ConfigError: torch is to run on a device that is not here.
+    """
+    if solver in ("lanczos", "lattice") and config.device.startswith("cuda"):
+        solver = "torch"
+    if solver != "torch":
+        return solver, "cpu"
+    from cuts3d_cli.backends.torch_tools import resolve_device
+
+    return solver, str(resolve_device(config.device))
+
+
 def ahead(rows: list[int], size: int, find: Callable[[list[int]], list[T]]) -> Callable[[int], T]:
     """Results by row, found ``size`` rows at a time; asked for in the order of ``rows``, each once."""
     found: dict[int, T] = {}

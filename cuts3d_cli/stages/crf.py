@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,15 +14,18 @@ import numpy as np
 from cuts3d_cli.config import CrfConfig
 from cuts3d_cli.core import masks
 from cuts3d_cli.core.confidence import mean_confidence
-from cuts3d_cli.core.crf import DenseCrf, probability_on_grid, refine_together
-from cuts3d_cli.errors import ConfigError
+from cuts3d_cli.core.crf import DenseCrfs, probability_on_grid, refine_images
+from cuts3d_cli.errors import ConfigError, Cuts3dError
 from cuts3d_cli.stages.common import (
     Counts,
     Job,
     Result,
+    ahead,
     for_each_image,
     images_fingerprint,
     provenance,
+    solver_and_device,
+    usable_rows,
 )
 from cuts3d_cli.store.coco import annotation, image_entry, write_masks
 from cuts3d_cli.store.images import image_sized_mask, working_image
@@ -32,7 +35,7 @@ from cuts3d_cli.store.rows import Rows
 from cuts3d_cli.store.zarr_store import StoreWriter, create_store
 
 REFINE = ("unary", "fill_holes", "min_iou")
-"""Settings of :func:`core.crf.refine_together`."""
+"""Settings of :func:`core.crf.refine_images`."""
 
 OWN = ("enabled", "image_size", "confidence")
 """Settings of this stage; the remaining ones are those of the CRF itself."""
@@ -57,6 +60,10 @@ class Instances:
     scores: np.ndarray
 
 
+Refined = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Masks (M, S, S) bool, the CRF's probability (M, S, S) float32, and which masks are accepted (M,) bool."""
+
+
 def run(job: Job) -> Counts:
     """Write the shard's masks as COCO JSON; each points to its confidence map where there is one.
 
@@ -76,8 +83,20 @@ def run(job: Job) -> Counts:
         if stage in job.stores
     }
 
+    solver, device = solver_and_device(job.config, job.section.solver)
+
+    def refine(some: list[int]) -> list[tuple[Instances, Refined | Cuts3dError]]:
+        found = [_instances({name: array[row] for name, array in rows.items()}) for row in some]
+        records = [job.source.records[row] for row in some]
+        return list(zip(found, _refined(job, records, found, solver, device), strict=True))
+
+    refined_of = ahead(usable_rows(job), images_at_once(job.section.image_size, solver), refine)
+
     def compute(row: int, record: ImageRecord) -> Result:
-        return _masks_of(job, row, record, _instances({name: array[row] for name, array in rows.items()}), store)
+        found, refined = refined_of(row)
+        if isinstance(refined, Cuts3dError):
+            raise refined
+        return _masks_of(job, row, record, found, refined, store)
 
     with _confidence_writer(job, store) as writer:
 
@@ -108,11 +127,19 @@ def run(job: Job) -> Counts:
     return counts
 
 
-def _masks_of(job: Job, row: int, record: ImageRecord, found: Instances, store: Path | None) -> Result:
+def images_at_once(size: int, solver: str) -> int:
+    """Images that are refined together; only torch gains from more than one."""
+    if solver != "torch":
+        return 1
+    from cuts3d_cli.core.permutohedral_torch import batch_size
+
+    return batch_size(size * size)
+
+
+def _masks_of(job: Job, row: int, record: ImageRecord, found: Instances, result: Refined, store: Path | None) -> Result:
     """The annotations of an image, and for ``store`` their confidence maps in the slots of the instances."""
-    # Read in any case: an image that went missing is a failure, whatever was found in it.
-    image, grid = working_image(job.image(record), job.section.image_size), found.masks.shape[1:]
-    refined, probability, accepted = refined_masks(image, found.masks, job.section, confidence=found.confidence)
+    grid = found.masks.shape[1:]
+    refined, probability, accepted = result
     confidence, score = np.zeros((found.n_tried, *grid), np.float32), np.zeros(found.n_tried, np.float32)
     annotations = []
     for index in np.flatnonzero(accepted):
@@ -135,30 +162,79 @@ def _masks_of(job: Job, row: int, record: ImageRecord, found: Instances, store: 
     return Result(arrays, no_object=not annotations)
 
 
-def refined_masks(
-    image: np.ndarray, instances: np.ndarray, section: CrfConfig, *, confidence: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Grid masks at the CRF's working size, refined and judged; only enlarged where the CRF is off.
+def _refined(
+    job: Job, records: Sequence[ImageRecord], found: Sequence[Instances], solver: str, device: str
+) -> list[Refined | Cuts3dError]:
+    """Each image's refined masks, or why the image cannot be read."""
+    section = job.section.model_copy(update={"solver": solver})
+    results: list[Refined | Cuts3dError | None] = []
+    images: dict[int, np.ndarray] = {}
+    for place, record in enumerate(records):
+        try:
+            # Read in any case: an image that went missing is a failure, whatever was found in it.
+            images[place] = working_image(job.image(record), section.image_size)
+            results.append(None)
+        except Cuts3dError as error:
+            results.append(error)
+    refined = refined_images(
+        list(images.values()),
+        [found[place].masks for place in images],
+        section,
+        confidences=[found[place].confidence for place in images],
+        device=device,
+    )
+    for place, result in zip(images, refined, strict=True):
+        results[place] = result
+    return results
+
+
+def refined_images(
+    images: Sequence[np.ndarray],
+    instances: Sequence[np.ndarray],
+    section: CrfConfig,
+    *,
+    confidences: Sequence[np.ndarray | None] | None = None,
+    device: str = "cpu",
+) -> list[Refined]:
+    """Grid masks of some images at the CRF's working size, refined and judged; only enlarged where the CRF is off.
 
     Args:
-        image: (S, S, 3) uint8, the working image of ``section.image_size``.
-        instances: (M, G, G) bool.
+        images: (S, S, 3) uint8 each, working images of ``section.image_size``.
+        instances: (M, G, G) bool of each image.
         section: the settings.
-        confidence: (M, G, G) float, for the unary ``confidence``.
+        confidences: (M, G, G) float of each image, for the unary ``confidence``.
+        device: where the solver torch computes.
 
     Returns:
-        Refined masks (M, S, S) bool, probability (M, S, S) float32 and which are accepted (M,) bool, as
-        `core.crf.refine_together` gives.
+        Of each image refined masks (M, S, S) bool, probability (M, S, S) float32 and which are accepted (M,) bool.
     """
-    config, size = section.model_dump(), section.image_size
-    enlarged = np.array([masks.enlarge(mask, (size, size)) for mask in instances], bool).reshape(-1, size, size)
-    if not section.enabled or not len(enlarged):
-        return enlarged, enlarged.astype(np.float32), np.ones(len(enlarged), bool)
-    crf = DenseCrf(image, **{name: config[name] for name in config if name not in (*REFINE, *OWN)})
+    config, size_hw = section.model_dump(), (section.image_size, section.image_size)
+    enlarged = [
+        np.array([masks.enlarge(mask, size_hw) for mask in of_image], bool).reshape(-1, *size_hw)
+        for of_image in instances
+    ]
+    results: list[Refined] = [(e, e.astype(np.float32), np.ones(len(e), bool)) for e in enlarged]
+    chosen = [place for place, masks_of in enumerate(enlarged) if section.enabled and len(masks_of)]
+    if not chosen:
+        return results
     smooth = None
-    if config["unary"] == "confidence":
-        smooth = np.stack([masks.resize_inside(c, enlarged.shape[1:]) for c in confidence])
-    return refine_together(crf, enlarged, confidence=smooth, **{name: config[name] for name in REFINE})
+    if section.unary == "confidence":
+        smooth = [np.stack([masks.resize_inside(c, size_hw) for c in confidences[place]]) for place in chosen]
+    crf = {name: value for name, value in config.items() if name not in (*REFINE, *OWN)}
+    refined = refine_images(
+        DenseCrfs([images[place] for place in chosen], device=device, **crf),
+        [enlarged[place] for place in chosen],
+        confidence=smooth,
+        **{name: config[name] for name in REFINE},
+    )
+    for place, result in zip(chosen, refined, strict=True):
+        results[place] = result
+    return results
+
+
+def refined_masks(image: np.ndarray, instances: np.ndarray, section: CrfConfig) -> Refined:
+    """`refined_images` of one image (S, S, 3) uint8 with grid masks (M, G, G) bool, without a confidence."""
+    return refined_images([image], [instances], section)[0]
 
 
 def _instances(arrays: Mapping[str, np.ndarray]) -> Instances:

@@ -21,7 +21,7 @@ from cuts3d_cli.evaluation.table import format_classes, format_table
 from cuts3d_cli.log import logger
 from cuts3d_cli.store.files import digest_file, write_json
 
-__all__ = ["Truth", "format_results", "format_table", "load_truth", "of_images", "run", "write_truth"]
+__all__ = ["Truth", "format_results", "format_table", "load_truth", "of_images", "ranked_by_try", "run", "write_truth"]
 
 
 @dataclass(frozen=True)
@@ -128,9 +128,11 @@ def run(
     """
     truth = truth if isinstance(truth, Truth) else load_truth(truth)
     predicted = read_json(predictions)
+    info = predicted.get("info", {}) if isinstance(predicted, dict) else {}
     iou_types, notes = _iou_types(config, truth)
+    by_try = config.pseudo_mask_rank == "tries" and info.get("kind") == "pseudo-masks"
     result = evaluate(
-        predicted,
+        ranked_by_try(predicted) if by_try else predicted,
         truth.read.document,
         max_dets=config.max_dets,
         iou_types=iou_types,
@@ -142,7 +144,6 @@ def run(
     result.notes[:0] = [*truth.read.notes, *notes]
     for note in result.notes:
         logger.warning("evaluate: %s: %s", title or predictions, note)
-    info = predicted.get("info", {}) if isinstance(predicted, dict) else {}
     document = {
         **result.as_dict(),
         **_published(truth, config, published),
@@ -161,6 +162,20 @@ def run(
     if out is not None:
         write_json(out, document, indent=1)
     return document
+
+
+def ranked_by_try(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Pseudo-masks with scores in (0, 1] that fall with the try that found them; an image's stand in this order.
+
+    Spatial Confidence tells how stable a cut is, not how likely it is an object, and MaskCut has no score at all; the
+    first try finds the most salient object (docs/choices.md).
+    """
+    places: dict[int, int] = {}
+    annotations = []
+    for record in document["annotations"]:
+        place = places[record["image_id"]] = places.get(record["image_id"], 0) + 1
+        annotations.append({**record, "score": 1 / place})
+    return {**document, "annotations": annotations}
 
 
 def format_results(

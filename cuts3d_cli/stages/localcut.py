@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from cuts3d_cli.config import Config
 from cuts3d_cli.core.discover import discover_batch
 from cuts3d_cli.core.geometry import depth_to_grid
 from cuts3d_cli.core.types import Discovery
-from cuts3d_cli.stages.common import Counts, Job, Result, ahead, check_grid, run_stage, usable_rows
+from cuts3d_cli.stages.common import Counts, Job, Result, ahead, check_grid, run_stage, solver_and_device, usable_rows
 from cuts3d_cli.store.layout import OUTCOME_NAMES, SOLVER_NAMES
 from cuts3d_cli.store.rows import Rows
 
@@ -49,21 +48,6 @@ def run(job: Job) -> Counts:
         return Result({**outputs, **_codes(found)}, no_object=not found.instance.any())
 
     return run_stage("localcut", job, compute, sizes={"N": job.section.n_instances})
-
-
-def solver_and_device(config: Config, eigensolver: str) -> tuple[str, str]:
-    """The eigensolver that runs and where: a GPU named as the device turns lanczos to torch.
-
-    Raises:
-        ConfigError: torch is to run on a device that is not here.
-    """
-    if eigensolver == "lanczos" and config.device.startswith("cuda"):
-        eigensolver = "torch"
-    if eigensolver != "torch":
-        return eigensolver, "cpu"
-    from cuts3d_cli.backends.torch_tools import resolve_device
-
-    return eigensolver, str(resolve_device(config.device))
 
 
 def images_at_once(n_patches: int, eigensolver: str) -> int:

@@ -23,16 +23,16 @@ class Recipe(NamedTuple):
     """What a training run is made of, beside its data."""
 
     steps: int = 1500
-    batch: int = 4
-    rate: float = 1.5e-3
-    decay: float = 0.01
-    gradient: float = 1.0
+    batch: int = 8
+    rate: float = 2e-3
+    decay: float = 0.05
+    gradient: float = 0.25
     seed: int = 0
     balance: float = 0.6
     """A data set's share of the samples goes with its number of images to this power."""
     fine: float = 0.2
     """Share of batches that train the upsampling too; the others end at two values a patch side."""
-    crop: float = 0.0
+    crop: float = 0.5
     """Share of batches that are cut to `WINDOW` of either side of the grid."""
 
 

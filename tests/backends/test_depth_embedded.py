@@ -68,6 +68,20 @@ def test_the_head_is_small_and_its_output_has_eight_values_a_patch(depth):
     assert size <= 4e6
     found = depth.head(torch.zeros(2, 4, 1 + 5 * 6, 384), torch.zeros(2, 3, 80, 96))
     assert found.shape == (2, 40, 48)
+    assert depth.head(torch.zeros(2, 4, 1 + 5 * 6, 384), torch.zeros(2, 3, 80, 96), fine=False).shape == (2, 10, 12)
+
+
+def test_upsampled_values_are_means_of_the_nearest_nine():
+    coarse = torch.arange(20.0).reshape(1, 4, 5)
+    weights = torch.zeros(1, 9, de.FINER**2, 4, 5)
+    even = de.upsampled(coarse, weights.flatten(1, 2))
+    assert even[0, 4, 4] == pytest.approx(6)  # the cell (1, 1) and its neighbours are even about it
+    weights[:, 4] = 50  # the middle of the nine
+    torch.testing.assert_close(
+        de.upsampled(coarse, weights.flatten(1, 2)), coarse.repeat_interleave(4, 1).repeat_interleave(4, 2)
+    )
+    weights[:, 4], weights[:, 5, 0] = 0, 50  # the first of a cell's sixteen from its right neighbour
+    assert de.upsampled(coarse, weights.flatten(1, 2))[0, 4, 4] == pytest.approx(7)
 
 
 def test_a_head_survives_its_file(tmp_path, depth):
@@ -76,7 +90,8 @@ def test_a_head_survives_its_file(tmp_path, depth):
     head, notes = de.read_head(path)
     assert notes == {"version": "7"}
     for name, value in depth.head.state_dict().items():
-        torch.testing.assert_close(head.state_dict()[name], value.half().float())
+        kept = value.half().float() if value.is_floating_point() else value
+        torch.testing.assert_close(head.state_dict()[name], kept, check_dtype=value.is_floating_point())
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "other"])

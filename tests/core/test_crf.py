@@ -1,9 +1,21 @@
+import contextlib
 import sys
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
-from cuts3d_cli.core.crf import DenseCrf, probability_on_grid, refine, refine_together, unary_probability
+from cuts3d_cli.core.crf import (
+    DenseCrf,
+    DenseCrfs,
+    probability_on_grid,
+    refine,
+    refine_images,
+    refine_together,
+    unary_probability,
+)
+from cuts3d_cli.core.masks import enlarge
 from cuts3d_cli.errors import Cuts3dError
 
 
@@ -15,11 +27,51 @@ def disc_image(size=48):
     return (np.where(disc, 200, 40)[..., None] + noise).repeat(3, axis=2).astype(np.uint8), disc
 
 
+def noisy_blocks(rng, noise=4.0):
+    """An image of coloured blocks with noise, 40 x 54."""
+    image = np.kron(rng.integers(0, 256, (5, 9, 3)), np.ones((8, 6, 1)))
+    return np.clip(image + rng.normal(0, noise, image.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(params=["lattice", "torch", "pydensecrf"])
+def solver(request):
+    """Each solver that can run here."""
+    if request.param == "pydensecrf":
+        pytest.importorskip("pydensecrf.densecrf", reason="pydensecrf2 is not installed")
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def sample_scenes():
+    """The first images of the sample at 240 px, and disturbed masks of their objects."""
+    from pycocotools.coco import COCO
+
+    from cuts3d_cli.store.images import read_image, working_image
+
+    folder = Path(__file__).parents[2] / "sample/train"
+    with contextlib.redirect_stdout(None):
+        truth = COCO(str(folder / "annotations.json"))
+    scenes = []
+    for entry in list(truth.imgs.values())[:4]:
+        image = working_image(read_image(folder / "images" / entry["file_name"]), 240)
+        masks = [truth.annToMask(a) for a in truth.loadAnns(truth.getAnnIds(imgIds=entry["id"]))[:3]]
+        scenes.append((image, np.array([enlarge(cv2.resize(m, (30, 30)) > 0, (240, 240)) for m in masks])))
+    return scenes
+
+
+@pytest.fixture
+def oracle():
+    """pydensecrf's own inference of each mask, as the released code calls it."""
+    pytest.importorskip("pydensecrf.densecrf", reason="pydensecrf2 is not installed")
+    return lambda image, unaries, **settings: DenseCrf(image, solver="pydensecrf", **settings).probabilities(unaries)
+
+
 @pytest.mark.parametrize("case", ["render0", "render4"])
-def test_refined_masks_equal_those_of_the_released_code(golden, case):
+def test_refined_masks_equal_those_of_the_released_code(golden, case, solver):
     """In one of the two cases the CRF empties the mask."""
     stored = golden(f"crf_{case}_240")
-    refined, _, accepted = refine(DenseCrf(stored["image"]), stored["mask"].astype(bool), fill_holes=False)
+    crf = DenseCrf(stored["image"], solver=solver)
+    refined, _, accepted = refine(crf, stored["mask"].astype(bool), fill_holes=False)
     assert np.array_equal(refined, stored["refined"].astype(bool))
     assert not (accepted and not refined.any())
 
@@ -41,30 +93,75 @@ def test_one_crf_serves_many_masks():
     assert np.array_equal(refine(DenseCrf(image), disc)[1], first)
 
 
-def apart(image, unary, iterations=10):
-    """pydensecrf's own inference of a single mask, as the released code calls it."""
-    from pydensecrf.densecrf import DenseCRF2D
-
-    crf = DenseCRF2D(image.shape[1], image.shape[0], 2)
-    crf.addPairwiseGaussian(sxy=3, compat=7)
-    crf.addPairwiseBilateral(sxy=50, srgb=5, rgbim=image, compat=10)
-    both = np.stack([1 - unary, unary]).reshape(2, -1)
-    crf.setUnaryEnergy(np.ascontiguousarray(-np.log(both), dtype=np.float32))
-    return np.array(crf.inference(iterations))[1].reshape(unary.shape)
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 6])
-def test_masks_side_by_side_are_those_of_inferences_apart(count):
-    """On an image whose width is not its height, with unaries of every strength."""
+@pytest.mark.parametrize("solver", ["lattice", "torch"])
+@pytest.mark.parametrize(("count", "settings"), [
+    (1, {}), (5, {}),
+    (2, {"iterations": 1}),
+    (2, {"gaussian_sxy": 1.0, "gaussian_compat": 3.0}),
+    (2, {"bilateral_sxy": 20.0, "bilateral_srgb": 13.0, "bilateral_compat": 4.0}),
+    (2, {"bilateral_srgb": 1.0}),
+    (1, {"gaussian_compat": 0.0}),
+])  # fmt: skip
+def test_probabilities_are_those_of_pydensecrf(oracle, solver, count, settings):
+    """With unaries of every strength."""
     rng = np.random.default_rng(count)
-    image = np.repeat(np.repeat(rng.integers(0, 256, (5, 9, 3)), 8, axis=0), 6, axis=1)
-    image = np.clip(image + rng.normal(0, 4, image.shape), 0, 255).astype(np.uint8)
+    image = noisy_blocks(rng)
     unaries = np.clip(np.kron(rng.random((count, 5, 9)), np.ones((8, 6))), 0.01, 0.99)
-    found = DenseCrf(image).probabilities(unaries)
-    expected = np.array([apart(image, unary) for unary in unaries])
+    found = DenseCrf(image, solver=solver, **settings).probabilities(unaries)
+    expected = oracle(image, unaries, **settings)
     assert np.abs(found - expected).max() < 1e-4
     assert np.array_equal(found > 0.5, expected > 0.5)
     assert 0.05 < (found > 0.5).mean() < 0.95
+
+
+@pytest.mark.parametrize("solver", ["lattice", "torch"])
+@pytest.mark.parametrize("size_hw", [(1, 1), (1, 7), (6, 1), (9, 13)])
+@pytest.mark.parametrize("drawn", [False, True])
+def test_tiny_and_plain_images_are_those_of_pydensecrf(oracle, solver, size_hw, drawn):
+    rng = np.random.default_rng(1)
+    image = rng.integers(0, 256, (*size_hw, 3), dtype=np.uint8) if drawn else np.full((*size_hw, 3), 255, np.uint8)
+    unaries = unary_probability(np.stack([np.zeros(size_hw, bool), rng.random(size_hw) > 0.5]))
+    found = DenseCrf(image, solver=solver).probabilities(unaries)
+    assert np.abs(found - oracle(image, unaries)).max() < 1e-5
+
+
+def test_positions_on_the_borders_of_simplices_fall_where_pydensecrf_puts_them(oracle):
+    """Grey levels with equal differences lie on borders by thousands; one vertex more or less changes all around."""
+    y, x = np.mgrid[:60, :90]
+    image = np.stack([x // 3 * 5 % 256, y // 2 * 5 % 256, (x + y) * 5 % 256], axis=2).astype(np.uint8)
+    unaries = unary_probability(np.random.default_rng(2).random((1, 60, 90)) > 0.5)
+    found = DenseCrf(image, iterations=1).probabilities(unaries)
+    assert np.abs(found - oracle(image, unaries, iterations=1)).max() < 1e-5
+
+
+@pytest.mark.parametrize("solver", ["lattice", "torch"])
+def test_images_of_the_sample_get_the_masks_of_pydensecrf(oracle, sample_scenes, solver):
+    """Pixels may differ where the probability is 0.5 but for 1e-4."""
+    for image, masks in sample_scenes:
+        unaries = unary_probability(masks)
+        found, expected = DenseCrf(image, solver=solver).probabilities(unaries), oracle(image, unaries)
+        differ = (found > 0.5) != (expected > 0.5)
+        assert (np.abs(expected - 0.5)[differ] < 1e-4).all() and differ.sum() <= 3
+        assert np.abs(found - expected).max() < 1e-3
+
+
+def test_the_same_image_gives_the_same_bits(solver):
+    image = noisy_blocks(np.random.default_rng(3))
+    unaries = np.random.default_rng(4).uniform(0.2, 0.8, (2, 40, 54))
+    first, again = (DenseCrf(image, solver=solver).probabilities(unaries) for _ in range(2))
+    assert np.array_equal(first, again)
+
+
+@pytest.mark.parametrize("solver", ["lattice", "torch"])
+def test_several_images_at_once_give_what_each_gives_alone(solver):
+    """Images of other colours, with other numbers of masks; one without any."""
+    rng = np.random.default_rng(5)
+    images = [noisy_blocks(rng, noise=noise) for noise in (1, 4, 30)]
+    masks = [rng.random((count, 40, 54)) > 0.5 for count in (2, 0, 3)]
+    together = refine_images(DenseCrfs(images, solver=solver), masks)
+    for image, mask, result in zip(images, masks, together, strict=True):
+        alone = refine_together(DenseCrf(image, solver=solver), mask)
+        assert np.array_equal(result[0], alone[0]) and np.abs(result[1] - alone[1]).max(initial=0) < 1e-5
 
 
 def test_the_probability_of_a_mask_does_not_depend_on_its_companions():
@@ -135,12 +232,17 @@ def test_wrong_inputs_are_refused():
     with pytest.raises(ValueError, match="image: expected"):
         DenseCrf(image[..., 0])
     with pytest.raises(ValueError, match="unary: expected \\(48, 48\\)"):
-        DenseCrf(image).probability(np.full((4, 4), 0.5))
+        DenseCrf(image).probabilities(np.full((1, 4, 4), 0.5))
     with pytest.raises(ValueError, match="within \\(0, 1\\)"):
-        DenseCrf(image).probability(disc.astype(float))
+        DenseCrf(image).probabilities(disc[None].astype(float))
+    with pytest.raises(ValueError, match="solver: expected lattice, torch or pydensecrf, got 'grid'"):
+        DenseCrf(image, solver="grid")
+    for solver in ("lattice", "torch"):
+        with pytest.raises(Cuts3dError, match=r"too narrow .* -> take larger deviations"):
+            DenseCrf(image, solver=solver, bilateral_srgb=1e-4)
 
 
 def test_a_missing_pydensecrf_is_named_with_its_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
-    with pytest.raises(Cuts3dError, match="pip install pydensecrf2"):
-        DenseCrf(disc_image()[0])
+    with pytest.raises(Cuts3dError, match=r"pip install pydensecrf2 .* or crf\.solver: lattice"):
+        DenseCrf(disc_image()[0], solver="pydensecrf")

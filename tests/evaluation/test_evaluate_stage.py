@@ -110,3 +110,25 @@ def test_classes_are_in_the_json_and_the_table(files, truth):
 def test_no_ground_truth_at_all():
     with pytest.raises(Cuts3dError, match="no ground truth"):
         evaluate.load_truth()
+
+
+def test_pseudo_masks_can_be_ranked_by_the_try_that_found_them(files, predictions):
+    """The same masks in another order of scores: only what ranks them differs; detections keep their score."""
+    path, annotations, _ = files
+    by_score, by_try = (EvaluateConfig(pseudo_mask_rank=rank, iou_types=["segm"]) for rank in ("score", "tries"))
+    places = {}
+    for record in predictions["annotations"]:  # an image's tries in order, the surest last
+        places[record["image_id"]] = places.get(record["image_id"], 0) + 1
+        record["score"] = 0.1 * places[record["image_id"]]
+    expected = evaluate.ranked_by_try(predictions)
+    assert [r["score"] for r in expected["annotations"]] == [
+        1 / round(10 * r["score"]) for r in predictions["annotations"]
+    ]
+
+    def ap(document, config):
+        path.write_text(json.dumps(document))
+        return evaluate.run(path, annotations, config=config)["metrics"]["segm"]
+
+    assert ap(predictions, by_try) == ap(predictions, by_score)  # kind: predictions
+    masks = {**predictions, "info": {"kind": "pseudo-masks"}}
+    assert ap(masks, by_try) == ap(expected, by_score)

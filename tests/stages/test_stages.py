@@ -13,9 +13,8 @@ import pytest
 from cuts3d_cli.config import resolve
 from cuts3d_cli.errors import ConfigError, Cuts3dError, ImageError, StoreError
 from cuts3d_cli.stages import features, merge, prepare, status
-from cuts3d_cli.stages.common import Source
+from cuts3d_cli.stages.common import Source, solver_and_device
 from cuts3d_cli.stages.finished import Damaged, read_result
-from cuts3d_cli.stages.localcut import solver_and_device
 from cuts3d_cli.stages.pipeline import depth_maps_of, execute, expected_fingerprints, inputs_of, upstream_of
 from cuts3d_cli.store.coco import decode_mask, read_masks
 from cuts3d_cli.store.layout import (
@@ -107,6 +106,24 @@ def test_codes_stand_for_every_outcome():
     assert sorted(OUTCOME_NAMES) == sorted(get_args(Outcome))
 
 
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_images_refined_together_give_what_each_gives_alone(done, dataset, tmp_path, monkeypatch, at_once):
+    """Through torch, with an image among them that has gone since its instances were found."""
+    monkeypatch.setattr("cuts3d_cli.core.permutohedral_torch.batch_size", lambda n: at_once)
+    shutil.copytree(dataset / "images", tmp_path / "data/images")
+    prepare.run(tmp_path / "data/images", manifest_path(tmp_path), n_shards=1)
+    values = {**SMALL, "crf": {**SMALL["crf"], "solver": "torch"}, "device": "cpu"}
+    run_all(tmp_path, dataset, values, stages=STAGES[:5])
+    (tmp_path / "data/images/s2.png").unlink()
+    ((counts, _),) = run_all(tmp_path, dataset, values, stages=["crf"])
+    assert list(counts.failures) == ["s2.png"] and counts.total == 4
+    found = read_masks(stage_path(tmp_path, "crf", "00000"))
+    gone = next(image["id"] for image in found["images"] if image["file_name"] == "s2.png")
+    alone = [a for i in (0, 1) for a in read_masks(stage_path(done, "crf", f"0000{i}"))["annotations"]]
+    expected = [(a["image_id"], a["segmentation"]) for a in alone if a["image_id"] != gone]
+    assert expected and [(a["image_id"], a["segmentation"]) for a in found["annotations"]] == expected
+
+
 @pytest.mark.parametrize("at_once", [1, 2, 20])
 def test_images_solved_together_give_what_each_gives_alone(done, dataset, tmp_path, monkeypatch, at_once):
     """Through torch, with an image among them that cannot be read."""
@@ -132,9 +149,10 @@ def test_the_solver_follows_the_device(device, asked, expected):
     assert solver_and_device(resolve({"device": device}), asked) == expected
 
 
-def test_a_named_gpu_takes_the_eigenvectors_through_torch(monkeypatch):
+def test_a_named_gpu_takes_eigenvectors_and_masks_through_torch(monkeypatch):
     monkeypatch.setattr("cuts3d_cli.backends.torch_tools.resolve_device", lambda name: name)
     assert solver_and_device(resolve({"device": "cuda:1"}), "lanczos") == ("torch", "cuda:1")
+    assert solver_and_device(resolve({"device": "cuda"}), "lattice") == ("torch", "cuda")
     assert solver_and_device(resolve({"device": "cuda"}), "dense") == ("dense", "cpu")
 
 
@@ -388,7 +406,7 @@ def test_every_setting_reaches_the_core(dataset, tmp_path, monkeypatch):
 
     for where, name in [
         (discover, "grid_points"), (discover, "semantic_graph"), (discover, "cut_in_3d"),
-        (confidence, "spatial_confidence"), (crf, "refine_together"), (crf, "DenseCrf"),
+        (confidence, "spatial_confidence"), (crf, "refine_images"), (crf, "DenseCrfs"),
     ]:  # fmt: skip
         spy(where, name)
     run_all(tmp_path, dataset, values)
@@ -401,14 +419,14 @@ def test_every_setting_reaches_the_core(dataset, tmp_path, monkeypatch):
     assert keywords("discover.cut_in_3d") == {"tau_knn": 0.2, "capacity": "distance", "maxflow": "networkx"}
     given = {key: value for key, value in keywords("confidence.spatial_confidence").items() if np.isscalar(value)}
     assert given == {"tau_knn": 0.2, **cut, **values["confidence"]}
-    refine = keywords("crf.refine_together")
+    refine = keywords("crf.refine_images")
     assert (refine["unary"], refine["min_iou"], refine["fill_holes"]) == ("confidence", 0.3, False)
-    masks, maps = calls["crf.refine_together"][0][0][1], refine["confidence"]
+    masks, maps = calls["crf.refine_images"][0][0][1][0], refine["confidence"][0]
     assert maps.shape == masks.shape and maps[masks].min() >= 0.4 - 1e-3 and np.ptp(maps[masks]) > 0
     expected = resolve(values).crf.model_dump(
         exclude={"enabled", "image_size", "confidence", "unary", "min_iou", "fill_holes"}
     )
-    assert keywords("crf.DenseCrf") == expected
+    assert keywords("crf.DenseCrfs") == expected | {"device": "cpu"}
 
 
 def test_merge_refuses_masks_of_other_stores_than_those_there(done, dataset, tmp_path):

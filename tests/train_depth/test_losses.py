@@ -27,6 +27,19 @@ def test_scale_and_shift_of_either_map_change_nothing(truth):
     torch.testing.assert_close(depth_loss(predicted, 0.1 * truth - 3), loss)
 
 
+def test_relative_errors_weigh_more_far_away():
+    truth = torch.linspace(0.1, 1, 32).expand(1, 16, 32)
+    near, far = truth.clone(), truth.clone()
+    far[:, :8, :4] += 0.1
+    near[:, :8, -4:] += 0.1
+    assert depth_loss(truth, truth, far=True).item() == pytest.approx(0, abs=1e-6)
+    plain, weighted = (
+        depth_loss(far, truth, gradient=0.0, far=on) / depth_loss(near, truth, gradient=0.0, far=on)
+        for on in (False, True)
+    )
+    assert weighted > 1.5 * plain
+
+
 def test_depth_that_runs_the_other_way_is_worse_than_noise(truth):
     assert depth_loss(-torch.nan_to_num(truth), truth) > depth_loss(torch.rand_like(truth), truth)
 
