@@ -18,7 +18,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cuts3d_cli.backends.base import KERNEL, backend_defaults
+from cuts3d_cli.backends.base import KERNEL, backend_defaults, feature_names, needs_depth
 from cuts3d_cli.errors import ConfigError
 
 BY_BACKEND = {
@@ -183,6 +183,8 @@ class FeaturesConfig(Section):
     def _joins_to_geometry(self) -> FeaturesConfig:
         if self.join is not None and self.backend != "geometry":
             raise ValueError(f"join goes with backend geometry, not with {self.backend}")
+        if self.join is not None and self.join not in (names := [n for n in feature_names() if not needs_depth(n)]):
+            raise ValueError(f"join must be one of {', '.join(names)}: {self.join!r}")
         return self
 
     @model_validator(mode="before")
@@ -657,7 +659,7 @@ def default_preset(values: dict[str, Any]) -> str:
     """The preset of values that name none: ``embedded`` for the sample's images, ``photo`` for others."""
     data = values.get("data")
     images = data.get("images") if isinstance(data, dict) else None
-    return EMBEDDED if images is None or _is_sample("images", images) else PHOTO
+    return EMBEDDED if images is None else preset_of_images([Path(str(images))])
 
 
 def preset_of_images(images: Sequence[Path]) -> str:
@@ -681,7 +683,7 @@ def _merged(preset: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_sample(key: str, value: Any) -> bool:
-    return Path(str(value)) == Path(DataConfig.model_fields[key].default)
+    return Path(str(value)).resolve() == Path(DataConfig.model_fields[key].default).resolve()
 
 
 def _without_sample(data: dict[str, Any]) -> dict[str, Any]:

@@ -294,3 +294,17 @@ def test_the_preset_follows_the_images(tmp_path):
     assert build_config({"preset": "embedded"}, images=[tmp_path]).features.backend == "kernel"
     assert build_config({"config_file": ROOT / "config.yaml"}, images=[tmp_path]).features.backend == "kernel"
     assert build_config({}, images=ours).features.backend == "kernel"
+    (tmp_path / "small.yaml").write_text("report: {n_images: 3}")
+    assert build_config({"config_file": tmp_path / "small.yaml"}, images=[tmp_path]).preset == "photo"
+
+
+def test_a_run_s_features_decide_their_threshold(tmp_path):
+    assert build_config({}, images=[tmp_path], backend="kernel").localcut.tau_ncut == 0.13
+    assert build_config({}, images=[tmp_path]).localcut.tau_ncut == 0.6
+    assert build_config({"preset": "maskcut"}, images=[tmp_path], backend="kernel").localcut.tau_ncut == 0.15
+
+
+@pytest.mark.parametrize("path", ["sample/val/images", ROOT / "sample/train/images", "elsewhere"])
+def test_configuration_and_command_line_agree_on_the_sample(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert resolve({"data": {"images": str(path)}}).preset == preset_of_images([Path(path)])

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cuts3d_cli.backends.base import FeatureBackend, Surface, feature_backend, feature_names, needs_depth
+from cuts3d_cli.backends.base import FeatureBackend, Surface, feature_backend
 from cuts3d_cli.config import FeaturesConfig
 from cuts3d_cli.core.geometry import depth_to_grid
 from cuts3d_cli.core.geometry_features import geometry_features
-from cuts3d_cli.errors import ConfigError
 
 
 class GeometryFeatures:
@@ -43,14 +42,11 @@ def load(config: FeaturesConfig, *, device: str = "auto") -> GeometryFeatures:
     """The backend with the settings of ``config``; ``device`` is for the backend it joins.
 
     Raises:
-        ConfigError: ``config.join`` names no backend that goes without depth, or does not fit the patch size.
+        ConfigError: the backend that ``config.join`` names does not fit the patch size.
         ModelError: weights are missing, cannot be fetched or belong to another model.
     """
     semantic = None
     if config.join is not None:
-        if needs_depth(config.join):
-            others = [name for name in feature_names() if not needs_depth(name)]
-            raise ConfigError("config key features.join", expected=f"one of {', '.join(others)}", found=config.join)
         joined = {**config.model_dump(), "backend": config.join, "join": None}
         semantic = feature_backend(FeaturesConfig.model_validate(joined), device=device)
     return GeometryFeatures(grid=config.grid, focal=config.focal, semantic=semantic)

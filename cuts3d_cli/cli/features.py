@@ -7,8 +7,9 @@ command = stage_command(
     "features",
     f"""Patch features whose cosine tells which patches belong together (paper Sec. 3.1).
 
-    The embedded backend `kernel` needs no weights; ViT backends (dino-vitb8, ...) take the keys of the last
-    block. The picture shows the three main directions of the features as colours.
+    The backend `kernel` needs no weights; ViT backends take queries, keys or values of the last block's attention,
+    whichever suit them, or what --facet and --block name. The picture shows the three main directions of the features
+    as colours.
 
     \b
     Backends:

@@ -85,21 +85,25 @@ def launcher_option(command: Callable) -> Callable:
     )(command)
 
 
-def build_config(options: dict[str, Any], *sections: str, images: Sequence[Path] = ()) -> Config:
+def build_config(
+    options: dict[str, Any], *sections: str, images: Sequence[Path] = (), backend: str | None = None
+) -> Config:
     """Configuration of a command: file, preset, ``--set``, then its own options; takes them out of ``options``.
 
     Args:
         options: what click gives.
         sections: config sections whose keys are options of the command.
         images: files or folders of images, from which the preset follows where neither a file nor an option names it.
+        backend: the feature backend of a run's features, whose defaults hold where nothing else names one.
 
     Raises:
         ConfigError: one line naming the wrong key or value.
     """
-    file = options.pop("config_file", None)
-    values = _file_values(file)
-    if images and file is None:
+    values = _file_values(options.pop("config_file", None))
+    if images and not values.keys() & {"preset", "data"}:
         values["preset"] = preset_of_images(images)
+    if backend and not options.get("preset") and not (values.get("features") or {}).get("backend"):
+        values = merge_values(values, {"features": {"backend": backend}})
     if preset := options.pop("preset", None):
         values["preset"] = preset
     for assignment in options.pop("assignments", ()):
@@ -121,6 +125,17 @@ def run_images(run_dir: Path | None) -> list[Path]:
         return [] if run_dir is None else [read_manifest(manifest_path(run_dir)).image_root]
     except StoreError:  # the command itself says so
         return []
+
+
+def run_backend(run_dir: Path | None) -> str | None:
+    """The backend that a run's features were made with; None where there are none."""
+    from cuts3d_cli.store.layout import shard_name, stage_path
+    from cuts3d_cli.store.zarr_store import open_store
+
+    try:
+        return None if run_dir is None else open_store(stage_path(run_dir, "features", shard_name(0))).config["backend"]
+    except StoreError:  # what needs them says so
+        return None
 
 
 def _file_values(path: Path | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cuts3d_cli.cli.options import build_config, config_options, run_images, section_options
+from cuts3d_cli.cli.options import build_config, config_options, run_backend, run_images, section_options
 from cuts3d_cli.store.layout import BRANCHED
 
 
@@ -52,7 +52,8 @@ def stage_command(stage: str, help_text: str) -> click.Command:
             raise click.UsageError("give either image files or --run DIR")
         # A list of images named by hand may lose none, unless it is said here; a run has the configuration's share.
         max_failed = options["max_failed"] or 0.0
-        config = build_config(options, section, images=images or run_images(run_dir))
+        backend = run_backend(run_dir) if stage not in ("depth", "features") else None
+        config = build_config(options, section, images=images or run_images(run_dir), backend=backend)
         if run_dir:
             stage_forms.on_run(stage, run_dir, shard, config, branch=branch, depth_maps=depth_map, force=force)
         else:

@@ -79,16 +79,16 @@ def extra_of(stage: str, config: Config, source: Source) -> object:
         from cuts3d_cli.backends.depth_files import depth_map_digests
 
         digests = depth_map_digests(source.records, source.image_root, source.depth_maps)
-        return digests if config.depth.backend == FILES or None not in digests.values() else [digests, _embedded()]
+        return digests if config.depth.backend == FILES or None not in digests.values() else [digests, _head(config)]
     if stage == "depth" and config.depth.backend == EMBEDDED:
-        return _embedded()
+        return _head(config)
     weights = getattr(section_of(stage, config), "weights", None)
     return None if weights is None else {"weights": digest_weights(weights)}
 
 
-def _embedded() -> str | None:
-    """Hash of the embedded depth model's weights, which come with the package."""
-    return digest_weights(EMBEDDED_WEIGHTS)
+def _head(config: Config) -> str | None:
+    """Hash of the embedded depth model's head: of the package, or the file that is named."""
+    return digest_weights(config.depth.weights or EMBEDDED_WEIGHTS)
 
 
 def execute(

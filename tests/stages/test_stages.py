@@ -666,3 +666,17 @@ def test_a_broken_image_costs_no_other_of_its_batch(dataset, tmp_path, monkeypat
         assert (counts.done, list(counts.failures)) == (3, ["s2.png"])
         found.append(open_store(tmp_path / f"features{size}.zarr", "features").array("features")[:])
     np.testing.assert_array_equal(*found)
+
+
+def test_the_content_of_a_depth_head_counts(dataset, tmp_path):
+    from cuts3d_cli.stages.cache import image_source
+
+    image, head = tmp_path / "s1.png", tmp_path / "head.safetensors"
+    shutil.copy(dataset / "images" / "s1.png", image)
+    found = set()
+    for backend in ("auto", "embedded"):
+        for content in (b"one", b"two"):
+            head.write_bytes(content)
+            config = resolve({"preset": "photo", "depth": {"backend": backend, "weights": str(head)}})
+            found.add(expected_fingerprints(config, image_source(image, None), "depth")["depth"])
+    assert len(found) == 4
