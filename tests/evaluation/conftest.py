@@ -118,7 +118,12 @@ def write_stores(base, config, shard, records):
     """Every store of a shard: one cut that kept an object, one that kept nothing; broken images failed."""
     grid = rectangle((GRID, GRID), 3, 3, 6, 6)
     arrays = {
-        "depth": {"depth": np.linspace(0, 1, 48 * 48).reshape(48, 48), "source": np.uint8(0)},
+        "depth": {
+            "depth": np.linspace(0, 1, 48 * 48).reshape(48, 48),
+            "range": np.float32([0.5, 2]),
+            "reading": np.ones((48, 48), bool),
+            "source": np.uint8(0),
+        },
         "features": {"features": np.ones((3, GRID, GRID))},
         "spatial-importance": {"importance": np.where(grid, 1.0, 0.45)},
         "localcut": {
