@@ -35,7 +35,7 @@ BACKBONE = "dinov2-vits14"
 
 WEIGHTS = EMBEDDED_WEIGHTS
 
-PATCH = 14
+PATCH = vit.ARCHITECTURES[BACKBONE].patch_size
 """Side of a backbone patch in pixels."""
 
 BLOCKS = (2, 5, 8, 11)

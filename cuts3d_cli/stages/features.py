@@ -31,13 +31,10 @@ def run(job: Job) -> Counts:
     def extract(rows: list[int]) -> list[np.ndarray | Cuts3dError]:
         images = [read(row) for row in rows]
         whole = [(row, image) for row, image in zip(rows, images, strict=True) if not isinstance(image, Cuts3dError)]
-        batch = np.stack([image for _, image in whole]) if whole else None
-        if batch is None:
-            found = iter(())
-        elif surface_of is None:
-            found = iter(backend.extract_batch(batch))
-        else:
-            found = iter(backend.extract_batch(batch, [surface_of(row, records[row]) for row, _ in whole]))
+        if not whole:
+            return images
+        surfaces = () if surface_of is None else ([surface_of(row, records[row]) for row, _ in whole],)
+        found = iter(backend.extract_batch(np.stack([image for _, image in whole]), *surfaces))
         return [image if isinstance(image, Cuts3dError) else next(found) for image in images]
 
     features_of = ahead(usable_rows(job), backend.batch_size, extract)
