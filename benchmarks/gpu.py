@@ -215,7 +215,7 @@ def main(
     steps: int,
     batch: int,
 ) -> None:
-    from cuts3d_cli.stages.prepare import find_images
+    from cuts3d_cli.store.image_files import find_images
 
     place = resolve_device(device)
     train = {"detector": detector, "iterations": steps, "batch_size": batch, "amp": True, "lr_steps": []}
@@ -236,8 +236,9 @@ def main(
         predictions = measure_predictions(paths, checkpoint, config, place, batch, n_check)
     name = torch.cuda.get_device_name(place) if place.type == "cuda" else f"CPU, {torch.get_num_threads()} thread(s)"
     side = config.features.image_size
+    grid = config.features.grid
     click.echo(f"{name}, torch {torch.__version__}; {len(paths)} images, {config.features.backend} at {side} px, "
-               f"grid {config.features.grid} x {config.features.grid}, CRF at {config.crf.image_size} px\n")  # fmt: skip
+               f"grid {grid} x {grid}, CRF at {config.crf.image_size} px\n")  # fmt: skip
     rows = [part.row() for part in (features, ncut, crf, training, *predictions)]
     click.echo(table(["part", "images/s", "peak, GB", f"against the CPU, {min(n_check, len(paths))} images"], rows))
 
