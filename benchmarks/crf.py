@@ -129,7 +129,7 @@ def scenes_of_folder(folder: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The same of a folder's images, with three instances tried, of NCut alone."""
     from cuts3d_cli.backends.base import feature_backend
     from cuts3d_cli.core.discover import discover
-    from cuts3d_cli.stages.prepare import find_images
+    from cuts3d_cli.store.image_files import find_images
 
     config = resolve({"preset": "embedded", "localcut": {"n_instances": 3, "local_cut": False, "sharpen": False}})
     backend = feature_backend(config.features)

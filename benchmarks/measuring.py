@@ -196,7 +196,7 @@ def configuration(path: Path | None) -> Config:
 
 def image_names(config: Config, n: int) -> list[str]:
     """The first n images of ``data.images``."""
-    from cuts3d_cli.stages.prepare import find_images
+    from cuts3d_cli.store.image_files import find_images
 
     root = Path(config.data.images)
     return [path.relative_to(root).as_posix() for path in find_images(root)][:n]

@@ -31,9 +31,9 @@ from scipy import ndimage
 from cuts3d_cli.config import Config, resolve
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.evaluation.coco_eval import evaluate
+from cuts3d_cli.pipeline.graph import execute, upstream_of
+from cuts3d_cli.pipeline.runner import Source
 from cuts3d_cli.stages import prepare
-from cuts3d_cli.stages.common import Source
-from cuts3d_cli.stages.pipeline import execute, upstream_of
 from cuts3d_cli.store.coco import annotation, read_masks
 from cuts3d_cli.store.layout import manifest_path, shard_name, stage_path
 

@@ -144,7 +144,7 @@ def draw(path: Path, grids: dict[int, Row], shards: dict[int, tuple[float, float
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    from cuts3d_cli.evaluation.figures import COLOURS, STYLE
+    from cuts3d_cli.report.figures import COLOURS, STYLE
 
     with rc_context(STYLE):
         figure = Figure(figsize=(10, 3.2), layout="constrained")

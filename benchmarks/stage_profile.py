@@ -51,7 +51,9 @@ def watching_stages(watch: Stopwatch, config: Config) -> Iterator[None]:
     from cuts3d_cli.backends import depth_files
     from cuts3d_cli.backends.base import feature_backend
     from cuts3d_cli.core import confidence, discover
-    from cuts3d_cli.stages import common, crf, features, pipeline, spatial_importance
+    from cuts3d_cli.pipeline import graph as pipeline
+    from cuts3d_cli.pipeline import runner as common
+    from cuts3d_cli.stages import crf, features, spatial_importance
     from cuts3d_cli.store import zarr_store
 
     create = common.create_store
@@ -101,8 +103,8 @@ def watching_stages(watch: Stopwatch, config: Config) -> Iterator[None]:
 def run_stages(names: list[str], config: Config, folder: str) -> dict[str, Stopwatch]:
     """Run the stages on a shard of images; by stage, where its time went (the sum is the stage's wall time)."""
     from cuts3d_cli.log import quiet
-    from cuts3d_cli.stages.common import Source
-    from cuts3d_cli.stages.pipeline import execute
+    from cuts3d_cli.pipeline.graph import execute
+    from cuts3d_cli.pipeline.runner import Source
     from cuts3d_cli.store.manifest import read_manifest
 
     run = prepared_run(Path(folder), names, config, n_shards=1)

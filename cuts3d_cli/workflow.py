@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from cuts3d_cli.config import ConfidenceConfig, Config, CrfConfig, LocalCutConfig, Section, check_thresholds, resolve
+from cuts3d_cli.config import ConfidenceConfig, Config, CrfConfig, Section, check_thresholds, resolve
 from cuts3d_cli.errors import ConfigError, Cuts3dError, StoreError
 from cuts3d_cli.store.files import atomic_path
 
@@ -111,18 +111,6 @@ def failures(bases: Iterable[str], since: float) -> str:
     if len(found) > MAX_FAILURES:
         found[MAX_FAILURES:] = [f"and {len(found) - MAX_FAILURES} more jobs"]
     return "\n".join(found)
-
-
-def baseline_localcut(config: Config) -> LocalCutConfig:
-    """MaskCut's cut settings on the run's own features, as the workflow's baseline uses them."""
-    maskcut = resolve({"preset": "maskcut"}).localcut
-    return maskcut.model_copy(update={"tau_ncut": config.baseline.tau_ncut, "n_instances": config.localcut.n_instances})
-
-
-def baseline_crf(config: Config) -> CrfConfig:
-    """The run's CRF for MaskCut, which has no confidence and gets none."""
-    unary = "softmax" if config.crf.unary == "confidence" else config.crf.unary
-    return config.crf.model_copy(update={"unary": unary, "confidence": "cuts"})
 
 
 def crf_flags(crf: CrfConfig, confidence: ConfidenceConfig) -> str:

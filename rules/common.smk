@@ -7,15 +7,13 @@ import time
 from pathlib import Path
 
 from cuts3d_cli import __version__ as VERSION
-from cuts3d_cli.backends.base import READS_FILES
+from cuts3d_cli.config.backends import READS_FILES
 from cuts3d_cli.errors import Cuts3dError
-from cuts3d_cli.evaluation import experiments as ex
-from cuts3d_cli.stages import finetune as ft
-from cuts3d_cli.stages.pipeline import inputs_of
+from cuts3d_cli.experiments import ablations as ex
+from cuts3d_cli.experiments import finetune as ft
+from cuts3d_cli.pipeline.graph import inputs_of
 from cuts3d_cli.store.layout import BASELINE, shard_name
 from cuts3d_cli.workflow import (
-    baseline_crf,
-    baseline_localcut,
     checked_config,
     confidence_folder,
     crf_flags,
@@ -23,6 +21,7 @@ from cuts3d_cli.workflow import (
     flags,
     settings,
 )
+from cuts3d_cli.pipeline.methods import baseline_crf, baseline_localcut
 
 CONFIG = checked_config(config, "config", full=not workflow.overwrite_configfiles)
 STARTED = time.time()

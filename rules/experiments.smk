@@ -1,5 +1,5 @@
 # The ablations of the paper's Tables 4 to 6, made on request only: snakemake table4 | table5 | table6 | results.
-# Which trainings a table needs is said in cuts3d_cli/evaluation/experiments.py; everything lies in <run>/experiments.
+# Which trainings a table needs is said in cuts3d_cli/experiments/ablations.py; everything lies in <run>/experiments.
 # The rules are those of the run with other settings, on one core each, so that trainings run side by side.
 
 EXPERIMENTS = f"{RUN}/{ex.FOLDER}"
@@ -28,7 +28,7 @@ use rule localcut as localcut_unsharpened with:
     params:
         shard=shard_number,
         branch=f"--branch {ex.UNSHARPENED}",
-        flags=flags(ex.unsharpened_localcut(CONFIG)),
+        flags=flags(unsharpened_localcut(CONFIG)),
         common=f"{COMMON} --device {CONFIG.device}",
         version=VERSION,
     message:

@@ -1,5 +1,5 @@
 # Learning from labels with classes (CutLER), made on request only: snakemake finetuned. What a training is made with is
-# said in cuts3d_cli/stages/finetune.py. These rules read human labels; nothing before them does.
+# said in cuts3d_cli/experiments/finetune.py. These rules read human labels; nothing before them does.
 
 FINETUNE = f"{RUN}/{ft.FOLDER}"
 FINETUNED = f"{FINETUNE}/{{start}}/{{share}}"

@@ -49,7 +49,7 @@ onsuccess:
     ):
         print(Path(rules.report.output.table).read_text())
         print(f"report: {Path(rules.report.output.html).resolve()}")
-        from cuts3d_cli.evaluation.run_summary import (
+        from cuts3d_cli.report.run_summary import (
             detections_command,
         )  # slow to import
 

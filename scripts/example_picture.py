@@ -25,9 +25,9 @@ from PIL import Image
 from cuts3d_cli.cli.main import cli
 from cuts3d_cli.cli.options import build_config
 from cuts3d_cli.errors import Cuts3dError
-from cuts3d_cli.evaluation.examples import Example, make_examples
-from cuts3d_cli.evaluation.overlay import panels, resized
-from cuts3d_cli.stages.pipeline import upstream_of
+from cuts3d_cli.pipeline.graph import upstream_of
+from cuts3d_cli.report.overlay import panels, resized
+from cuts3d_cli.report.panels import Example, make_examples
 
 PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
 SIDE_PX, ROW_PX = 320, 120

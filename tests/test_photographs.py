@@ -36,7 +36,7 @@ def truth() -> np.ndarray:
 
 def test_the_first_mask_of_a_photograph_is_its_object(photograph, real_weights):
     from cuts3d_cli.config import resolve
-    from cuts3d_cli.stages.cache import run_image
+    from cuts3d_cli.pipeline.cache import run_image
     from cuts3d_cli.store.coco import decode_mask, read_masks
 
     result = run_image("crf", photograph, resolve({"preset": "photo"}))

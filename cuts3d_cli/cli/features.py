@@ -1,7 +1,7 @@
 """``cuts3d features``."""
 
-from cuts3d_cli.backends.base import FEATURES
 from cuts3d_cli.cli.stage_command import stage_command, table_of
+from cuts3d_cli.config.backends import FEATURES
 
 command = stage_command(
     "features",

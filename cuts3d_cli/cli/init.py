@@ -41,11 +41,11 @@ def command(images, depth_map, preset, run_dir, out, workflow, overwrite):
       snakemake --cores all --configfile mine.yaml
     """
     from cuts3d_cli.config import EMBEDDED, merge_values, preset_of_images, preset_values, resolve
-    from cuts3d_cli.config_file import config_text
+    from cuts3d_cli.config.text import config_text
     from cuts3d_cli.errors import Cuts3dError
     from cuts3d_cli.log import logger
-    from cuts3d_cli.stages.prepare import find_images
     from cuts3d_cli.store.files import atomic_path
+    from cuts3d_cli.store.image_files import find_images
     from cuts3d_cli.store.manifest import good_n_shards
     from cuts3d_cli.workflow import write_workflow
 
@@ -87,10 +87,10 @@ def command(images, depth_map, preset, run_dir, out, workflow, overwrite):
 
 def _tell_depth(files: list[Path], config: Config) -> None:
     """Say how many images have a depth map, where maps are looked for, and what happens to the others."""
-    from cuts3d_cli.backends.base import READS_FILES
     from cuts3d_cli.backends.depth_files import has_depth_map
+    from cuts3d_cli.config.backends import READS_FILES
     from cuts3d_cli.log import logger
-    from cuts3d_cli.stages.pipeline import upstream_of
+    from cuts3d_cli.pipeline.graph import upstream_of
 
     root, depth_maps = Path(config.data.images), config.data.depth_maps
     if "depth" not in upstream_of("crf", config):

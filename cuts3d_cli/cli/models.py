@@ -23,8 +23,8 @@ def command():
 @command.command("list")
 def list_models():
     """Every model, what it is and its licence, and whether converted weights of it are here."""
-    from cuts3d_cli.backends.base import DEPTH, FEATURES
     from cuts3d_cli.backends.model_weights import cached_file
+    from cuts3d_cli.config.backends import DEPTH, FEATURES
     from cuts3d_cli.evaluation.table import aligned
 
     rows = [["model", "for", "about", "in the cache"]]
@@ -39,8 +39,9 @@ def list_models():
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 def fetch(names):
     """Fetch the weights of models by name, so that later commands need no network."""
-    from cuts3d_cli.backends.base import DEPTH, FEATURES, depth_backend, feature_backend
+    from cuts3d_cli.backends.base import depth_backend, feature_backend
     from cuts3d_cli.config import DepthConfig, FeaturesConfig
+    from cuts3d_cli.config.backends import DEPTH, FEATURES
     from cuts3d_cli.errors import ConfigError
 
     for name in names:

@@ -13,7 +13,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 import click
 from pydantic.fields import FieldInfo
 
-from cuts3d_cli.config import BY_BACKEND, Config, merge_values, preset_names, preset_of_images, resolve
+from cuts3d_cli.config import Config, merge_values, preset_names, preset_of_images, resolve
+from cuts3d_cli.config.backends import BY_BACKEND
 from cuts3d_cli.errors import ConfigError, StoreError
 from cuts3d_cli.threads import limit
 from cuts3d_cli.workflow import flag_name

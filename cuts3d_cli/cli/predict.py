@@ -34,14 +34,14 @@ def command(images, run_dir, checkpoint, out, pictures, picture_score, **options
       cuts3d predict --checkpoint detector/checkpoint.pth --run runs/sample/val --out found.json
       cuts3d predict --weights cutler_cascade_final.pth --out found.json photos/
     """
-    from cuts3d_cli.stages import predict
-    from cuts3d_cli.stages.cache import expand
-    from cuts3d_cli.stages.common import check_failed
-    from cuts3d_cli.stages.image_set import common_root
-    from cuts3d_cli.stages.prepare import make_records
-    from cuts3d_cli.stages.preview import write_overlays
+    from cuts3d_cli.pipeline.cache import expand
+    from cuts3d_cli.pipeline.image_set import common_root
+    from cuts3d_cli.pipeline.runner import check_failed
+    from cuts3d_cli.report.preview import write_overlays
+    from cuts3d_cli.store.image_files import make_records
     from cuts3d_cli.store.layout import manifest_path
     from cuts3d_cli.store.manifest import read_manifest
+    from cuts3d_cli.training import predict
 
     if bool(images) == bool(run_dir):
         raise click.UsageError("give either images or --run DIR")

@@ -22,8 +22,9 @@ def command(images, run_dir, n_shards):
     """
     from cuts3d_cli.log import logger
     from cuts3d_cli.stages import prepare
+    from cuts3d_cli.store.image_files import counted
     from cuts3d_cli.store.layout import manifest_path
 
     manifest = prepare.run(images, manifest_path(run_dir), n_shards=n_shards)
-    images, shards = prepare.counted(manifest.n_images, "image"), prepare.counted(manifest.n_shards, "shard")
+    images, shards = counted(manifest.n_images, "image"), counted(manifest.n_shards, "shard")
     logger.info("prepare: %s in %s -> %s", images, shards, manifest.path)

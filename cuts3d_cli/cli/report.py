@@ -31,7 +31,7 @@ def command(run_dir, out, settings, evaluations, **options):
       cuts3d report --config config.yaml --run runs/sample --n-images 24 --out report.html
     """
     from cuts3d_cli.config import resolve
-    from cuts3d_cli.stages import report
+    from cuts3d_cli.report import page as report
 
     config = resolve(_parsed(settings), source="--settings") if settings else build_config(options, "report")
     chosen = {path.stem: path for path in evaluations} or None

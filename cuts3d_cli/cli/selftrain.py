@@ -41,8 +41,8 @@ def command(images, number, annotations, checkpoint, depth_map, out, fresh, laun
       cuts3d selftrain --checkpoint detector/checkpoint.pth --depth-map depth/ --out round1/ photos/
       cuts3d selftrain --checkpoint detector/checkpoint.pth --target-images coco/train2017/ --out in-domain/
     """
-    from cuts3d_cli.stages import selftrain
-    from cuts3d_cli.stages.image_set import pseudo_masks
+    from cuts3d_cli.pipeline.image_set import pseudo_masks
+    from cuts3d_cli.training import selftrain
 
     if images and annotations:
         raise click.UsageError("give either --annotations FILE or images")

@@ -11,11 +11,11 @@ import click
 from cuts3d_cli.config import Config
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.log import logger
-from cuts3d_cli.stages import preview
-from cuts3d_cli.stages.cache import check_depth_map, image_files, run_image
-from cuts3d_cli.stages.common import Counts, Source, check_failed
-from cuts3d_cli.stages.image_set import common_root, relative_name
-from cuts3d_cli.stages.pipeline import depth_maps_of, execute
+from cuts3d_cli.pipeline.cache import check_depth_map, image_files, run_image
+from cuts3d_cli.pipeline.graph import depth_maps_of, execute
+from cuts3d_cli.pipeline.image_set import common_root, relative_name
+from cuts3d_cli.pipeline.runner import Counts, Source, check_failed
+from cuts3d_cli.report import preview
 from cuts3d_cli.store.layout import manifest_path, shard_name, stage_path
 from cuts3d_cli.store.manifest import read_manifest
 

@@ -26,7 +26,7 @@ def command(run_dir, branch, depth_map, as_json, **options):
       cuts3d status --config config.yaml --set localcut.tau_knn=0.1 --run runs/sample
       cuts3d status --config config.yaml --branch maskcut --run runs/sample
     """
-    from cuts3d_cli.stages import preview, status
+    from cuts3d_cli.report import preview, status
 
     config = build_config(options, images=run_images(run_dir))
     rows = status.run(run_dir, config, branch=branch, depth_maps=depth_map)

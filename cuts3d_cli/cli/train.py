@@ -40,8 +40,8 @@ def command(images, annotations, labels, image_root, depth_map, out, fresh, laun
       torchrun --nproc_per_node 4 --no-python cuts3d train --launcher pytorch --batch-size 16 --lr-batch 4 \\
           --annotations masks.json --out detector/
     """
-    from cuts3d_cli.stages import train
-    from cuts3d_cli.stages.image_set import pseudo_masks
+    from cuts3d_cli.pipeline.image_set import pseudo_masks
+    from cuts3d_cli.training import train
 
     if [bool(images), bool(annotations), bool(labels)].count(True) != 1:
         raise click.UsageError("give either --annotations FILE, --labels FILE or images")

@@ -8,8 +8,8 @@ from typing import Any, Literal, get_args, get_origin
 import yaml
 from pydantic.fields import FieldInfo
 
-from cuts3d_cli.backends.base import backend_defaults
-from cuts3d_cli.config import BY_BACKEND, Config, Section
+from cuts3d_cli.config import Config, Section
+from cuts3d_cli.config.backends import BY_BACKEND, backend_defaults
 
 HEADER = """\
 # Settings of cuts3d: every key with its meaning, unit and range; written by `cuts3d init` (preset {preset}).

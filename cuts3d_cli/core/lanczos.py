@@ -122,3 +122,8 @@ def exact_pieces(v: Array, n: int) -> list[tuple[float, Array]]:
 
 def _norm(v: Array) -> Array:
     return (v * v).sum(-1) ** 0.5
+
+
+def fixed_start(n: int) -> np.ndarray:
+    """(n,) float64: the vector that every iteration starts from, so that equal graphs give equal results."""
+    return np.random.default_rng(0).standard_normal(n)

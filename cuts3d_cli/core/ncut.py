@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from scipy.linalg import eigh
 
-from cuts3d_cli.core.lanczos import DEAD, Ritz, lanczos
+from cuts3d_cli.core.lanczos import DEAD, Ritz, fixed_start, lanczos
 from cuts3d_cli.core.masks import component_of
+from cuts3d_cli.core.patch_graph import Graph
 
 TINY = 64
 """Graphs up to this many patches are solved densely: faster there, and Lanczos needs room."""
@@ -28,18 +28,6 @@ TIE = 1e-5
 _SINGLE = {"steps": 80, "tol": 1e-7, "dead": 1e-6}
 _DOUBLE = {"steps": 300, "tol": 1e-7, "dead": 1e-12}
 _BLOCK = 2**20
-
-
-class Graph(Protocol):
-    """What a solver asks of a graph of n patches, some of them without any weight; see `PatchGraph`."""
-
-    degrees: np.ndarray
-
-    def product(self, v: np.ndarray, *, double: bool = False) -> np.ndarray:
-        """W v, (n,) float64."""
-
-    def weights(self) -> np.ndarray:
-        """W of the patches with weight, float64."""
 
 
 def second_eigenvector(graph: Graph | np.ndarray, *, solver: str = "lanczos") -> tuple[np.ndarray, str]:
@@ -91,11 +79,6 @@ def second_eigenvectors(
         found = dict(zip(map(id, large), ritz_vectors(large, device=device), strict=True))
         return [_finished(graph, found.get(id(graph)), "torch") for graph in ready]
     return [_finished(graph, *(_lanczos(graph) if solver == "lanczos" else (None, "dense"))) for graph in ready]
-
-
-def fixed_start(n: int) -> np.ndarray:
-    """(n,) float64: the vector that every iteration starts from, so that equal graphs give equal results."""
-    return np.random.default_rng(0).standard_normal(n)
 
 
 def canonical_sign(x: np.ndarray) -> np.ndarray:

@@ -12,9 +12,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from cuts3d_cli.core.lanczos import Ritz, exact_pieces, lanczos
-from cuts3d_cli.core.ncut import Graph, fixed_start
-from cuts3d_cli.core.patch_graph import PatchGraph, two_weights
+from cuts3d_cli.core.lanczos import Ritz, exact_pieces, fixed_start, lanczos
+from cuts3d_cli.core.patch_graph import Graph, PatchGraph, two_weights
 
 Product = Callable[[torch.Tensor], torch.Tensor]
 """(b, n) float64 to (b, n) float64."""

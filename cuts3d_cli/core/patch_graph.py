@@ -7,6 +7,8 @@ mask: a product that ignores them equals one with their rows and columns dropped
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 
 from cuts3d_cli.core.affinity import WEAK_EDGE
@@ -14,6 +16,18 @@ from cuts3d_cli.core.lanczos import exact_pieces
 
 _BLOCK = 2**20
 """Entries of B turned into float32 at once: 4 MB, which stay in the cache."""
+
+
+class Graph(Protocol):
+    """What a solver asks of a graph of n patches, some of them without any weight; see `PatchGraph`."""
+
+    degrees: np.ndarray
+
+    def product(self, v: np.ndarray, *, double: bool = False) -> np.ndarray:
+        """W v, (n,) float64."""
+
+    def weights(self) -> np.ndarray:
+        """W of the patches with weight, float64."""
 
 
 class PatchGraph:

@@ -20,10 +20,11 @@ from torch import Tensor, nn
 
 import cuts3d_cli.detector  # noqa: F401  (registers our classes)
 from cuts3d_cli import __version__
-from cuts3d_cli.config import TrainConfig, fingerprint
+from cuts3d_cli.config import TrainConfig
 from cuts3d_cli.detector.configs import build_detector, parts
 from cuts3d_cli.errors import ModelError
 from cuts3d_cli.log import logger
+from cuts3d_cli.store.files import fingerprint
 
 CASCADE, SINGLE = "paper_cascade", "paper_mask_rcnn"
 COUNTER = "num_batches_tracked"

@@ -17,10 +17,10 @@ from mmdet.registry import DATASETS, MODELS, TRANSFORMS
 from torch import Tensor, nn
 
 from cuts3d_cli.detector.heads import SoftTargetMaskHead
+from cuts3d_cli.detector.labels import Labels
 from cuts3d_cli.detector.transforms import LoadPseudoMasks
 from cuts3d_cli.log import logger
 from cuts3d_cli.store.coco import CATEGORIES
-from cuts3d_cli.store.labels import Labels
 
 OF_CLASSES = re.compile(r"roi_head\..*\b(fc_cls|conv_logits)\.(weight|bias)")
 """Tensors whose rows belong to classes: the classifiers of all stages and the last layer of the masks."""
@@ -34,7 +34,7 @@ class LabelDataset(BaseDetDataset):
     """The chosen images of a COCO JSON with classes.
 
     Args:
-        labels: from :func:`cuts3d_cli.store.labels.read_labels`.
+        labels: from :func:`cuts3d_cli.detector.labels.read_labels`.
     """
 
     def __init__(self, labels: Labels, **kwargs):

@@ -24,7 +24,7 @@ from cuts3d_cli.detector import checkpoints
 from cuts3d_cli.detector.dataset import compose
 from cuts3d_cli.errors import Cuts3dError, ImageError
 from cuts3d_cli.log import logger, progress
-from cuts3d_cli.stages.common import Counts
+from cuts3d_cli.pipeline.runner import Counts
 from cuts3d_cli.store.coco import CATEGORIES, annotation
 from cuts3d_cli.store.manifest import ImageRecord
 

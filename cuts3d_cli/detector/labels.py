@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from cuts3d_cli.config import fingerprint
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.store.coco import check_size, read_masks
 from cuts3d_cli.store.coco import image_root as recorded_root
+from cuts3d_cli.store.files import fingerprint
 
 Record = dict[str, Any]
 

@@ -22,11 +22,11 @@ from cuts3d_cli.detector import checkpoints, distributed
 from cuts3d_cli.detector.dataset import PositionSampler, TrainingStream, derived_seed
 from cuts3d_cli.detector.finetune import new_layers
 from cuts3d_cli.detector.hooks import CurveHook, SeedHook, StateHook
+from cuts3d_cli.detector.labels import Labels
 from cuts3d_cli.detector.precise_bn import update_statistics
 from cuts3d_cli.detector.runner import HALF_PRECISION, DeviceRunner, unwrapped
 from cuts3d_cli.errors import ConfigError
 from cuts3d_cli.log import logger
-from cuts3d_cli.store.labels import Labels
 
 
 def train(

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cuts3d_cli import __version__
-from cuts3d_cli.config import EvaluateConfig, fingerprint
+from cuts3d_cli.config import EvaluateConfig
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.evaluation import paper_tables
 from cuts3d_cli.evaluation.benchmarks import Benchmark, annotations_of, read_benchmark
@@ -19,7 +19,7 @@ from cuts3d_cli.evaluation.readers.common import GroundTruth, one_category
 from cuts3d_cli.evaluation.readers.formats import read_truth
 from cuts3d_cli.evaluation.table import format_classes, format_table
 from cuts3d_cli.log import logger
-from cuts3d_cli.store.files import digest_file, write_json
+from cuts3d_cli.store.files import digest_file, fingerprint, write_json
 
 __all__ = ["Truth", "format_results", "format_table", "load_truth", "of_images", "ranked_by_try", "run", "write_truth"]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cuts3d_cli.config import Config, LocalCutConfig, SelfTrainConfig, TrainConfig
+from cuts3d_cli.config import Config, SelfTrainConfig, TrainConfig
 from cuts3d_cli.store.layout import BASELINE
 
 Masks = Literal["maskcut", "localcut", "cuts3d"]
@@ -162,11 +162,6 @@ def selftrain_section(config: Config) -> SelfTrainConfig:
             "lr_steps": schedule.round_lr_steps,
         }
     )
-
-
-def unsharpened_localcut(config: Config) -> LocalCutConfig:
-    """The run's cut settings without Spatial Importance (row "+ LocalCut")."""
-    return config.localcut.model_copy(update={"sharpen": False})
 
 
 def unmet(config: Config) -> str | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from cuts3d_cli.config import Config, TrainConfig
 from cuts3d_cli.errors import ConfigError
 from cuts3d_cli.evaluation.table import TYPE_NAMES, aligned, percent
-from cuts3d_cli.stages.train import SUPERVISED
+from cuts3d_cli.training.train import SUPERVISED
 
 FOLDER = "finetune"
 STARTS = {"detector": "from the last detector", "baseline": "without it"}

@@ -10,9 +10,9 @@ from pathlib import Path
 from cuts3d_cli.config import Config
 from cuts3d_cli.errors import Cuts3dError, ImageError
 from cuts3d_cli.log import logger, quiet
-from cuts3d_cli.stages.common import Counts, Source
-from cuts3d_cli.stages.pipeline import execute, expected_fingerprints, upstream_of
-from cuts3d_cli.stages.prepare import find_images, make_record
+from cuts3d_cli.pipeline.graph import execute, expected_fingerprints, upstream_of
+from cuts3d_cli.pipeline.runner import Counts, Source
+from cuts3d_cli.store.image_files import find_images, make_record
 
 CACHE = Path(".cuts3d")
 """Folder below the working directory; safe to delete at any time."""

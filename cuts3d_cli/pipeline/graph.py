@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 
-from cuts3d_cli.backends.base import EMBEDDED, EMBEDDED_WEIGHTS, FILES, READS_FILES, needs_depth
+from cuts3d_cli.backends.base import EMBEDDED_WEIGHTS
 from cuts3d_cli.config import Config, Section
+from cuts3d_cli.config.backends import EMBEDDED, FILES, READS_FILES, needs_depth
 from cuts3d_cli.log import logger
-from cuts3d_cli.stages.common import Counts, Job, Source, stage_fingerprint
-from cuts3d_cli.stages.finished import Damaged, read_result
+from cuts3d_cli.pipeline.results import Damaged, read_result
+from cuts3d_cli.pipeline.runner import Counts, Job, Source, stage_fingerprint
 from cuts3d_cli.store.files import digest_weights
 from cuts3d_cli.store.layout import ORDER
 from cuts3d_cli.store.manifest import Manifest

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cuts3d_cli.config import Config, fingerprint
+from cuts3d_cli.config import Config
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.log import logger, progress
-from cuts3d_cli.stages.cache import CACHE, check_depth_map, expand, image_files, run_image
-from cuts3d_cli.stages.common import Counts, check_failed
+from cuts3d_cli.pipeline.cache import CACHE, check_depth_map, expand, image_files, run_image
+from cuts3d_cli.pipeline.runner import Counts, check_failed
 from cuts3d_cli.store.coco import moved_confidence, read_masks, write_masks
+from cuts3d_cli.store.files import fingerprint
 
 
 def common_root(arguments: Sequence[Path]) -> Path:

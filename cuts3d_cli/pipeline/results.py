@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cuts3d_cli.errors import StoreError
-from cuts3d_cli.stages.common import Counts, count_statuses
+from cuts3d_cli.pipeline.runner import Counts, count_statuses
 from cuts3d_cli.store.coco import read_masks
 from cuts3d_cli.store.layout import crf_confidence_path
 from cuts3d_cli.store.zarr_store import open_store

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from cuts3d_cli import __version__
-from cuts3d_cli.config import Config, Section, fingerprint
+from cuts3d_cli.config import Config, Section
 from cuts3d_cli.errors import Cuts3dError, ImageError, StoreError
 from cuts3d_cli.log import logger, progress
-from cuts3d_cli.store.files import digest_file
+from cuts3d_cli.store.files import digest_file, fingerprint
 from cuts3d_cli.store.images import read_image
 from cuts3d_cli.store.layout import DONE, FAILED, NO_OBJECT, format_version
 from cuts3d_cli.store.manifest import ImageRecord

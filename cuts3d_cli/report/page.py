@@ -13,18 +13,19 @@ import yaml
 from cuts3d_cli import __version__
 from cuts3d_cli.config import Config
 from cuts3d_cli.errors import Cuts3dError
-from cuts3d_cli.evaluation import figures, table
+from cuts3d_cli.evaluation import table
 from cuts3d_cli.evaluation.coco_files import read_json
-from cuts3d_cli.evaluation.examples import Detections, Example, Panel, make_examples
-from cuts3d_cli.evaluation.report_text import introduction, legend
-from cuts3d_cli.evaluation.run_summary import (
+from cuts3d_cli.log import logger, progress
+from cuts3d_cli.report import figures
+from cuts3d_cli.report.panels import Detections, Example, Panel, make_examples
+from cuts3d_cli.report.run_summary import (
     SetSummary,
     detections_command,
     differences,
     failed_images,
     summarise_run,
 )
-from cuts3d_cli.log import logger, progress
+from cuts3d_cli.report.words import introduction, legend
 from cuts3d_cli.store.coco import read_masks
 from cuts3d_cli.store.files import atomic_path, write_json
 from cuts3d_cli.store.layout import manifest_path, round_path
@@ -86,7 +87,7 @@ def render(page: Mapping[str, Any]) -> str:
     """The HTML of a page's values; everything in them is escaped."""
     from jinja2 import Environment, StrictUndefined
 
-    source = (resources.files("cuts3d_cli") / "evaluation" / "report_template.html").read_text(encoding="utf-8")
+    source = (resources.files("cuts3d_cli.report") / "page.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     return environment.from_string(source).render(page)
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.evaluation.coco_files import masks_by_name, normal_name, read_json
-from cuts3d_cli.evaluation.overlay import colourise, heat_over, mark, overlay, panels, resized, resized_masks
-from cuts3d_cli.evaluation.report_text import OUTCOME_WORDS
+from cuts3d_cli.report.overlay import colourise, heat_over, mark, overlay, panels, resized, resized_masks
+from cuts3d_cli.report.words import OUTCOME_WORDS
 from cuts3d_cli.store.coco import decode_mask, read_masks
 from cuts3d_cli.store.images import read_image
 from cuts3d_cli.store.layout import BASELINE, FAILED, OUTCOME_NAMES, manifest_path, shard_name, stage_path

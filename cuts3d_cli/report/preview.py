@@ -10,13 +10,13 @@ import numpy as np
 from PIL import Image
 
 from cuts3d_cli.core.masks import boxes_xywh_px, enlarge
-from cuts3d_cli.evaluation.examples import cut_slots
-from cuts3d_cli.evaluation.overlay import colourise, heat_over, overlay, resized
-from cuts3d_cli.evaluation.report_text import OUTCOME_WORDS
-from cuts3d_cli.stages.cache import ImageResult
-from cuts3d_cli.stages.prepare import OWN_PICTURES
+from cuts3d_cli.pipeline.cache import ImageResult
+from cuts3d_cli.report.overlay import colourise, heat_over, overlay, resized
+from cuts3d_cli.report.panels import cut_slots
+from cuts3d_cli.report.words import OUTCOME_WORDS
 from cuts3d_cli.store.coco import decode_mask, image_root, read_masks
 from cuts3d_cli.store.files import atomic_path
+from cuts3d_cli.store.image_files import OWN_PICTURES
 from cuts3d_cli.store.images import IMAGE_SUFFIXES, read_image
 from cuts3d_cli.store.layout import OUTCOME_NAMES
 from cuts3d_cli.store.zarr_store import Store, open_store

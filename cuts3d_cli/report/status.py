@@ -12,18 +12,18 @@ from typing import Any
 from cuts3d_cli import __version__
 from cuts3d_cli.config import Config
 from cuts3d_cli.errors import Cuts3dError
-from cuts3d_cli.evaluation.experiments import UNSHARPENED, unsharpened_localcut
-from cuts3d_cli.stages.common import Counts, Source, stage_fingerprint
-from cuts3d_cli.stages.finished import Damaged, Found, read_result
-from cuts3d_cli.stages.pipeline import depth_maps_of, extra_of, inputs_of, section_of, upstream_of
-from cuts3d_cli.stages.prepare import find_images
-from cuts3d_cli.stages.selftrain import round_config
-from cuts3d_cli.stages.train import RESUME_ONLY
+from cuts3d_cli.experiments.ablations import UNSHARPENED
+from cuts3d_cli.pipeline.graph import depth_maps_of, extra_of, inputs_of, section_of, upstream_of
+from cuts3d_cli.pipeline.methods import baseline_crf, baseline_localcut, unsharpened_localcut
+from cuts3d_cli.pipeline.results import Damaged, Found, read_result
+from cuts3d_cli.pipeline.runner import Counts, Source, stage_fingerprint
 from cuts3d_cli.store.coco import read_masks
 from cuts3d_cli.store.files import digest_file
+from cuts3d_cli.store.image_files import find_images
 from cuts3d_cli.store.layout import BASELINE, manifest_path, pseudo_masks_path, round_path, shard_name, stage_path
 from cuts3d_cli.store.manifest import Manifest, read_manifest
-from cuts3d_cli.workflow import baseline_crf, baseline_localcut
+from cuts3d_cli.training.selftrain import round_config
+from cuts3d_cli.training.train import RESUME_ONLY
 
 
 @dataclass(frozen=True)

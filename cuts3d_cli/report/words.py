@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from cuts3d_cli.config import Config
-from cuts3d_cli.evaluation.run_summary import SetSummary
+from cuts3d_cli.report.run_summary import SetSummary
 
 LEGEND = {
     "Depth": "distance from the camera, scaled to [0, 1] in each image.",

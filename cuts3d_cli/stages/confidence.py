@@ -5,7 +5,7 @@ from __future__ import annotations
 from cuts3d_cli.config import check_thresholds
 from cuts3d_cli.core.confidence import mean_confidence, spatial_confidence
 from cuts3d_cli.errors import StoreError
-from cuts3d_cli.stages.common import Counts, Job, Result, run_stage
+from cuts3d_cli.pipeline.runner import Counts, Job, Result, run_stage
 from cuts3d_cli.store.rows import Rows
 
 

@@ -16,7 +16,7 @@ from cuts3d_cli.core import masks
 from cuts3d_cli.core.confidence import mean_confidence
 from cuts3d_cli.core.crf import DenseCrfs, probability_on_grid, refine_images
 from cuts3d_cli.errors import ConfigError, Cuts3dError
-from cuts3d_cli.stages.common import (
+from cuts3d_cli.pipeline.runner import (
     Counts,
     Job,
     Result,

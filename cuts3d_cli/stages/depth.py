@@ -7,9 +7,10 @@ from functools import cache
 
 import numpy as np
 
-from cuts3d_cli.backends.base import AUTO, FILES, READS_FILES, DepthBackend, depth_backend
+from cuts3d_cli.backends.base import DepthBackend, depth_backend
+from cuts3d_cli.config.backends import AUTO, FILES, READS_FILES
 from cuts3d_cli.log import notices
-from cuts3d_cli.stages.common import Counts, Job, Result, run_stage
+from cuts3d_cli.pipeline.runner import Counts, Job, Result, run_stage
 from cuts3d_cli.store.layout import DEPTH_SOURCES
 from cuts3d_cli.store.manifest import ImageRecord
 

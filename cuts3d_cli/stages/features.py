@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cuts3d_cli.backends.base import Surface, feature_backend, needs_depth
+from cuts3d_cli.backends.base import Surface, feature_backend
+from cuts3d_cli.config.backends import needs_depth
 from cuts3d_cli.core.geometry import to_distance
 from cuts3d_cli.errors import Cuts3dError, ImageError
-from cuts3d_cli.stages.common import Counts, Job, Result, ahead, run_stage, usable_rows
+from cuts3d_cli.pipeline.runner import Counts, Job, Result, ahead, run_stage, usable_rows
 from cuts3d_cli.store.images import working_image
 from cuts3d_cli.store.manifest import ImageRecord
 from cuts3d_cli.store.rows import Rows

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cuts3d_cli.config import fingerprint
 from cuts3d_cli.errors import StoreError
-from cuts3d_cli.stages.common import images_fingerprint
+from cuts3d_cli.pipeline.runner import images_fingerprint
 from cuts3d_cli.store.coco import image_entry, moved_confidence, read_masks, write_masks
+from cuts3d_cli.store.files import fingerprint
 from cuts3d_cli.store.layout import manifest_path, pseudo_masks_path, shard_name, stage_path
 from cuts3d_cli.store.manifest import ImageRecord, read_manifest
 from cuts3d_cli.store.zarr_store import open_store

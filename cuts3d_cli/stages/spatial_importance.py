@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cuts3d_cli.core.spatial_importance import spatial_importance
-from cuts3d_cli.stages.common import Counts, Job, Result, run_stage
+from cuts3d_cli.pipeline.runner import Counts, Job, Result, run_stage
 from cuts3d_cli.store.rows import Rows
 
 

@@ -17,6 +17,12 @@ HOST = socket.gethostname().replace(".", "-")
 """Process ids tell writers apart on one host only, and results may lie on a disk that many hosts share."""
 
 
+def fingerprint(value: Any) -> str:
+    """Short stable hash of a JSON-able value; equal content gives an equal fingerprint."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
+
+
 def digest_file(path: str | Path) -> str:
     """Hash of a file's content (blake2b, 20 hex digits)."""
     with open(path, "rb") as file:

@@ -11,9 +11,8 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
-from cuts3d_cli.config import fingerprint
 from cuts3d_cli.errors import Cuts3dError, StoreError
-from cuts3d_cli.store.files import atomic_path
+from cuts3d_cli.store.files import atomic_path, fingerprint
 
 VERSION = 1
 

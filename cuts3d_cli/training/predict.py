@@ -8,7 +8,7 @@ from typing import Any
 
 from cuts3d_cli.config import PredictConfig
 from cuts3d_cli.log import logger
-from cuts3d_cli.stages.common import Counts
+from cuts3d_cli.pipeline.runner import Counts
 from cuts3d_cli.store.coco import image_entry, write_masks
 from cuts3d_cli.store.manifest import ImageRecord
 

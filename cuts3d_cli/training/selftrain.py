@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pycocotools import mask as rle
 
-from cuts3d_cli.config import PredictConfig, SelfTrainConfig, TrainConfig, fingerprint
+from cuts3d_cli.config import PredictConfig, SelfTrainConfig, TrainConfig
 from cuts3d_cli.core.masks import merge_round
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.log import logger
-from cuts3d_cli.stages import train as train_stage
-from cuts3d_cli.stages.common import Counts, check_failed
+from cuts3d_cli.pipeline.runner import Counts, check_failed
 from cuts3d_cli.store.coco import (
     decode_mask,
     image_entry,
@@ -27,8 +26,9 @@ from cuts3d_cli.store.coco import (
     without_id,
     write_masks,
 )
-from cuts3d_cli.store.files import digest_file, remove
+from cuts3d_cli.store.files import digest_file, fingerprint, remove
 from cuts3d_cli.store.manifest import ImageRecord
+from cuts3d_cli.training import train as train_stage
 
 if TYPE_CHECKING:
     from cuts3d_cli.detector.inference import Detector
@@ -138,9 +138,9 @@ def run_target(
     """
     from cuts3d_cli.backends.torch_tools import resolve_device
     from cuts3d_cli.detector import distributed
-    from cuts3d_cli.stages.cache import expand
-    from cuts3d_cli.stages.image_set import common_root
-    from cuts3d_cli.stages.prepare import make_records
+    from cuts3d_cli.pipeline.cache import expand
+    from cuts3d_cli.pipeline.image_set import common_root
+    from cuts3d_cli.store.image_files import make_records
 
     root, unlabelled = common_root(images), Path(out) / "images.json"
     records = make_records([Path(os.path.abspath(path)) for path in expand(list(images))], root)

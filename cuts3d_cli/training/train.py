@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cuts3d_cli import __version__
-from cuts3d_cli.config import TrainConfig, fingerprint
+from cuts3d_cli.config import TrainConfig
 from cuts3d_cli.errors import ConfigError, ModelError
 from cuts3d_cli.log import logger
-from cuts3d_cli.store.files import atomic_path, digest_file, remove, write_json
-from cuts3d_cli.store.labels import Labels, read_labels
+from cuts3d_cli.store.files import atomic_path, digest_file, fingerprint, remove, write_json
 
 if TYPE_CHECKING:
     import torch
+
+    from cuts3d_cli.detector.labels import Labels
 
 RESUME_ONLY = frozenset({"checkpoint_every", "workers"})
 """Settings that do not change the result."""
@@ -74,6 +75,7 @@ def run(
     from cuts3d_cli.backends.torch_tools import resolve_device
     from cuts3d_cli.detector import distributed
     from cuts3d_cli.detector.checkpoints import resolve_init
+    from cuts3d_cli.detector.labels import read_labels
 
     annotations, out = Path(annotations), Path(out)
     _check_labels(config, labels)

@@ -7,13 +7,14 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from cuts3d_cli.backends import features_geometry as fg
-from cuts3d_cli.backends.base import Surface, feature_backend, needs_depth
+from cuts3d_cli.backends.base import Surface, feature_backend
 from cuts3d_cli.config import FeaturesConfig, resolve
+from cuts3d_cli.config.backends import needs_depth
 from cuts3d_cli.core.masks import mask_iou
 from cuts3d_cli.errors import ConfigError, StoreError
+from cuts3d_cli.pipeline.graph import execute, extra_of, inputs_of, upstream_of
+from cuts3d_cli.pipeline.runner import Source
 from cuts3d_cli.stages import prepare
-from cuts3d_cli.stages.common import Source
-from cuts3d_cli.stages.pipeline import execute, extra_of, inputs_of, upstream_of
 from cuts3d_cli.store.layout import manifest_path, stage_path
 from cuts3d_cli.store.manifest import read_manifest
 from cuts3d_cli.store.zarr_store import open_store

@@ -1,6 +1,6 @@
 """``cuts3d models``: what is there, and fetching ahead."""
 
-from cuts3d_cli.backends.base import DEPTH, FEATURES
+from cuts3d_cli.config.backends import DEPTH, FEATURES
 
 
 def test_list_names_every_model_with_what_is_in_the_cache(cuts3d, tmp_path, monkeypatch):

@@ -5,14 +5,11 @@ import click
 import pytest
 import yaml
 
-from cuts3d_cli.backends.base import backend_defaults, feature_names
 from cuts3d_cli.cli.main import COMMANDS, cli
 from cuts3d_cli.cli.options import build_config, config_options, section_options
 from cuts3d_cli.config import (
-    BY_BACKEND,
     Config,
     Section,
-    fingerprint,
     load,
     merge_values,
     preset_names,
@@ -20,11 +17,14 @@ from cuts3d_cli.config import (
     preset_values,
     resolve,
 )
-from cuts3d_cli.config_file import config_text
+from cuts3d_cli.config.backends import BY_BACKEND, backend_defaults, feature_names
+from cuts3d_cli.config.text import config_text
 from cuts3d_cli.errors import ConfigError
-from cuts3d_cli.workflow import baseline_crf, confidence_folder, crf_flags, flags
+from cuts3d_cli.pipeline.methods import baseline_crf
+from cuts3d_cli.store.files import fingerprint
+from cuts3d_cli.workflow import confidence_folder, crf_flags, flags
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SECTIONS = {
     name: getattr(Config(), name) for name in Config.model_fields if isinstance(getattr(Config(), name), Section)
 }

@@ -13,7 +13,7 @@ from cuts3d_cli.config import TrainConfig
 from cuts3d_cli.detector import checkpoints, d2_checkpoint
 from cuts3d_cli.detector.configs import build_detector
 from cuts3d_cli.errors import ModelError
-from cuts3d_cli.stages import train
+from cuts3d_cli.training import train
 
 
 def detector(name, device="cpu"):

@@ -12,7 +12,7 @@ from cuts3d_cli.config import SelfTrainConfig, TrainConfig
 from cuts3d_cli.detector.configs import build_detector, detector_names
 from cuts3d_cli.detector.dataset import PseudoMaskDataset, compose
 from cuts3d_cli.errors import ConfigError
-from cuts3d_cli.stages.selftrain import round_config
+from cuts3d_cli.training.selftrain import round_config
 
 
 def build(detector):

@@ -12,8 +12,8 @@ from cuts3d_cli.detector import distributed
 from cuts3d_cli.detector.dataset import PositionSampler
 from cuts3d_cli.detector.hooks import read_curve
 from cuts3d_cli.errors import ConfigError
-from cuts3d_cli.stages import selftrain, train
 from cuts3d_cli.store.coco import read_masks
+from cuts3d_cli.training import selftrain, train
 
 SCRIPT = """
 import json, sys
@@ -22,7 +22,7 @@ from cuts3d_cli.config import SelfTrainConfig, TrainConfig
 from cuts3d_cli.detector import distributed
 from cuts3d_cli.detector.dataset import TrainingStream
 from cuts3d_cli.detector.runner import DeviceRunner, unwrapped
-from cuts3d_cli.stages import selftrain
+from cuts3d_cli.training import selftrain
 
 checkpoint, annotations, out, train, rounds = sys.argv[1:]
 seen, draw, learn = [], TrainingStream.__getitem__, DeviceRunner.train

@@ -18,11 +18,11 @@ from cuts3d_cli.config import Config, TrainConfig
 from cuts3d_cli.detector import checkpoints
 from cuts3d_cli.detector.configs import build_detector
 from cuts3d_cli.detector.finetune import OF_CLASSES, new_layers, with_classes
+from cuts3d_cli.detector.labels import draw, read_labels
 from cuts3d_cli.detector.training import optimizer, training_stream
 from cuts3d_cli.errors import Cuts3dError
-from cuts3d_cli.stages import train
 from cuts3d_cli.store.coco import encode_mask
-from cuts3d_cli.store.labels import draw, read_labels
+from cuts3d_cli.training import train
 
 HEIGHT, WIDTH = 60, 96
 MICRO = """
@@ -348,8 +348,8 @@ class TestWholeWay:
     @staticmethod
     def predicted(finetuned):
         from cuts3d_cli.config import PredictConfig
-        from cuts3d_cli.stages import predict
-        from cuts3d_cli.stages.prepare import make_records
+        from cuts3d_cli.store.image_files import make_records
+        from cuts3d_cli.training import predict
 
         folder, truth = finetuned
         root = folder / "val/photos"

@@ -8,9 +8,9 @@ from pycocotools.mask import toBbox
 
 from cuts3d_cli.config import PredictConfig
 from cuts3d_cli.errors import ModelError
-from cuts3d_cli.stages import predict, train
 from cuts3d_cli.store.coco import decode_mask
 from cuts3d_cli.store.manifest import ImageRecord
+from cuts3d_cli.training import predict, train
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from cuts3d_cli.detector.hooks import read_curve
 from cuts3d_cli.detector.precise_bn import update_statistics
 from cuts3d_cli.detector.runner import TensorClipAmpOptimWrapper, TensorClipOptimWrapper, split_batch, train_step
 from cuts3d_cli.errors import ConfigError
-from cuts3d_cli.stages import selftrain, train
+from cuts3d_cli.training import selftrain, train
 
 
 class Line(BaseModel):

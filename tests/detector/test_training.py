@@ -14,7 +14,7 @@ from cuts3d_cli.config import TrainConfig
 from cuts3d_cli.detector import checkpoints
 from cuts3d_cli.detector.hooks import StateHook, read_curve
 from cuts3d_cli.errors import Cuts3dError, ModelError
-from cuts3d_cli.stages import train
+from cuts3d_cli.training import train
 
 
 class Killed(Exception):
@@ -111,7 +111,7 @@ def test_a_killed_process_is_resumed(labelled, micro, tmp_path):
     assert 1 <= done < 200
     # What the killed process left is a state of a 200-iteration training; go on with it for two more.
     from cuts3d_cli.detector.training import train as go_on
-    from cuts3d_cli.stages.train import provenance
+    from cuts3d_cli.training.train import provenance
 
     short = config.model_copy(update={"iterations": done + 2})
     from cuts3d_cli.detector.configs import build_detector

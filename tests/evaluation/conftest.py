@@ -10,7 +10,8 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from cuts3d_cli.config import resolve
-from cuts3d_cli.stages import evaluate, prepare
+from cuts3d_cli.evaluation import evaluate
+from cuts3d_cli.stages import prepare
 from cuts3d_cli.store.coco import annotation, image_entry, write_masks
 from cuts3d_cli.store.layout import (
     BASELINE,

@@ -6,10 +6,10 @@ import pytest
 from cuts3d_cli import __version__
 from cuts3d_cli.config import EvaluateConfig
 from cuts3d_cli.errors import Cuts3dError
+from cuts3d_cli.evaluation import evaluate
 from cuts3d_cli.evaluation.benchmarks import get_benchmark
 from cuts3d_cli.evaluation.paper_tables import TABLE_1
 from cuts3d_cli.log import logger
-from cuts3d_cli.stages import evaluate
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from PIL import Image
 
 from cuts3d_cli.config import resolve
 from cuts3d_cli.errors import Cuts3dError
-from cuts3d_cli.stages.cache import check_depth_map, expand, image_files, run_image
-from cuts3d_cli.stages.image_set import relative_names
+from cuts3d_cli.pipeline.cache import check_depth_map, expand, image_files, run_image
+from cuts3d_cli.pipeline.image_set import relative_names
 
 CONFIG = resolve({"depth": {"size": 16, "backend": "files"}})
 

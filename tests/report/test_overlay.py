@@ -3,7 +3,7 @@ import warnings
 import numpy as np
 import pytest
 
-from cuts3d_cli.evaluation.overlay import (
+from cuts3d_cli.report.overlay import (
     colourise,
     colours,
     dimmed,

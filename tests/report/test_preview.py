@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from cuts3d_cli.config import resolve
-from cuts3d_cli.stages import preview
-from cuts3d_cli.stages.cache import ImageResult, image_source, run_image
-from cuts3d_cli.stages.common import Counts
+from cuts3d_cli.pipeline.cache import ImageResult, image_source, run_image
+from cuts3d_cli.pipeline.runner import Counts
+from cuts3d_cli.report import preview
 from cuts3d_cli.store.coco import annotation, image_entry, write_masks
 
 CONFIG = resolve(

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from cuts3d_cli.evaluation.evaluate import Truth, of_images
 from cuts3d_cli.evaluation.readers.common import GroundTruth
-from cuts3d_cli.stages.evaluate import Truth, of_images
 
 NAMES = ("a/1.png", "a/2.png", "b/3.png")
 

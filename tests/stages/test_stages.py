@@ -12,11 +12,13 @@ import pytest
 
 from cuts3d_cli.config import resolve
 from cuts3d_cli.errors import ConfigError, Cuts3dError, ImageError, StoreError
-from cuts3d_cli.stages import features, merge, prepare, status
-from cuts3d_cli.stages.common import Source, solver_and_device
-from cuts3d_cli.stages.finished import Damaged, read_result
-from cuts3d_cli.stages.pipeline import depth_maps_of, execute, expected_fingerprints, inputs_of, upstream_of
+from cuts3d_cli.pipeline.graph import depth_maps_of, execute, expected_fingerprints, inputs_of, upstream_of
+from cuts3d_cli.pipeline.results import Damaged, read_result
+from cuts3d_cli.pipeline.runner import Source, solver_and_device
+from cuts3d_cli.report import status
+from cuts3d_cli.stages import features, merge, prepare
 from cuts3d_cli.store.coco import decode_mask, read_masks
+from cuts3d_cli.store.image_files import find_images
 from cuts3d_cli.store.layout import (
     DEPTH_SOURCES,
     FORMAT_VERSION,
@@ -331,7 +333,7 @@ def test_linked_folders_are_searched_once_and_hidden_ones_never(tmp_path):
     (tmp_path / "images/class1").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere/up").symlink_to(tmp_path / "images")
     (tmp_path / "images/link.png").symlink_to(tmp_path / "elsewhere/b.png")
-    found = prepare.find_images(tmp_path / "images")
+    found = find_images(tmp_path / "images")
     assert [path.relative_to(tmp_path / "images").as_posix() for path in found] == ["a.png", "class1/b.png", "link.png"]
 
 
@@ -557,7 +559,7 @@ def test_prepare_leaves_own_pictures_and_other_files_out(dataset, tmp_path):
     for name in names:
         (images / name).write_bytes((dataset / "images/s1.png").read_bytes())
     (images / "notes.txt").write_text("x")
-    assert [path.name for path in prepare.find_images(images)] == ["a.png", "c-depth.png"]
+    assert [path.name for path in find_images(images)] == ["a.png", "c-depth.png"]
 
 
 def test_depth_maps_named_for_other_images_are_not_taken(dataset, tmp_path):
@@ -639,7 +641,7 @@ def test_a_map_that_came_or_went_makes_depth_stale(dataset, tmp_path, slope):
     image, maps = tmp_path / "s1.png", tmp_path / "maps"
     maps.mkdir()
     shutil.copy(dataset / "images" / "s1.png", image)
-    from cuts3d_cli.stages.cache import image_source
+    from cuts3d_cli.pipeline.cache import image_source
 
     def fingerprint():
         return expected_fingerprints(resolve({}), image_source(image, maps), "depth")["depth"]
@@ -669,7 +671,7 @@ def test_a_broken_image_costs_no_other_of_its_batch(dataset, tmp_path, monkeypat
 
 
 def test_the_content_of_a_depth_head_counts(dataset, tmp_path):
-    from cuts3d_cli.stages.cache import image_source
+    from cuts3d_cli.pipeline.cache import image_source
 
     image, head = tmp_path / "s1.png", tmp_path / "head.safetensors"
     shutil.copy(dataset / "images" / "s1.png", image)

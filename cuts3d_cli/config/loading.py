@@ -1,0 +1,163 @@
+"""Presets, YAML files and values given on the command line, resolved to a checked configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from cuts3d_cli.config.backends import BY_BACKEND, backend_of, with_backend_defaults
+from cuts3d_cli.config.masks import DataConfig
+from cuts3d_cli.config.root import Config
+from cuts3d_cli.errors import ConfigError
+
+EMBEDDED, PHOTO = "embedded", "photo"
+"""The presets that are taken where none is named."""
+
+
+def preset_names() -> list[str]:
+    """Names of the shipped presets."""
+    folder = resources.files("cuts3d_cli.config") / "presets"
+    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
+
+
+def preset_values(name: str) -> dict[str, Any]:
+    """What a preset overrides, as nested mappings, with what the preset it extends overrides."""
+    if name not in preset_names():
+        raise ConfigError("config key preset", expected=f"one of {', '.join(preset_names())}", found=repr(name))
+    values = yaml.safe_load((resources.files("cuts3d_cli.config") / "presets" / f"{name}.yaml").read_text()) or {}
+    base = values.pop("extends", None)
+    return merge_values(preset_values(base), values) if base else values
+
+
+def merge_values(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
+    """``base`` with what ``top`` sets, section by section; neither is changed."""
+    merged = dict(base)
+    for key, value in top.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = merge_values(merged[key], value) if both else value
+    return merged
+
+
+def resolve(values: dict[str, Any] | None = None, *, source: str = "config") -> Config:
+    """Build the configuration: class defaults, then the preset named in ``values``, then ``values``.
+
+    Images other than the sample's take nothing of the sample's: see `DataConfig`.
+
+    Raises:
+        ConfigError: an unknown key or a value of the wrong type or range, in one line with its key.
+    """
+    values = values or {}
+    name = values.get("preset") or default_preset(values)
+    merged = with_backend_defaults({**_merged(preset_values(name), values), "preset": name})
+    if isinstance(data := merged.get("data"), dict):
+        merged["data"] = _without_sample(data)
+    try:
+        return Config.model_validate(merged)
+    except ValidationError as error:
+        raise _first_error(error, source) from None
+
+
+def default_preset(values: dict[str, Any]) -> str:
+    """The preset of values that name none: ``embedded`` for the sample's images, ``photo`` for others."""
+    data = values.get("data")
+    images = data.get("images") if isinstance(data, dict) else None
+    return EMBEDDED if images is None else preset_of_images([Path(str(images))])
+
+
+def preset_of_images(images: Sequence[Path]) -> str:
+    """The preset of images, files or folders, of which nothing else is said; see `default_preset`."""
+    folders = [Path(DataConfig.model_fields[key].default).resolve() for key in ("images", "val_images")]
+    ours = all(any(path.resolve().is_relative_to(folder) for folder in folders) for path in images)
+    return EMBEDDED if ours else PHOTO
+
+
+def _merged(preset: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """A preset with what ``values`` set; what the preset chose for its backend does not hold for another one."""
+    features = values.get("features")
+    if isinstance(features, dict) and features.get("backend") not in (None, backend_of(preset)):
+        preset = {
+            section: {key: v for key, v in given.items() if key not in BY_BACKEND[section]}
+            if section in BY_BACKEND and isinstance(given, dict)
+            else given
+            for section, given in preset.items()
+        }
+    return merge_values(preset, values)
+
+
+def _is_sample(key: str, value: Any) -> bool:
+    return Path(str(value)).resolve() == Path(DataConfig.model_fields[key].default).resolve()
+
+
+def _without_sample(data: dict[str, Any]) -> dict[str, Any]:
+    """The data section, with what belongs to the sample's images put to null where the images are others."""
+
+    def others(key: str) -> bool:
+        return key in data and not _is_sample(key, data[key])
+
+    held_out = {"val_depth_maps": None, "val_annotations": None}
+    if others("images"):
+        return {"depth_maps": None, "annotations": None, "val_images": None, **held_out, "n_shards": 1, **data}
+    return {**held_out, **data} if others("val_images") else data
+
+
+def read_values(path: str | Path) -> dict[str, Any]:
+    """The mapping a YAML file holds, unchecked.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML or is no mapping.
+    """
+    path = Path(path)
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (FileNotFoundError, IsADirectoryError):
+        raise ConfigError(
+            f"config file {path}", expected="a YAML file", found="none", hint="`cuts3d init` writes one"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config file {path}", expected="YAML", found=str(error)) from None
+    if values is not None and not isinstance(values, dict):
+        raise ConfigError(f"config file {path}", expected="a mapping of sections", found=type(values).__name__)
+    return values or {}
+
+
+def load(path: str | Path) -> Config:
+    """Read a YAML file and resolve it.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML or holds a wrong key or value.
+    """
+    return resolve(read_values(path), source=str(path))
+
+
+def _fields_beside(location: tuple) -> dict[str, Any]:
+    """Fields of the model that the key at ``location`` belongs to."""
+    model: Any = Config
+    for part in location[:-1]:
+        model = model.model_fields[part].annotation if part in getattr(model, "model_fields", {}) else None
+    return getattr(model, "model_fields", {})
+
+
+def _first_error(error: ValidationError, source: str) -> ConfigError:
+    from difflib import get_close_matches
+
+    detail = error.errors()[0]
+    location = tuple(str(part) for part in detail["loc"])
+    key = ".".join(location)
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if detail["type"] == "extra_forbidden":
+        known = sorted(_fields_beside(location))
+        close = get_close_matches(location[-1], known, n=1)
+        hint = f"did you mean {close[0]}?" if close else None
+        return ConfigError(f"{source}: unknown key {key}{more}", expected=f"one of {', '.join(known)}", hint=hint)
+    message = detail["msg"].removeprefix("Value error, ")
+    where = f"{source}: {key}" if key else source
+    if detail["type"] == "string_pattern_mismatch":  # its description says in words what the pattern means
+        expected = _fields_beside(location)[location[-1]].description
+        return ConfigError(f"{where}{more}", expected=expected, found=repr(detail["input"]))
+    found = None if detail["type"] == "value_error" else repr(detail.get("input"))
+    return ConfigError(f"{where}: {message}{more}", found=found)

@@ -1,0 +1,316 @@
+"""From images to pseudo-masks: data, depth, features and the steps of CutS3D (Sec. 3.1-3.4, Table 15)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from cuts3d_cli.config.backends import KERNEL, feature_names, needs_depth, with_backend_defaults
+from cuts3d_cli.config.section import Section
+from cuts3d_cli.errors import ConfigError
+
+
+class DataConfig(Section):
+    """Which images, and what lies beside them; with images other than the sample's, nothing of the sample."""
+
+    images: str = Field(
+        "sample/train/images",
+        description="folder of unlabelled images (searched recursively); where it is not the sample's, every other key "
+        "of this section that is not given is null (n_shards: 1)",
+    )
+    depth_maps: str | None = Field(
+        "sample/train/depth",
+        description="folder with a depth map per image, same relative path and stem, for depth.backend auto and files; "
+        "null: beside the images",
+    )
+    annotations: str | None = Field(
+        "sample/train/annotations.json", description="COCO ground truth of the images; read by evaluate only"
+    )
+    val_images: str | None = Field(
+        "sample/val/images",
+        description="folder of held-out images to evaluate on; where it is not the sample's, val_depth_maps and "
+        "val_annotations are null unless given",
+    )
+    val_depth_maps: str | None = Field("sample/val/depth", description="depth maps of the held-out images")
+    val_annotations: str | None = Field(
+        "sample/val/annotations.json", description="COCO ground truth of the held-out images; read by evaluate only"
+    )
+    val_shards: int = Field(1, ge=1, description="parts the list of held-out images is cut into")
+    n_shards: int = Field(
+        2, ge=1, description="parts the image list is cut into; each is one job and one store per stage"
+    )
+
+
+class DepthConfig(Section):
+    """Depth per image, normalised so that 0 is nearest and 1 farthest (Sec. 3.1)."""
+
+    backend: str = Field(
+        "auto",
+        description="files; auto: a file where there is one, else the embedded model; or the name of a depth model "
+        "(see `cuts3d depth --help`)",
+    )
+    kind: Literal["metric", "inverse"] = Field(
+        "metric",
+        description="what depth files hold: metric (far = large) or inverse depth (near = large); models know theirs",
+    )
+    inverse_to: Literal["affine", "reciprocal"] = Field(
+        "affine",
+        description="how inverse depth is turned: affine (1 - d, affine in disparity) or reciprocal (1/d)",
+    )
+    holes: Literal["zero", "none"] = Field(
+        "zero", description="which values of a depth file mean no reading; NaN always does"
+    )
+    clip: float = Field(
+        0.001,
+        ge=0,
+        lt=0.5,
+        description="share of readings clipped at either end before normalising; 0: the paper's minimum and maximum",
+    )
+    size: int = Field(480, ge=8, description="height and width of the stored map", json_schema_extra={"unit": "px"})
+    weights: str | None = Field(None, description="file with the depth model's weights instead of a download")
+
+
+class FeaturesConfig(Section):
+    """Patch features whose cosine is the semantic affinity (Sec. 3.1)."""
+
+    backend: str = Field(
+        KERNEL, description="kernel (embedded, no weights), or the name of a ViT (see `cuts3d features --help`)"
+    )
+    image_size: int = Field(
+        480,
+        ge=16,
+        description="size of the image for the backend, both sides, Lanczos (Table 15: 480); null: the backend's own",
+        json_schema_extra={"unit": "px"},
+    )
+    patch_size: int = Field(
+        8,
+        ge=1,
+        description="side of a patch; the grid is image_size / patch_size; null: the backend's own",
+        json_schema_extra={"unit": "px"},
+    )
+    facet: Literal["key", "query", "value", "token"] | None = Field(
+        None,
+        description="what of a ViT's block: keys (MaskCut, CutS3D), queries or values of its attention, or normalised "
+        "tokens; null: the backend's own",
+    )
+    block: int | None = Field(None, ge=1, description="block of a ViT, from 1; null: the last")
+    center: bool = Field(
+        False, description="take the image's mean out of a ViT's features; null: the backend's own choice"
+    )
+    weights: str | None = Field(None, description="file with the model's weights instead of a download")
+    kernel_width: float = Field(
+        12.0, gt=0, description="deviation of the embedded colour kernel", json_schema_extra={"unit": "Lab"}
+    )
+    kernel_lightness: float = Field(
+        0.25, ge=0, description="weight of lightness against the colour axes in the embedded features"
+    )
+    kernel_background: float = Field(
+        1.0, ge=0, le=1, description="how far the embedded features draw background together: 0 not, 1 to a point"
+    )
+    kernel_dims: int = Field(128, ge=8, description="channels of the embedded features (rank of the kernel)")
+    focal: float = Field(
+        0.82,
+        gt=0,
+        description="focal length of the camera for backend geometry (0.82: Kinect, 63 degrees across)",
+        json_schema_extra={"unit": "longer side of the image"},
+    )
+    relative_range: float = Field(
+        3.0,
+        gt=1,
+        description="distance of the farthest over that of the nearest point that backend geometry takes inverse depth "
+        "for, where depth is known no better",
+    )
+    join: str | None = Field(
+        None,
+        description="a ViT whose cosine weighs neighbouring patches beside their geometry (backend geometry only); its "
+        "weights are features.weights",
+    )
+
+    @model_validator(mode="after")
+    def _joins_to_geometry(self) -> FeaturesConfig:
+        if self.join is not None and self.backend != "geometry":
+            raise ValueError(f"join goes with backend geometry, not with {self.backend}")
+        if self.join is not None and self.join not in (names := [n for n in feature_names() if not needs_depth(n)]):
+            raise ValueError(f"join must be one of {', '.join(names)}: {self.join!r}")
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fit_backend(cls, values: Any) -> Any:
+        return with_backend_defaults({"features": values})["features"] if isinstance(values, dict) else values
+
+    @model_validator(mode="after")
+    def _whole_grid(self) -> FeaturesConfig:
+        if self.image_size % self.patch_size:
+            raise ValueError(
+                f"image_size must be a multiple of patch_size: {self.image_size} is not one of {self.patch_size}"
+            )
+        return self
+
+    @property
+    def grid(self) -> int:
+        """Patches along a side."""
+        return self.image_size // self.patch_size
+
+
+class SpatialImportanceConfig(Section):
+    """Spatial Importance: where depth changes, affinities are sharpened (Sec. 3.3, Eq. 1-2)."""
+
+    beta: float = Field(0.45, gt=0, le=1, description="least importance (Eq. 2, Table 15)")
+    sigma: float = Field(
+        3.0,
+        gt=0,
+        description="deviation of the Gaussian (Eq. 1), in pixels of the resolution below",
+        json_schema_extra={"unit": "px or patches"},
+    )
+    resolution: Literal["image", "grid"] = Field(
+        "image", description="whether Eq. 1 runs on the depth map or on the patch grid"
+    )
+
+
+class LocalCutConfig(Section):
+    """NCut and LocalCut, repeated until N instances are tried (Sec. 3.1-3.3)."""
+
+    n_instances: int = Field(5, ge=1, description="instances tried per image, N (Table 15: 3)")
+    tau_ncut: float = Field(
+        0.13,
+        ge=-1,
+        le=1,
+        description="threshold that binarises the affinity (Table 15: 0.13); null: the feature backend's own",
+    )
+    tau_ncut_at: Literal["sharpened", "cosine"] = Field(
+        "sharpened",
+        description="what tau_ncut is a threshold of: the sharpened affinity (the paper), or the plain cosine, so it "
+        "keeps its meaning for pairs of the least importance",
+    )
+    sharpen: bool = Field(True, description="sharpen the affinity by Spatial Importance (Eq. 3)")
+    exponent: Literal["mean", "row", "max"] = Field(
+        "mean", description="which importance a pair of patches takes in Eq. 3"
+    )
+    local_cut: bool = Field(True, description="cut the semantic mask in 3D; off keeps the semantic mask, as MaskCut")
+    tau_knn: float = Field(
+        0.06,
+        gt=0,
+        description="longest edge kept in the 3D graph (Table 15: 0.115)",
+        json_schema_extra={"unit": "cube side"},
+    )
+    k: int = Field(20, ge=1, description="neighbours of a point in the 3D graph")
+    xy_extent: float = Field(
+        1.0, gt=0, description="extent of x and y relative to z", json_schema_extra={"unit": "cube side"}
+    )
+    background_z: float = Field(
+        1.5,
+        ge=1,
+        description="depth of the plane that takes the points outside the semantic mask",
+        json_schema_extra={"unit": "cube side"},
+    )
+    capacity: Literal["inverse", "distance", "unit"] = Field("inverse", description="edge capacity from edge length")
+    sink: Literal["outside", "anywhere"] = Field(
+        "outside", description="patch of the smallest |x| outside the semantic mask, or anywhere"
+    )
+    maxflow: Literal["scipy", "networkx"] = Field(
+        "scipy", description="max-flow solver: scipy (Dinic), networkx (Dinitz, slow oracle)"
+    )
+    eigensolver: Literal["lanczos", "torch", "dense"] = Field(
+        "lanczos",
+        description="second eigenvector: lanczos (with `device: cuda` as torch), torch (several images at once on "
+        "`device`), or dense, the fallback of both",
+    )
+    exclude: Literal["nodes", "features"] = Field(
+        "nodes",
+        description="how found instances leave the graph: nodes are removed (CutS3D) or features zeroed (CutLER)",
+    )
+    component: Literal["none", "seed", "alike"] = Field(
+        "seed",
+        description="what is kept of a mask: all, the connected part that holds the seed patch, or what neighbours "
+        "above tau_ncut join to it",
+    )
+    max_overlap: float = Field(
+        0.5, ge=0, le=1, description="a later mask is rejected at a larger IoU with the mask before (CutLER)"
+    )
+    min_area: float = Field(
+        0.01, ge=0, le=1, description="a later mask is rejected at this share of the patches or less (CutLER)"
+    )
+    corners: int = Field(
+        3, ge=1, le=5, description="a side with this many image corners is background (CutLER: 3; 5 never flips)"
+    )
+    stop_at_rest: bool = Field(
+        True, description="stop when the foreground is the inverse of all instances so far (CutLER: off)"
+    )
+
+
+class ConfidenceConfig(Section):
+    """Spatial Confidence: agreement of cuts over thresholds (Sec. 3.4, Eq. 4)."""
+
+    n_thresholds: int = Field(6, ge=1, description="thresholds between tau_knn_min and tau_knn, T (Table 15)")
+    tau_knn_min: float = Field(
+        0.03, gt=0, description="smallest threshold (Table 15: 0.05)", json_schema_extra={"unit": "cube side"}
+    )
+    sc_min: float = Field(0.5, gt=0, le=1, description="least confidence inside an instance (Sec. 3.4)")
+
+
+class CrfConfig(Section):
+    """Dense CRF at a working size, then the fill and reject of CutLER."""
+
+    enabled: bool = Field(True, description="refine masks with the CRF; off only resizes them")
+    image_size: int = Field(
+        480, ge=16, description="size of the image that the CRF works at, both sides", json_schema_extra={"unit": "px"}
+    )
+    unary: Literal["softmax", "hard", "confidence"] = Field(
+        "softmax", description="softmax of the 0/1 mask (CutLER: 0.731/0.269), near-certain, or the Spatial Confidence"
+    )
+    confidence: Literal["cuts", "crf"] = Field(
+        "cuts",
+        description="confidence and score of the masks: Spatial Confidence, or the CRF's own probability (Table 11b)",
+    )
+    solver: Literal["lattice", "torch", "pydensecrf"] = Field(
+        "lattice",
+        description="mean field: lattice (with `device: cuda` as torch), torch (several images at once on `device`), "
+        "or pydensecrf, the oracle of both, which needs that package",
+    )
+    iterations: int = Field(10, ge=1, description="mean-field iterations")
+    gaussian_sxy: float = Field(
+        3.0, gt=0, description="deviation of the smoothness kernel", json_schema_extra={"unit": "px"}
+    )
+    gaussian_compat: float = Field(7.0, ge=0, description="weight of the smoothness kernel")
+    bilateral_sxy: float = Field(
+        50.0, gt=0, description="deviation in space of the appearance kernel", json_schema_extra={"unit": "px"}
+    )
+    bilateral_srgb: float = Field(
+        5.0, gt=0, description="deviation in colour of the appearance kernel", json_schema_extra={"unit": "grey levels"}
+    )
+    bilateral_compat: float = Field(10.0, ge=0, description="weight of the appearance kernel")
+    fill_holes: bool = Field(True, description="fill the holes of a refined mask")
+    min_iou: float = Field(
+        0.5, ge=0, le=1, description="a refined mask below this IoU with the mask before is rejected"
+    )
+
+    @model_validator(mode="after")
+    def _has_probability(self) -> CrfConfig:
+        if self.confidence == "crf" and not self.enabled:
+            raise ValueError("confidence crf is the CRF's probability and needs enabled: true")
+        return self
+
+
+class BaselineConfig(Section):
+    """The MaskCut baseline that the workflow computes beside (CutLER)."""
+
+    enabled: bool = Field(True, description="also make and score MaskCut pseudo-masks from the same features")
+    tau_ncut: float = Field(
+        0.15, ge=-1, le=1, description="threshold that binarises the affinity (CutLER's recipe: 0.15)"
+    )
+
+
+def check_thresholds(tau_knn_min: float, tau_knn: float) -> None:
+    """Check that the thresholds of Spatial Confidence rise (Eq. 4).
+
+    Not part of the model: localcut alone may use any tau_knn.
+
+    Raises:
+        ConfigError: the smallest exceeds the largest.
+    """
+    if tau_knn_min > tau_knn:
+        raise ConfigError(
+            "confidence.tau_knn_min", expected=f"at most localcut.tau_knn, {tau_knn:g}", found=f"{tau_knn_min:g}"
+        )

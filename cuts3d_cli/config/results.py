@@ -1,0 +1,58 @@
+"""Scores, the report, and the paper's ablations."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from cuts3d_cli.config.section import Section
+
+
+class EvaluateConfig(Section):
+    """Class-agnostic COCO evaluation (Sec. 4)."""
+
+    max_dets: tuple[int, int, int] = Field(
+        (1, 10, 100), description="detections per image at which AR is taken; AP uses the last"
+    )
+    iou_types: list[Literal["bbox", "segm"]] = Field(
+        ["bbox", "segm"], description="what is compared: boxes, masks or both"
+    )
+    class_agnostic: bool = Field(
+        True, description="score all categories as one (zero-shot evaluation); off is the usual COCO evaluation"
+    )
+    pseudo_mask_rank: Literal["score", "tries"] = Field(
+        "score",
+        description="what ranks pseudo-masks for AP: their score, or the try that found them, the first one highest; "
+        "detections are ranked by their score",
+    )
+    difficult: Literal["ignore", "count"] = Field(
+        "ignore", description="objects flagged difficult (VOC) or ignore: their detections count neither way, or count"
+    )
+
+
+class ReportConfig(Section):
+    """The HTML report."""
+
+    n_images: int = Field(12, ge=1, description="images shown with every intermediate")
+    thumbnail: int = Field(240, ge=64, description="longer side of the pictures", json_schema_extra={"unit": "px"})
+    min_score: float = Field(0.3, ge=0, le=1, description="detections below are not drawn; they count all the same")
+
+
+class ExperimentsConfig(Section):
+    """The ablations of Tables 4 to 6, made on request only (`snakemake results`)."""
+
+    seeds: list[int] = Field([0, 1, 2], min_length=1, description="seeds that every training is repeated with")
+    iterations: int = Field(180, ge=1, description="optimiser steps of a first training, instead of train.iterations")
+    lr_steps: list[int] = Field([140], description="steps at which its learning rate is multiplied by train.lr_gamma")
+    rounds: int = Field(3, ge=0, description="rounds of self-training (Sec. 4; Table 17 has 1)")
+    round_iterations: int = Field(60, ge=1, description="optimiser steps a round, instead of selftrain.iterations")
+    round_lr_steps: list[int] = Field(
+        [45], description="steps at which a round's learning rate is multiplied by train.lr_gamma"
+    )
+
+    @model_validator(mode="after")
+    def _seeds_once(self) -> ExperimentsConfig:
+        if len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+            raise ValueError(f"seeds must be distinct and 0 or more: {self.seeds}")
+        return self

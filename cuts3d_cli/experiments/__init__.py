@@ -1,0 +1,1 @@
+"""The paper's ablations and fine-tuning on labels, made on request only."""
