@@ -21,7 +21,11 @@ from cuts3d_cli.workflow import (
     flags,
     settings,
 )
-from cuts3d_cli.pipeline.methods import baseline_crf, baseline_localcut
+from cuts3d_cli.pipeline.methods import (
+    baseline_crf,
+    baseline_localcut,
+    unsharpened_localcut,
+)
 
 CONFIG = checked_config(config, "config", full=not workflow.overwrite_configfiles)
 STARTED = time.time()

@@ -40,7 +40,8 @@ def command(images, depth_map, preset, run_dir, out, workflow, overwrite):
       cuts3d init photos/ --preset paper-dino --run runs/photos --out mine.yaml
       snakemake --cores all --configfile mine.yaml
     """
-    from cuts3d_cli.config import EMBEDDED, merge_values, preset_of_images, preset_values, resolve
+    from cuts3d_cli.config import merge_values, preset_of_images, preset_values, resolve
+    from cuts3d_cli.config.loading import EMBEDDED
     from cuts3d_cli.config.text import config_text
     from cuts3d_cli.errors import Cuts3dError
     from cuts3d_cli.log import logger
