@@ -1,9 +1,10 @@
 # cuts3d as a workflow: images -> pseudo-masks -> detector -> self-training -> evaluation -> report.
 #
 #   <run>/manifest.jsonl                      the image list
-#   <run>/{depth,features,...}/<shard>.zarr   stores of a stage and shard; crf writes <shard>.json
-#   <run>/pseudo_masks.json                   the masks of all shards
-#   <run>/maskcut/                            the same for the MaskCut baseline
+#   <run>/settings/                           the configuration that the jobs read
+#   <run>/{depth,features,...}/<shard>.zarr   stores of a stage and shard that all methods share
+#   <run>/masks/<method>/{localcut,...}/      stores of a method (cuts3d, maskcut, ...); crf writes <shard>.json
+#   <run>/masks/<method>/pseudo_masks.json    the masks of all shards
 #   <run>/val/                                the same for the held-out images
 #   <run>/detector/round<t>/                  detector after the first training (0) and each self-training round
 #   <run>/evaluation/*.json, results.json, report.html

@@ -31,8 +31,9 @@ from measuring import in_child, peak_gb, reset_peak, table
 from cuts3d_cli.config import resolve
 from cuts3d_cli.core.crf import DenseCrf, unary_probability
 from cuts3d_cli.core.masks import boxes_xywh_px, enlarge
+from cuts3d_cli.pipeline.graph import result_path
 from cuts3d_cli.store.images import read_image, working_image
-from cuts3d_cli.store.layout import manifest_path, shard_name, stage_path
+from cuts3d_cli.store.layout import manifest_path, shard_name
 from cuts3d_cli.store.manifest import read_manifest
 from cuts3d_cli.store.zarr_store import open_store
 
@@ -116,7 +117,7 @@ def scenes_of_run(run: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Image (S, S, 3) uint8 and masks (M, S, S) bool of a run's images that have instances."""
     manifest = read_manifest(manifest_path(run))
     for index in range(manifest.n_shards):
-        store = open_store(stage_path(run, "localcut", shard_name(index)), "localcut")
+        store = open_store(result_path(run, "localcut", shard_name(index)), "localcut")
         for row, record in enumerate(manifest.records(index)):
             instance = store.array("instance")[row]
             found = instance[instance.any(axis=(1, 2))]

@@ -31,11 +31,12 @@ from scipy import ndimage
 from cuts3d_cli.config import Config, resolve
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.evaluation.coco_eval import evaluate
-from cuts3d_cli.pipeline.graph import execute, upstream_of
+from cuts3d_cli.pipeline.declarations import upstream_of
+from cuts3d_cli.pipeline.graph import execute, result_path
 from cuts3d_cli.pipeline.runner import Source
 from cuts3d_cli.stages import prepare
 from cuts3d_cli.store.coco import annotation, read_masks
-from cuts3d_cli.store.layout import manifest_path, shard_name, stage_path
+from cuts3d_cli.store.layout import manifest_path, shard_name
 
 NEAR_PX = 6
 """Objects this close in the image are beside each other."""
@@ -105,8 +106,8 @@ def pseudo_masks(folder: Path, names: list[str], config: Config, run: Path) -> d
     records = [record for record in manifest.records(0) if Path(record.file_name).stem in names]
     source = Source(records, manifest.image_root, folder / "depth_mm")
     for stage in [*upstream_of("crf", config), "crf"]:
-        execute(stage, source, config, lambda name: stage_path(run, name, shard_name(0)))
-    document = read_masks(stage_path(run, "crf", shard_name(0)))
+        execute(stage, source, config, lambda name: result_path(run, name, shard_name(0)))
+    document = read_masks(result_path(run, "crf", shard_name(0)))
     stems = {image["id"]: Path(image["file_name"]).stem for image in document["images"]}
     found: dict[str, list[dict]] = {name: [] for name in names}
     for entry in document["annotations"]:

@@ -1,7 +1,4 @@
-"""What the Snakefile takes from the package: the checked configuration and command-line flags.
-
-Flags are rule parameters, so a changed value reruns the rules that use it and what follows them.
-"""
+"""What the Snakefile takes from the package: its own files, the checked configuration, the errors of jobs."""
 
 from __future__ import annotations
 
@@ -14,9 +11,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from cuts3d_cli.config import ConfidenceConfig, Config, CrfConfig, Section, check_thresholds, resolve
+import yaml
+
+from cuts3d_cli.config import Config, Section, check_thresholds, resolve
 from cuts3d_cli.errors import ConfigError, Cuts3dError, StoreError
-from cuts3d_cli.store.files import atomic_path
+from cuts3d_cli.store.files import atomic_path, fingerprint
 
 FILES = Path(__file__).with_name("workflow_files")
 """The Snakefile and what goes with it: links to the top of a checkout, copies in a wheel."""
@@ -113,11 +112,6 @@ def failures(bases: Iterable[str], since: float) -> str:
     return "\n".join(found)
 
 
-def crf_flags(crf: CrfConfig, confidence: ConfidenceConfig) -> str:
-    """Options of the crf command; its own confidence needs the least value of the confidence section."""
-    return flags(crf) + (f" --set confidence.sc_min={confidence.sc_min}" if crf.confidence == "crf" else "")
-
-
 def confidence_folder(config: Config) -> str | None:
     """Where the confidence maps that the masks point to lie below a run; None where there are none."""
     if config.crf.confidence == "crf":
@@ -125,33 +119,17 @@ def confidence_folder(config: Config) -> str | None:
     return "confidence" if config.localcut.local_cut else None
 
 
-def flag_name(field: str) -> str:
-    """Name of a config field on the command line."""
-    return "--" + field.replace("_", "-")
+def settings_file(config: Config) -> Path:
+    """Write the resolved configuration below the run, named by its content, and give its path.
 
-
-def flags(section: Section, *, leave_out: Iterable[str] = ()) -> str:
-    """A section's values as command-line options, quoted for a shell; what is None is left out."""
-    words: list[str] = []
-    for name, value in section.model_dump(mode="json").items():
-        if name in leave_out or value is None:
-            continue
-        flag = flag_name(name)
-        if isinstance(value, bool):
-            words.append(flag if value else f"--no-{flag[2:]}")
-        elif value == []:  # an option left out would mean the default
-            words.append(f"--set={_name_of(section)}.{name}=[]")
-        elif isinstance(type(section).model_fields[name].default, list):
-            words += [word for item in value for word in (flag, str(item))]
-        elif isinstance(value, list):
-            words += [flag, *map(str, value)]
-        else:
-            words += [flag, str(value)]
-    return shlex.join(words)
-
-
-def _name_of(section: Section) -> str:
-    return next(name for name, field in Config.model_fields.items() if field.annotation is type(section))
+    Every job of the workflow reads it. Running jobs keep theirs when the configuration changes.
+    """
+    values = config.model_dump(mode="json")
+    path = Path(config.run) / "settings" / f"{fingerprint(values)}.yaml"
+    if not path.is_file():
+        with atomic_path(path) as temporary:
+            temporary.write_text(yaml.safe_dump(values, sort_keys=False))
+    return path
 
 
 def settings(name: str, section: Section) -> str:

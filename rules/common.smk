@@ -6,40 +6,27 @@ import sys
 import time
 from pathlib import Path
 
-from cuts3d_cli import __version__ as VERSION
-from cuts3d_cli.config.backends import READS_FILES
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.experiments import ablations as ex
 from cuts3d_cli.experiments import finetune as ft
-from cuts3d_cli.pipeline.graph import inputs_of
-from cuts3d_cli.store.layout import BASELINE, shard_name
-from cuts3d_cli.workflow import (
-    checked_config,
-    confidence_folder,
-    crf_flags,
-    failures,
-    flags,
-    settings,
-)
-from cuts3d_cli.pipeline.methods import (
-    baseline_crf,
-    baseline_localcut,
-    unsharpened_localcut,
-)
+from cuts3d_cli.pipeline.declarations import LAST, dependencies, inputs_of
+from cuts3d_cli.pipeline.graph import result_path
+from cuts3d_cli.pipeline.methods import METHODS, OWN, method_config, methods_of
+from cuts3d_cli.store.layout import pseudo_masks_path, shard_name
+from cuts3d_cli.training.train import ALGORITHM as TRAINING_ALGORITHM
+from cuts3d_cli.training.train import dependencies as training_dependencies
+from cuts3d_cli.workflow import checked_config, failures, settings, settings_file
 
 CONFIG = checked_config(config, "config", full=not workflow.overwrite_configfiles)
+# Jobs read the whole configuration from this file. What a job depends on is among its rule's parameters, so a changed
+# setting reruns the rules that use it and what follows them.
+SETTINGS = settings_file(CONFIG)
 STARTED = time.time()
 RUN = CONFIG.run.rstrip("/")
 VAL = f"{RUN}/val"
 ROUNDS = CONFIG.selftrain.rounds
 TRAININGS = CONFIG.trainings
 HAS_VAL = CONFIG.data.val_images is not None
-LOCAL_CUT = CONFIG.localcut.local_cut
-HAS_BASELINE = CONFIG.baseline.enabled and LOCAL_CUT
-COMMON = f"--max-failed {CONFIG.max_failed}"
-GRID = f"--set features.image_size={CONFIG.features.image_size} --set features.patch_size={CONFIG.features.patch_size}"
-BASELINE_LOCALCUT = baseline_localcut(CONFIG)
-CONFIDENCE_FOLDER = confidence_folder(CONFIG)
 BASES = [RUN, VAL] if HAS_VAL else [RUN]
 INIT = [CONFIG.train.init] if Path(CONFIG.train.init or "").is_file() else []
 EXPERIMENT = f"{RUN}/{ex.FOLDER}/detector/{{variant}}/seed{{seed}}"
@@ -47,6 +34,7 @@ EXPERIMENT = f"{RUN}/{ex.FOLDER}/detector/{{variant}}/seed{{seed}}"
 
 wildcard_constraints:
     base="|".join(re.escape(base) for base in BASES),
+    method="|".join(METHODS),
     shard=r"\d{5}",
     round=r"[1-9]\d*",
     anyround=r"\d+",
@@ -67,12 +55,25 @@ def shard_number(wildcards):
     return int(wildcards.shard)
 
 
-def depth_map_flag(wildcards):
-    folder = data_of(wildcards.base, "depth_maps")
-    if CONFIG.depth.backend not in READS_FILES:
-        return ""
-    return (
-        f"--depth-map {shlex.quote(folder)}" if folder else "--set data.depth_maps=null"
+def inputs_of_stage(stage):
+    """The results that a stage reads of a shard, and the image list."""
+
+    def inputs(wildcards):
+        method = getattr(wildcards, "method", OWN)
+        stages = inputs_of(stage, method_config(method, CONFIG))
+        paths = [
+            result_path(wildcards.base, name, wildcards.shard, method)
+            for name in stages
+        ]
+        return [*paths, f"{wildcards.base}/manifest.jsonl"]
+
+    return inputs
+
+
+def depends_on(stage):
+    """The settings and the algorithm that a stage's result depends on."""
+    return lambda wildcards: dependencies(
+        stage, method_config(getattr(wildcards, "method", OWN), CONFIG)
     )
 
 
@@ -84,72 +85,36 @@ def masks_to_learn(_wildcards):
     """What the first training learns from; a configuration without detector ends the workflow in words."""
     if not TRAININGS:
         raise WorkflowError("no detector to train: config key train.detector is null")
-    return f"{RUN}/pseudo_masks.json"
+    return masks_of(OWN)
 
 
 def labels_of(number):
     """The masks that a round trained on."""
-    return (
-        f"{RUN}/pseudo_masks.json"
-        if number == 0
-        else f"{RUN}/detector/round{number}/annotations.json"
-    )
+    if number == 0:
+        return masks_of(OWN)
+    return f"{RUN}/detector/round{number}/annotations.json"
 
 
-def features_inputs(wildcards):
-    stages = inputs_of("features", CONFIG)
-    return [f"{wildcards.base}/{stage}/{wildcards.shard}.zarr" for stage in stages]
+def masks_of(method, base=RUN):
+    """The pseudo-masks of a method."""
+    return pseudo_masks_path(base, method)
 
 
-def localcut_inputs(wildcards):
-    stages = ["features"]
-    if LOCAL_CUT:
-        stages.append("depth")
-    if CONFIG.localcut.sharpen:
-        stages.append("spatial-importance")
-    return [f"{wildcards.base}/{stage}/{wildcards.shard}.zarr" for stage in stages]
-
-
-def crf_inputs(wildcards):
-    stages = ["localcut", "confidence"] if LOCAL_CUT else ["localcut"]
-    return [f"{wildcards.base}/{stage}/{wildcards.shard}.zarr" for stage in stages]
-
-
-def crf_confidence(base):
-    """The CRF's own store of confidences, where it makes one."""
-    if CONFIG.crf.confidence != "crf":
-        return []
-    return [directory(f"{base}/crf-confidence/{{shard}}.zarr")]
-
-
-def evaluations():
-    """Names of the evaluations and the masks they score: <method>_<split>."""
+def evaluations(methods):
+    """Names of the evaluations and the masks they score: <method>_<split> and round<t>_val."""
     bases = [(RUN, "train"), (VAL, "val")] if HAS_VAL else [(RUN, "train")]
-    scored = {}
-    for base, split in bases:
-        if data_of(base, "annotations") is None:
-            continue
-        if HAS_BASELINE:
-            scored[f"{BASELINE}_{split}"] = f"{base}/{BASELINE}/pseudo_masks.json"
-        scored[f"cuts3d_{split}"] = f"{base}/pseudo_masks.json"
+    scored = {
+        f"{method}_{split}": masks_of(method, base)
+        for base, split in bases
+        for method in methods
+        if data_of(base, "annotations") is not None
+    }
     if HAS_VAL and CONFIG.data.val_annotations is not None:
         for number in TRAININGS:
             scored[f"round{number}_val"] = (
                 f"{RUN}/detector/round{number}/predictions_val.json"
             )
     return scored
-
-
-def masks_of(kind, base=RUN):
-    """Pseudo-masks of a kind."""
-    branch = ex.masks_branch(kind)
-    return (
-        f"{base}/{branch}/pseudo_masks.json" if branch else f"{base}/pseudo_masks.json"
-    )
-
-
-def experiment_confidence(wildcards):
-    return CONFIDENCE_STORES if ex.VARIANTS[wildcards.variant].masks == "cuts3d" else []
 
 
 def experiment_labels(wildcards):
@@ -175,8 +140,8 @@ def experiment_mask_scores(wildcards):
     if wildcards.table not in ("table4", "results"):
         return []
     return [
-        str(ex.masks_evaluation_path(RUN, kind, split))
-        for kind in ex.MASKS
+        str(ex.masks_evaluation_path(RUN, method, split))
+        for method in ex.MASKS
         for split in splits
     ]
 
@@ -197,10 +162,9 @@ def finetune_start(wildcards):
     )
 
 
-def finetune_flags(wildcards, input):
+def finetune_overrides(wildcards, input):
     images = finetune_source(wildcards)[1]
     words = [f"--image-root {shlex.quote(images)}"] if images else []
     words += [f"--init {shlex.quote(str(input.start))}"] if input.start else []
-    return " ".join(
-        [*words, flags(ft.train_section(CONFIG, wildcards.share, wildcards.start))]
-    )
+    section = ft.train_section(CONFIG, wildcards.share, wildcards.start)
+    return " ".join([*words, settings("train", section)])

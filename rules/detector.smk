@@ -1,20 +1,11 @@
 # Training, rounds of self-training and predictions. A killed training resumes from <round>/work.
 
 DETECTOR_OUTPUTS = ["checkpoint.pth", "metrics.jsonl", "config.json"]
-TARGET_KEYS = [
-    key for key in type(CONFIG.selftrain).model_fields if key.startswith("target_")
-]
-CONFIDENCE_STORES = (
-    expand(f"{RUN}/{CONFIDENCE_FOLDER}/{{shard}}.zarr", shard=shards(RUN))
-    if CONFIDENCE_FOLDER
-    else []
-)
 
 
 rule train:
     input:
         masks=masks_to_learn,
-        confidence=CONFIDENCE_STORES,
         init=INIT,
     output:
         expand(f"{RUN}/detector/round0/{{name}}", name=DETECTOR_OUTPUTS),
@@ -30,13 +21,12 @@ rule train:
         runtime=2880,
     params:
         out=lambda wc, output: Path(output[0]).parent,
-        flags=flags(CONFIG.train),
-        common=f"--seed {CONFIG.seed} --device {CONFIG.device}",
-        version=VERSION,
+        depends=training_dependencies(CONFIG),
+        overrides="",
     message:
         "training the detector"
     shell:
-        "cuts3d train --annotations {input.masks:q} --out {params.out:q} {params.flags} {params.common} > {log:q} 2>&1"
+        "cuts3d train --config {SETTINGS:q} --annotations {input.masks:q} --out {params.out:q} {params.overrides} > {log:q} 2>&1"
 
 
 rule selftrain:
@@ -60,15 +50,13 @@ rule selftrain:
         runtime=2880,
     params:
         out=lambda wc, output: Path(output[0]).parent,
-        flags=flags(CONFIG.selftrain, leave_out=["rounds", *TARGET_KEYS]),
-        train=settings("train", CONFIG.train),
-        common=f"--seed {CONFIG.seed} --device {CONFIG.device} {COMMON}",
-        version=VERSION,
+        depends=training_dependencies(CONFIG, rounds=True),
+        overrides="",
     message:
         "self-training, round {wildcards.round}"
     shell:
-        "cuts3d selftrain --round {wildcards.round} --annotations {input.masks:q} --checkpoint {input.checkpoint:q}"
-        " --out {params.out:q} {params.flags} {params.train} {params.common} > {log:q} 2>&1"
+        "cuts3d selftrain --config {SETTINGS:q} --round {wildcards.round} --annotations {input.masks:q}"
+        " --checkpoint {input.checkpoint:q} --out {params.out:q} {params.overrides} > {log:q} 2>&1"
 
 
 rule predict:
@@ -89,13 +77,11 @@ rule predict:
         runtime=240,
     params:
         run=lambda wc, input: Path(input.manifest).parent,
-        flags=flags(CONFIG.predict),
-        common=f"--device {CONFIG.device} {COMMON}",
-        version=VERSION,
+        depends=CONFIG.predict.model_dump(mode="json"),
     message:
         "detections of round {wildcards.anyround}"
     shell:
-        "cuts3d predict --run {params.run:q} --checkpoint {input.checkpoint:q} --out {output:q} {params.flags} {params.common}"
+        "cuts3d predict --config {SETTINGS:q} --run {params.run:q} --checkpoint {input.checkpoint:q} --out {output:q}"
         " > {log:q} 2>&1"
 
 
@@ -122,15 +108,12 @@ rule selftrain_target:
         runtime=2880,
     params:
         out=lambda wc, output: Path(output[0]).parent,
-        flags=flags(CONFIG.selftrain, leave_out=["rounds"]),
-        train=settings("train", CONFIG.train),
-        common=f"--seed {CONFIG.seed} --device {CONFIG.device} {COMMON}",
-        version=VERSION,
+        depends=training_dependencies(CONFIG, rounds=True),
     message:
         "self-training on the target images"
     shell:
-        "cuts3d selftrain --checkpoint {input.checkpoint:q} --out {params.out:q} {params.flags} {params.train}"
-        " {params.common} > {log:q} 2>&1"
+        "cuts3d selftrain --config {SETTINGS:q} --checkpoint {input.checkpoint:q} --out {params.out:q}"
+        " > {log:q} 2>&1"
 
 
 use rule predict as predict_target with:

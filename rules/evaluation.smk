@@ -1,8 +1,10 @@
 # Scores and the report. Only these rules read ground truth.
 
 
-EVALUATIONS = evaluations()
-EVALUATION_FILES = [f"{RUN}/evaluation/{name}.json" for name in EVALUATIONS]
+EVALUATIONS = evaluations(METHODS)
+EVALUATION_FILES = [
+    f"{RUN}/evaluation/{name}.json" for name in evaluations(methods_of(CONFIG))
+]
 
 
 rule evaluate:
@@ -26,12 +28,13 @@ rule evaluate:
         mem_mb=4000,
         runtime=120,
     params:
-        flags=flags(CONFIG.evaluate),
-        version=VERSION,
+        depends=CONFIG.evaluate.model_dump(mode="json"),
+        overrides="",
     message:
         "scoring {wildcards.name}"
     shell:
-        "cuts3d evaluate --predictions {input.masks:q} --annotations {input.truth:q} --out {output:q} {params.flags}"
+        "cuts3d evaluate --config {SETTINGS:q} --predictions {input.masks:q} --annotations {input.truth:q} --out {output:q}"
+        " {params.overrides}"
         " > {log:q} 2>&1"
 
 
@@ -52,7 +55,7 @@ use rule evaluate as evaluate_target with:
 rule report:
     input:
         evaluations=EVALUATION_FILES,
-        masks=expand("{base}/pseudo_masks.json", base=BASES),
+        masks=[masks_of(OWN, base) for base in BASES],
         detectors=expand(
             f"{RUN}/detector/round{{number}}/metrics.jsonl", number=TRAININGS
         ),
@@ -75,9 +78,8 @@ rule report:
         evaluations=lambda wc, input: [
             f"--evaluation={path}" for path in input.evaluations
         ],
-        settings=CONFIG.model_dump_json(exclude_unset=True),
-        version=VERSION,
+        depends=CONFIG.model_dump(mode="json"),
     message:
         "writing the report"
     shell:
-        "cuts3d report --run {params.run:q} {params.evaluations:q} --settings {params.settings:q} > {log:q} 2>&1"
+        "cuts3d report --config {SETTINGS:q} --run {params.run:q} {params.evaluations:q} > {log:q} 2>&1"

@@ -11,98 +11,11 @@ wildcard_constraints:
     variant="|".join(ex.VARIANTS),
     seed=r"\d+",
     table="table4|table5|table6|results",
-    split="train|val",
-
-
-use rule localcut as localcut_unsharpened with:
-    input:
-        "{base}/features/{shard}.zarr",
-        "{base}/depth/{shard}.zarr",
-        "{base}/manifest.jsonl",
-    output:
-        directory(f"{{base}}/{ex.UNSHARPENED}/localcut/{{shard}}.zarr"),
-    log:
-        f"{{base}}/logs/{ex.UNSHARPENED}/localcut/{{shard}}.log",
-    benchmark:
-        f"{{base}}/benchmarks/{ex.UNSHARPENED}/localcut/{{shard}}.tsv"
-    params:
-        shard=shard_number,
-        branch=f"--branch {ex.UNSHARPENED}",
-        flags=flags(unsharpened_localcut(CONFIG)),
-        common=f"{COMMON} --device {CONFIG.device}",
-        version=VERSION,
-    message:
-        "unsharpened instances of shard {wildcards.shard} of {wildcards.base}"
-
-
-use rule confidence as confidence_unsharpened with:
-    input:
-        f"{{base}}/{ex.UNSHARPENED}/localcut/{{shard}}.zarr",
-        "{base}/manifest.jsonl",
-    output:
-        directory(f"{{base}}/{ex.UNSHARPENED}/confidence/{{shard}}.zarr"),
-    log:
-        f"{{base}}/logs/{ex.UNSHARPENED}/confidence/{{shard}}.log",
-    benchmark:
-        f"{{base}}/benchmarks/{ex.UNSHARPENED}/confidence/{{shard}}.tsv"
-    params:
-        shard=shard_number,
-        flags=flags(CONFIG.confidence),
-        common=f"--branch {ex.UNSHARPENED} --set localcut.sharpen=false {COMMON}",
-        version=VERSION,
-    message:
-        "Spatial Confidence of unsharpened shard {wildcards.shard} of {wildcards.base}"
-
-
-use rule crf as crf_unsharpened with:
-    input:
-        f"{{base}}/{ex.UNSHARPENED}/localcut/{{shard}}.zarr",
-        f"{{base}}/{ex.UNSHARPENED}/confidence/{{shard}}.zarr",
-        "{base}/manifest.jsonl",
-    output:
-        f"{{base}}/{ex.UNSHARPENED}/crf/{{shard}}.json",
-        *crf_confidence(f"{{base}}/{ex.UNSHARPENED}"),
-    log:
-        f"{{base}}/logs/{ex.UNSHARPENED}/crf/{{shard}}.log",
-    benchmark:
-        f"{{base}}/benchmarks/{ex.UNSHARPENED}/crf/{{shard}}.tsv"
-    params:
-        shard=shard_number,
-        branch=f"--branch {ex.UNSHARPENED}",
-        local_cut="--set localcut.local_cut=true",
-        flags=crf_flags(CONFIG.crf, CONFIG.confidence),
-        common=COMMON,
-        version=VERSION,
-    message:
-        "unsharpened masks of shard {wildcards.shard} of {wildcards.base}"
-
-
-use rule merge as merge_unsharpened with:
-    input:
-        lambda wc: expand(
-            "{base}/{branch}/crf/{shard}.json",
-            base=wc.base,
-            branch=ex.UNSHARPENED,
-            shard=shards(wc.base),
-        ),
-        "{base}/manifest.jsonl",
-    output:
-        f"{{base}}/{ex.UNSHARPENED}/pseudo_masks.json",
-    log:
-        f"{{base}}/logs/{ex.UNSHARPENED}/merge.log",
-    benchmark:
-        f"{{base}}/benchmarks/{ex.UNSHARPENED}/merge.tsv"
-    params:
-        branch=f"--branch {ex.UNSHARPENED}",
-        version=VERSION,
-    message:
-        "joining the unsharpened masks of {wildcards.base}"
 
 
 use rule train as train_experiment with:
     input:
         masks=lambda wc: masks_of(ex.VARIANTS[wc.variant].masks),
-        confidence=experiment_confidence,
         init=INIT,
     output:
         [f"{EXPERIMENT}/round0/{name}" for name in DETECTOR_OUTPUTS],
@@ -115,9 +28,8 @@ use rule train as train_experiment with:
     threads: 1
     params:
         out=lambda wc, output: Path(output[0]).parent,
-        flags=lambda wc: flags(ex.train_section(CONFIG, wc.variant)),
-        common=lambda wc: f"--seed {wc.seed} --device {CONFIG.device}",
-        version=VERSION,
+        depends=TRAINING_ALGORITHM,
+        overrides=lambda wc: f"--seed {wc.seed} {settings('train', ex.train_section(CONFIG, wc.variant))}",
     message:
         "training {wildcards.variant}, seed {wildcards.seed}"
 
@@ -146,10 +58,14 @@ use rule selftrain as selftrain_experiment with:
     threads: 1
     params:
         out=lambda wc, output: Path(output[0]).parent,
-        flags=flags(ex.selftrain_section(CONFIG), leave_out=["rounds", *TARGET_KEYS]),
-        train=lambda wc: settings("train", ex.train_section(CONFIG, wc.variant)),
-        common=lambda wc: f"--seed {wc.seed} --device {CONFIG.device} {COMMON}",
-        version=VERSION,
+        depends=TRAINING_ALGORITHM,
+        overrides=lambda wc: " ".join(
+            [
+                f"--seed {wc.seed}",
+                settings("train", ex.train_section(CONFIG, wc.variant)),
+                settings("selftrain", ex.selftrain_section(CONFIG)),
+            ]
+        ),
     message:
         "self-training {wildcards.variant}, seed {wildcards.seed}, round {wildcards.round}"
 
@@ -183,20 +99,6 @@ use rule evaluate as evaluate_experiment with:
         "scoring {wildcards.variant}, seed {wildcards.seed}, round {wildcards.anyround}"
 
 
-use rule evaluate as evaluate_unsharpened with:
-    input:
-        masks=lambda wc: masks_of("localcut", RUN if wc.split == "train" else VAL),
-        truth=lambda wc: data_of(RUN if wc.split == "train" else VAL, "annotations"),
-    output:
-        f"{EXPERIMENTS}/evaluation/localcut_{{split}}.json",
-    log:
-        f"{EXPERIMENT_LOGS}/evaluation/localcut_{{split}}.log",
-    benchmark:
-        f"{EXPERIMENT_TIMES}/evaluation/localcut_{{split}}.tsv"
-    message:
-        "scoring the unsharpened masks, {wildcards.split}"
-
-
 rule compare:
     input:
         scores=experiment_scores,
@@ -216,12 +118,11 @@ rule compare:
         runtime=30,
     params:
         run=lambda wc, output: Path(output.text).parents[1],
-        settings=CONFIG.model_dump_json(exclude_unset=True),
-        version=VERSION,
+        depends=CONFIG.model_dump(mode="json"),
     message:
         "writing {output.text}"
     shell:
-        "cuts3d compare --run {params.run:q} --table {wildcards.table} --out {output.text:q} --settings {params.settings:q}"
+        "cuts3d compare --config {SETTINGS:q} --run {params.run:q} --table {wildcards.table} --out {output.text:q}"
         " > {log:q} 2>&1"
 
 

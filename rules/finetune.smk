@@ -29,13 +29,12 @@ rule finetune:
         runtime=2880,
     params:
         out=lambda wc, output: Path(output[0]).parent,
-        flags=finetune_flags,
-        common=f"--seed {CONFIG.seed} --device {CONFIG.device}",
-        version=VERSION,
+        depends={"algorithm": TRAINING_ALGORITHM, "seed": CONFIG.seed},
+        overrides=finetune_overrides,
     message:
         "learning from {wildcards.share} of the labels, start: {wildcards.start}"
     shell:
-        "cuts3d train --labels {input.labels:q} --out {params.out:q} {params.flags} {params.common} > {log:q} 2>&1"
+        "cuts3d train --config {SETTINGS:q} --labels {input.labels:q} --out {params.out:q} {params.overrides} > {log:q} 2>&1"
 
 
 use rule predict as predict_finetuned with:
@@ -63,8 +62,8 @@ use rule evaluate as evaluate_finetuned with:
     benchmark:
         f"{RUN}/benchmarks/{ft.FOLDER}/evaluate_{{start}}_{{share}}.tsv"
     params:
-        flags=flags(CONFIG.evaluate.model_copy(update={"class_agnostic": False})),
-        version=VERSION,
+        depends=CONFIG.evaluate.model_dump(mode="json"),
+        overrides="--no-class-agnostic",
     message:
         "scoring {wildcards.share} of the labels, start: {wildcards.start}"
 

@@ -14,7 +14,6 @@ rule prepare:
     params:
         images=lambda wc: data_of(wc.base, "images"),
         n_shards=lambda wc: len(shards(wc.base)),
-        version=VERSION,
     message:
         "listing the images of {params.images}"
     shell:

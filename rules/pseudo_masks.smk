@@ -1,9 +1,10 @@
-# One rule per command; each works on one shard. The baseline's rules differ in inputs and settings only.
+# One rule per stage; each job works on one shard. What a stage reads, and which settings it depends on, is declared in
+# cuts3d_cli/pipeline/declarations.py; the methods are listed in cuts3d_cli/pipeline/methods.py.
 
 
 rule depth:
     input:
-        "{base}/manifest.jsonl",
+        inputs_of_stage("depth"),
     output:
         directory("{base}/depth/{shard}.zarr"),
     log:
@@ -18,21 +19,17 @@ rule depth:
         runtime=120,
     params:
         shard=shard_number,
-        maps=depth_map_flag,
-        flags=flags(CONFIG.depth),
-        common=f"{COMMON} --device {CONFIG.device}",
-        version=VERSION,
+        depends=depends_on("depth"),
+        maps=lambda wc: data_of(wc.base, "depth_maps"),
     message:
         "depth of shard {wildcards.shard} of {wildcards.base}"
     shell:
-        "cuts3d depth --run {wildcards.base:q} --shard {params.shard} {params.maps} {params.flags} {params.common}"
-        " > {log:q} 2>&1"
+        "cuts3d depth --config {SETTINGS:q} --run {wildcards.base:q} --shard {params.shard} > {log:q} 2>&1"
 
 
 rule features:
     input:
-        features_inputs,
-        "{base}/manifest.jsonl",
+        inputs_of_stage("features"),
     output:
         directory("{base}/features/{shard}.zarr"),
     log:
@@ -47,19 +44,16 @@ rule features:
         runtime=120,
     params:
         shard=shard_number,
-        flags=flags(CONFIG.features),
-        common=f"{COMMON} --device {CONFIG.device}",
-        version=VERSION,
+        depends=depends_on("features"),
     message:
         "features of shard {wildcards.shard} of {wildcards.base}"
     shell:
-        "cuts3d features --run {wildcards.base:q} --shard {params.shard} {params.flags} {params.common} > {log:q} 2>&1"
+        "cuts3d features --config {SETTINGS:q} --run {wildcards.base:q} --shard {params.shard} > {log:q} 2>&1"
 
 
 rule spatial_importance:
     input:
-        "{base}/depth/{shard}.zarr",
-        "{base}/manifest.jsonl",
+        inputs_of_stage("spatial-importance"),
     output:
         directory("{base}/spatial-importance/{shard}.zarr"),
     log:
@@ -74,27 +68,22 @@ rule spatial_importance:
         runtime=30,
     params:
         shard=shard_number,
-        flags=flags(CONFIG.spatial_importance),
-        grid=GRID,
-        common=COMMON,
-        version=VERSION,
+        depends=depends_on("spatial-importance"),
     message:
         "Spatial Importance of shard {wildcards.shard} of {wildcards.base}"
     shell:
-        "cuts3d spatial-importance --run {wildcards.base:q} --shard {params.shard} {params.flags} {params.grid}"
-        " {params.common} > {log:q} 2>&1"
+        "cuts3d spatial-importance --config {SETTINGS:q} --run {wildcards.base:q} --shard {params.shard} > {log:q} 2>&1"
 
 
 rule localcut:
     input:
-        localcut_inputs,
-        "{base}/manifest.jsonl",
+        inputs_of_stage("localcut"),
     output:
-        directory("{base}/localcut/{shard}.zarr"),
+        directory("{base}/masks/{method}/localcut/{shard}.zarr"),
     log:
-        "{base}/logs/localcut/{shard}.log",
+        "{base}/logs/{method}/localcut/{shard}.log",
     benchmark:
-        "{base}/benchmarks/localcut/{shard}.tsv"
+        "{base}/benchmarks/{method}/localcut/{shard}.tsv"
     conda:
         "../envs/core.yaml"
     threads: 1
@@ -103,27 +92,23 @@ rule localcut:
         runtime=120,
     params:
         shard=shard_number,
-        branch="",
-        flags=flags(CONFIG.localcut),
-        common=f"{COMMON} --device {CONFIG.device}",
-        version=VERSION,
+        depends=depends_on("localcut"),
     message:
-        "instances of shard {wildcards.shard} of {wildcards.base}"
+        "{wildcards.method}: instances of shard {wildcards.shard} of {wildcards.base}"
     shell:
-        "cuts3d localcut --run {wildcards.base:q} --shard {params.shard} {params.branch} {params.flags} {params.common}"
-        " > {log:q} 2>&1"
+        "cuts3d localcut --config {SETTINGS:q} --run {wildcards.base:q} --shard {params.shard}"
+        " --method {wildcards.method} > {log:q} 2>&1"
 
 
 rule confidence:
     input:
-        "{base}/localcut/{shard}.zarr",
-        "{base}/manifest.jsonl",
+        inputs_of_stage("confidence"),
     output:
-        directory("{base}/confidence/{shard}.zarr"),
+        directory("{base}/masks/{method}/confidence/{shard}.zarr"),
     log:
-        "{base}/logs/confidence/{shard}.log",
+        "{base}/logs/{method}/confidence/{shard}.log",
     benchmark:
-        "{base}/benchmarks/confidence/{shard}.tsv"
+        "{base}/benchmarks/{method}/confidence/{shard}.tsv"
     conda:
         "../envs/core.yaml"
     threads: 1
@@ -132,26 +117,23 @@ rule confidence:
         runtime=60,
     params:
         shard=shard_number,
-        flags=flags(CONFIG.confidence),
-        common=COMMON,
-        version=VERSION,
+        depends=depends_on("confidence"),
     message:
-        "Spatial Confidence of shard {wildcards.shard} of {wildcards.base}"
+        "{wildcards.method}: Spatial Confidence of shard {wildcards.shard} of {wildcards.base}"
     shell:
-        "cuts3d confidence --run {wildcards.base:q} --shard {params.shard} {params.flags} {params.common} > {log:q} 2>&1"
+        "cuts3d confidence --config {SETTINGS:q} --run {wildcards.base:q} --shard {params.shard}"
+        " --method {wildcards.method} > {log:q} 2>&1"
 
 
 rule crf:
     input:
-        crf_inputs,
-        "{base}/manifest.jsonl",
+        inputs_of_stage("crf"),
     output:
-        "{base}/crf/{shard}.json",
-        *crf_confidence("{base}"),
+        "{base}/masks/{method}/crf/{shard}.json",
     log:
-        "{base}/logs/crf/{shard}.log",
+        "{base}/logs/{method}/crf/{shard}.log",
     benchmark:
-        "{base}/benchmarks/crf/{shard}.tsv"
+        "{base}/benchmarks/{method}/crf/{shard}.tsv"
     conda:
         "../envs/core.yaml"
     threads: 1
@@ -160,103 +142,33 @@ rule crf:
         runtime=240,
     params:
         shard=shard_number,
-        branch="",
-        local_cut=f"--set localcut.local_cut={str(LOCAL_CUT).lower()}",
-        flags=crf_flags(CONFIG.crf, CONFIG.confidence),
-        common=COMMON,
-        version=VERSION,
+        depends=depends_on("crf"),
     message:
-        "masks of shard {wildcards.shard} of {wildcards.base}"
+        "{wildcards.method}: masks of shard {wildcards.shard} of {wildcards.base}"
     shell:
-        "cuts3d crf --run {wildcards.base:q} --shard {params.shard} {params.branch} {params.local_cut} {params.flags}"
-        " {params.common} > {log:q} 2>&1"
+        "cuts3d crf --config {SETTINGS:q} --run {wildcards.base:q} --shard {params.shard}"
+        " --method {wildcards.method} > {log:q} 2>&1"
 
 
 rule merge:
     input:
-        lambda wc: expand(
-            "{base}/crf/{shard}.json", base=wc.base, shard=shards(wc.base)
-        ),
-        "{base}/manifest.jsonl",
+        masks=lambda wc: [
+            result_path(wc.base, LAST, shard, wc.method) for shard in shards(wc.base)
+        ],
+        manifest="{base}/manifest.jsonl",
     output:
-        "{base}/pseudo_masks.json",
+        "{base}/masks/{method}/pseudo_masks.json",
     log:
-        "{base}/logs/merge.log",
+        "{base}/logs/{method}/merge.log",
     benchmark:
-        "{base}/benchmarks/merge.tsv"
+        "{base}/benchmarks/{method}/merge.tsv"
     conda:
         "../envs/core.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=60,
-    params:
-        branch="",
-        version=VERSION,
     message:
-        "joining the masks of {wildcards.base}"
+        "{wildcards.method}: joining the masks of {wildcards.base}"
     shell:
-        "cuts3d merge --run {wildcards.base:q} {params.branch} > {log:q} 2>&1"
-
-
-use rule localcut as localcut_baseline with:
-    input:
-        "{base}/features/{shard}.zarr",
-        "{base}/manifest.jsonl",
-    output:
-        directory(f"{{base}}/{BASELINE}/localcut/{{shard}}.zarr"),
-    log:
-        f"{{base}}/logs/{BASELINE}/localcut/{{shard}}.log",
-    benchmark:
-        f"{{base}}/benchmarks/{BASELINE}/localcut/{{shard}}.tsv"
-    params:
-        shard=shard_number,
-        branch=f"--branch {BASELINE}",
-        flags=flags(BASELINE_LOCALCUT),
-        common=f"{COMMON} --device {CONFIG.device}",
-        version=VERSION,
-    message:
-        "MaskCut of shard {wildcards.shard} of {wildcards.base}"
-
-
-use rule crf as crf_baseline with:
-    input:
-        f"{{base}}/{BASELINE}/localcut/{{shard}}.zarr",
-        "{base}/manifest.jsonl",
-    output:
-        f"{{base}}/{BASELINE}/crf/{{shard}}.json",
-    log:
-        f"{{base}}/logs/{BASELINE}/crf/{{shard}}.log",
-    benchmark:
-        f"{{base}}/benchmarks/{BASELINE}/crf/{{shard}}.tsv"
-    params:
-        shard=shard_number,
-        branch=f"--branch {BASELINE}",
-        local_cut="--set localcut.local_cut=false",
-        flags=flags(baseline_crf(CONFIG)),
-        common=COMMON,
-        version=VERSION,
-    message:
-        "MaskCut masks of shard {wildcards.shard} of {wildcards.base}"
-
-
-use rule merge as merge_baseline with:
-    input:
-        lambda wc: expand(
-            "{base}/{branch}/crf/{shard}.json",
-            base=wc.base,
-            branch=BASELINE,
-            shard=shards(wc.base),
-        ),
-        "{base}/manifest.jsonl",
-    output:
-        f"{{base}}/{BASELINE}/pseudo_masks.json",
-    log:
-        f"{{base}}/logs/{BASELINE}/merge.log",
-    benchmark:
-        f"{{base}}/benchmarks/{BASELINE}/merge.tsv"
-    params:
-        branch=f"--branch {BASELINE}",
-        version=VERSION,
-    message:
-        "joining the MaskCut masks of {wildcards.base}"
+        "cuts3d merge --run {wildcards.base:q} --method {wildcards.method} > {log:q} 2>&1"

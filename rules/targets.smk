@@ -3,10 +3,7 @@
 
 rule pseudo_masks:
     input:
-        expand("{base}/pseudo_masks.json", base=BASES),
-        expand("{base}/{branch}/pseudo_masks.json", base=BASES, branch=BASELINE)
-        if HAS_BASELINE
-        else [],
+        [masks_of(method, base) for base in BASES for method in methods_of(CONFIG)],
 
 
 rule trained:

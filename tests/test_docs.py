@@ -7,7 +7,7 @@ import pytest
 
 from cuts3d_cli.cli.main import COMMANDS
 from cuts3d_cli.config import Config, preset_names
-from cuts3d_cli.store.layout import STAGES
+from cuts3d_cli.store.layout import ARRAYS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -31,8 +31,8 @@ def test_format_table_is_the_layout():
     )
     layout = [
         (stage, name, ", ".join(a.axes), a.dtype, a.meaning)
-        for stage, s in STAGES.items()
-        for name, a in s.arrays.items()
+        for stage, arrays in ARRAYS.items()
+        for name, a in arrays.items()
     ]
     assert rows == layout
 

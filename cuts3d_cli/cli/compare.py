@@ -22,10 +22,9 @@ from cuts3d_cli.cli.options import build_config, config_options, section_options
     type=click.Path(path_type=Path, dir_okay=False),
     help="Markdown file, with a JSON beside it; RUN/experiments/TABLE.md when left out.",
 )
-@click.option("--settings", help="JSON of the workflow's configuration, instead of --config.")
 @config_options
 @section_options("experiments")
-def command(run_dir, name, out, settings, **options):
+def command(run_dir, name, out, **options):
     """The paper's ablation tables from a run's experiments: mean and spread over seeds.
 
     Reads the scores that `snakemake results` (or table4, table5, table6) makes, and makes none itself.
@@ -35,10 +34,8 @@ def command(run_dir, name, out, settings, **options):
       cuts3d compare --config config.yaml --run runs/sample
       cuts3d compare --config config.yaml --run runs/sample --table table6 --out table6.md
     """
-    from cuts3d_cli.cli.report import _parsed
-    from cuts3d_cli.config import resolve
     from cuts3d_cli.experiments import compare
     from cuts3d_cli.experiments.ablations import FOLDER
 
-    config = resolve(_parsed(settings), source="--settings") if settings else build_config(options, "experiments")
+    config = build_config(options, "experiments")
     click.echo(compare.run(run_dir, out or run_dir / FOLDER / f"{name}.md", config=config, name=name))

@@ -91,10 +91,10 @@ def _tell_depth(files: list[Path], config: Config) -> None:
     from cuts3d_cli.backends.depth_files import has_depth_map
     from cuts3d_cli.config.backends import READS_FILES
     from cuts3d_cli.log import logger
-    from cuts3d_cli.pipeline.graph import upstream_of
+    from cuts3d_cli.pipeline.declarations import LAST, upstream_of
 
     root, depth_maps = Path(config.data.images), config.data.depth_maps
-    if "depth" not in upstream_of("crf", config):
+    if "depth" not in upstream_of(LAST, config):
         return
     if config.depth.backend not in READS_FILES:
         if depth_maps:

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import click
 
-from cuts3d_cli.cli.options import build_config, config_options
+from cuts3d_cli.cli.options import build_config, config_options, method_option
 
 
 @click.command("merge")
 @click.option("--run", "run_dir", type=click.Path(path_type=Path), required=True, help="The run.")
-@click.option("--branch", metavar="NAME", help="Branch of the run, such as maskcut.")
+@method_option
 @config_options
-def command(run_dir, branch, **options):
+def command(run_dir, method, **options):
     """Join the masks of all shards into pseudo_masks.json.
 
     It depends on no setting; --config and the like are checked, so that a script can give them to every step.
@@ -19,16 +19,16 @@ def command(run_dir, branch, **options):
     \b
     Examples:
       cuts3d merge --run runs/sample
-      cuts3d merge --run runs/sample --branch maskcut
+      cuts3d merge --run runs/sample --method maskcut
     """
     from cuts3d_cli.log import logger
     from cuts3d_cli.stages import merge
     from cuts3d_cli.store.layout import pseudo_masks_path
 
     build_config(options)
-    counts = merge.run(run_dir, branch)
+    counts = merge.run(run_dir, method)
     logger.info(
         "merge: %s -> %s",
         ", ".join(f"{n} {key.replace('_', ' ')}" for key, n in counts.items()),
-        pseudo_masks_path(run_dir, branch),
+        pseudo_masks_path(run_dir, method),
     )

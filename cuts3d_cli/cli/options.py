@@ -6,18 +6,33 @@ An option left out keeps the value of ``--config`` or ``--preset``, so defaults 
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 import click
 from pydantic.fields import FieldInfo
 
-from cuts3d_cli.config import Config, merge_values, preset_names, preset_of_images, resolve
+from cuts3d_cli.config import Config, merge_values, preset_names, preset_of_images, preset_values, resolve
 from cuts3d_cli.config.backends import BY_BACKEND
 from cuts3d_cli.errors import ConfigError, StoreError
 from cuts3d_cli.threads import limit
-from cuts3d_cli.workflow import flag_name
+
+
+def flag_name(field: str) -> str:
+    """Name of a config field on the command line."""
+    return "--" + field.replace("_", "-")
+
+
+def method_option(command: Callable) -> Callable:
+    """Decorator: whose results a command works on."""
+    from cuts3d_cli.pipeline.methods import METHODS, OWN
+
+    about = "; ".join(f"{name}: {method.about}" for name, method in METHODS.items())
+    return click.option(
+        "--method", type=click.Choice(list(METHODS)), default=OWN, show_default=True, help=f"Method. {about}."
+    )(command)
 
 
 def section_options(section: str) -> Callable:
@@ -87,7 +102,7 @@ def launcher_option(command: Callable) -> Callable:
 
 
 def build_config(
-    options: dict[str, Any], *sections: str, images: Sequence[Path] = (), backend: str | None = None
+    options: dict[str, Any], *sections: str, images: Sequence[Path] = (), made_from: MadeFrom | None = None
 ) -> Config:
     """Configuration of a command: file, preset, ``--set``, then its own options; takes them out of ``options``.
 
@@ -95,18 +110,15 @@ def build_config(
         options: what click gives.
         sections: config sections whose keys are options of the command.
         images: files or folders of images, from which the preset follows where neither a file nor an option names it.
-        backend: the feature backend of a run's features, whose defaults hold where nothing else names one.
+        made_from: the results that the command goes on from, whose settings hold where nothing else is given.
 
     Raises:
-        ConfigError: one line naming the wrong key or value.
+        ConfigError: one line naming the wrong key or value, or one that contradicts those results.
     """
     values = _file_values(options.pop("config_file", None))
-    if images and not values.keys() & {"preset", "data"}:
-        values["preset"] = preset_of_images(images)
-    if backend and not options.get("preset") and not (values.get("features") or {}).get("backend"):
-        values = merge_values(values, {"features": {"backend": backend}})
-    if preset := options.pop("preset", None):
-        values["preset"] = preset
+    chosen = options.pop("preset", None)
+    if chosen:
+        values["preset"] = chosen
     for assignment in options.pop("assignments", ()):
         values = merge_values(values, _assignment(assignment))
     for name in ("device", "seed", "max_failed"):
@@ -114,7 +126,71 @@ def build_config(
             values[name] = value
     for section in sections:
         values = merge_values(values, section_values(section, options))
-    return resolve(values, source="options")
+    given = merge_values(preset_values(values["preset"]), values) if values.get("preset") else values
+    if images and not values.keys() & {"preset", "data"}:
+        values["preset"] = preset_of_images(images)
+    if made_from is None:
+        return resolve(values, source="options")
+    config = resolve(merge_values(made_from.sections, values), source="options")
+    made_from.check(config, given)
+    return config
+
+
+@dataclass(frozen=True)
+class MadeFrom:
+    """The settings that the results before a stage of a run were made with.
+
+    Attributes:
+        sections: the settings by config section.
+        stages: which stage read each section.
+        method: the method whose results they are.
+    """
+
+    sections: dict[str, dict[str, Any]]
+    stages: dict[str, str]
+    method: str
+
+    def check(self, config: Config, given: Mapping[str, Any]) -> None:
+        """Check that what was given agrees with them: it would have no effect without running their stages again.
+
+        Raises:
+            ConfigError: it does not.
+        """
+        from cuts3d_cli.pipeline.methods import method_config
+
+        values = method_config(self.method, config).model_dump(mode="json")
+        for section, made in self.sections.items():
+            asked = given.get(section)
+            for key in made.keys() & (asked if isinstance(asked, dict) else {}).keys():
+                if values[section][key] != made[key] and asked[key] is not None:
+                    raise ConfigError(
+                        f"{section}.{key} {values[section][key]} has no effect on the results that are there",
+                        expected=f"{made[key]}, which {self.stages[section]} ran with",
+                        hint=f"rerun `cuts3d {self.stages[section]}` with it first",
+                    )
+
+
+def made_from(run_dir: Path | None, shard: int, stage: str, method: str) -> MadeFrom | None:
+    """The settings behind the results of a run that lie there before a stage; None without a run."""
+    from cuts3d_cli.pipeline.declarations import STAGES
+    from cuts3d_cli.pipeline.graph import result_path
+    from cuts3d_cli.store.layout import ARRAYS, shard_name
+    from cuts3d_cli.store.zarr_store import open_store
+
+    if run_dir is None:
+        return None
+    sections: dict[str, dict[str, Any]] = {}
+    stages: dict[str, str] = {}
+    for name in list(STAGES)[: list(STAGES).index(stage)]:
+        if name not in ARRAYS:
+            continue
+        try:
+            store = open_store(result_path(run_dir, name, shard_name(shard), method), name)
+        except StoreError:  # the stage itself says so where it needs it
+            continue
+        sections = merge_values(sections, store.sections)
+        stages = {section: name for section in store.sections} | stages
+    return MadeFrom(sections, stages, method)
 
 
 def run_images(run_dir: Path | None) -> list[Path]:
@@ -126,17 +202,6 @@ def run_images(run_dir: Path | None) -> list[Path]:
         return [] if run_dir is None else [read_manifest(manifest_path(run_dir)).image_root]
     except StoreError:  # the command itself says so
         return []
-
-
-def run_backend(run_dir: Path | None) -> str | None:
-    """The backend that a run's features were made with; None where there are none."""
-    from cuts3d_cli.store.layout import shard_name, stage_path
-    from cuts3d_cli.store.zarr_store import open_store
-
-    try:
-        return None if run_dir is None else open_store(stage_path(run_dir, "features", shard_name(0))).config["backend"]
-    except StoreError:  # what needs them says so
-        return None
 
 
 def _file_values(path: Path | None) -> dict[str, Any]:

@@ -19,10 +19,9 @@ from cuts3d_cli.cli.options import build_config, config_options, section_options
     type=click.Path(path_type=Path),
     help="Result of `cuts3d evaluate`; repeatable. All of the run when left out.",
 )
-@click.option("--settings", help="JSON of the workflow's configuration, instead of --config.")
 @config_options
 @section_options("report")
-def command(run_dir, out, settings, evaluations, **options):
+def command(run_dir, out, evaluations, **options):
     """Write report.html (one file, no network), results.json and results.txt of a run.
 
     \b
@@ -30,20 +29,8 @@ def command(run_dir, out, settings, evaluations, **options):
       cuts3d report --run runs/sample
       cuts3d report --config config.yaml --run runs/sample --n-images 24 --out report.html
     """
-    from cuts3d_cli.config import resolve
     from cuts3d_cli.report import page as report
 
-    config = resolve(_parsed(settings), source="--settings") if settings else build_config(options, "report")
+    config = build_config(options, "report")
     chosen = {path.stem: path for path in evaluations} or None
     click.echo(report.run(run_dir, out or run_dir / "report.html", config=config, evaluations=chosen))
-
-
-def _parsed(settings: str) -> dict:
-    import json
-
-    from cuts3d_cli.errors import ConfigError
-
-    try:
-        return json.loads(settings)
-    except json.JSONDecodeError as error:
-        raise ConfigError("option --settings", expected="JSON", found=str(error)) from None

@@ -8,16 +8,14 @@ from typing import Any
 
 import click
 
-from cuts3d_cli.cli.options import build_config, config_options, run_backend, run_images, section_options
-from cuts3d_cli.store.layout import BRANCHED
+from cuts3d_cli.cli.options import build_config, config_options, made_from, method_option, run_images, section_options
+from cuts3d_cli.pipeline.declarations import STAGES
+from cuts3d_cli.pipeline.methods import OWN
 
 
 def stage_command(stage: str, help_text: str) -> click.Command:
     """Make the command of a stage; ``help_text`` is its help with examples."""
     section = stage.replace("-", "_")
-    branch = click.option(
-        "--branch", metavar="NAME", help="Name of another method on the same depth and features, such as maskcut."
-    )
     decorators = [
         click.argument("images", nargs=-1, type=click.Path(path_type=Path)),
         click.option(
@@ -27,7 +25,7 @@ def stage_command(stage: str, help_text: str) -> click.Command:
             help="Work on a run (see `cuts3d prepare`) instead of images.",
         ),
         click.option("--shard", type=click.IntRange(0), help="Shard of the run; all of them when left out."),
-        *([branch] if stage in BRANCHED else []),
+        *([] if STAGES[stage].shared else [method_option]),
         click.option(
             "--depth-map",
             type=click.Path(path_type=Path),
@@ -40,27 +38,28 @@ def stage_command(stage: str, help_text: str) -> click.Command:
         ),
         click.option("--picture/--no-picture", default=True, help="Write a picture per image."),
         click.option("--json", "as_json", is_flag=True, help="Print a JSON object per row."),
-        click.option("--force", is_flag=True, help="Compute even what is there."),
+        click.option("--force", is_flag=True, help="Recompute even if up to date."),
         config_options,
         section_options(section),
     ]
 
-    def callback(images, run_dir, shard, depth_map, out, picture, as_json, force, branch=None, **options):
+    def callback(images, run_dir, shard, depth_map, out, picture, as_json, force, method=OWN, **options):
         from cuts3d_cli.cli import stage_forms
+        from cuts3d_cli.pipeline.methods import method_config
 
         if bool(images) == bool(run_dir):
             raise click.UsageError("give either image files or --run DIR")
         # A list of images named by hand may lose none, unless it is said here; a run has the configuration's share.
         max_failed = options["max_failed"] or 0.0
-        backend = run_backend(run_dir) if stage not in ("depth", "features") else None
-        config = build_config(options, section, images=images or run_images(run_dir), backend=backend)
+        before = made_from(run_dir, shard or 0, stage, method)
+        config = build_config(options, section, images=images or run_images(run_dir), made_from=before)
         if run_dir:
-            stage_forms.on_run(stage, run_dir, shard, config, branch=branch, depth_maps=depth_map, force=force)
+            stage_forms.on_run(stage, run_dir, shard, config, method=method, depth_maps=depth_map, force=force)
         else:
             stage_forms.on_images(
                 stage,
                 images,
-                config,
+                method_config(method, config),
                 depth_map=depth_map,
                 out=out,
                 picture=picture,

@@ -12,11 +12,12 @@ from cuts3d_cli.config import Config
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.log import logger
 from cuts3d_cli.pipeline.cache import check_depth_map, image_files, run_image
-from cuts3d_cli.pipeline.graph import depth_maps_of, execute
+from cuts3d_cli.pipeline.graph import depth_maps_of, execute, result_path
 from cuts3d_cli.pipeline.image_set import common_root, relative_name
+from cuts3d_cli.pipeline.methods import method_config
 from cuts3d_cli.pipeline.runner import Counts, Source, check_failed
 from cuts3d_cli.report import preview
-from cuts3d_cli.store.layout import manifest_path, shard_name, stage_path
+from cuts3d_cli.store.layout import manifest_path, shard_name
 from cuts3d_cli.store.manifest import read_manifest
 
 
@@ -26,7 +27,7 @@ def on_run(
     shard: int | None,
     config: Config,
     *,
-    branch: str | None,
+    method: str,
     depth_maps: Path | None,
     force: bool,
 ) -> None:
@@ -40,13 +41,14 @@ def on_run(
         )
     if depth_maps is None:
         depth_maps = depth_maps_of(manifest, config)
+    config = method_config(method, config)
     for index in [shard] if shard is not None else range(manifest.n_shards):
         name = shard_name(index)
         source = Source(manifest.records(index), manifest.image_root, depth_maps)
         counts, kept = execute(
-            stage, source, config, lambda s, name=name: stage_path(run_dir, s, name, branch), force=force
+            stage, source, config, lambda s, name=name: result_path(run_dir, s, name, method), force=force
         )
-        path = stage_path(run_dir, stage, name, branch)
+        path = result_path(run_dir, stage, name, method)
         logger.info("%s: %s%s -> %s", stage, "up to date, " if kept else "", counts, path)
         check_failed(counts, config.max_failed, stage)
 

@@ -7,34 +7,42 @@ from pathlib import Path
 import click
 
 from cuts3d_cli.cli.options import build_config, config_options, run_images
+from cuts3d_cli.pipeline.methods import METHODS
 
 
 @click.command("status")
 @click.option("--run", "run_dir", required=True, type=click.Path(path_type=Path), help="The run.")
-@click.option("--branch", metavar="NAME", help="Branch of the run, such as maskcut.")
+@click.option(
+    "--method",
+    "methods",
+    type=click.Choice(list(METHODS)),
+    multiple=True,
+    help="Method to look at, repeatable; those that the run makes and those that lie there when left out.",
+)
 @click.option(
     "--depth-map", type=click.Path(path_type=Path), help="Folder of depth maps; of the configuration when left out."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 @config_options
-def command(run_dir, branch, depth_map, as_json, **options):
+def command(run_dir, methods, depth_map, as_json, **options):
     """Show stage by stage what a run holds, what is stale under a configuration, and why.
 
     \b
     Examples:
       cuts3d status --config config.yaml --run runs/sample
       cuts3d status --config config.yaml --set localcut.tau_knn=0.1 --run runs/sample
-      cuts3d status --config config.yaml --branch maskcut --run runs/sample
+      cuts3d status --config config.yaml --method maskcut --run runs/sample
     """
     from cuts3d_cli.report import preview, status
 
     config = build_config(options, images=run_images(run_dir))
-    rows = status.run(run_dir, config, branch=branch, depth_maps=depth_map)
+    rows = status.run(run_dir, config, methods=methods, depth_maps=depth_map)
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows], indent=1))
         return
     cells = [
         {
+            "method": row.method,
             "stage": row.stage,
             "there": f"{row.present}/{row.total}",
             "current": f"{row.current}/{row.total}",

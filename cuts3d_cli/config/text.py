@@ -1,4 +1,4 @@
-"""The text of a config.yaml, made from the models in ``config.py``."""
+"""The text of a config.yaml, made from the models of this package."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def config_text(config: Config, *, preset: str = "embedded") -> str:
             if values[section][key] == defaults[key]:
                 values[section][key] = None
     for name, field in Config.model_fields.items():
-        if name == "preset":
+        if name == "preset" or (field.json_schema_extra or {}).get("internal"):
             continue
         if isinstance(getattr(config, name), Section):
             section = type(getattr(config, name))

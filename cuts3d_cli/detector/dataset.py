@@ -132,7 +132,7 @@ def confidence_grid(pointer: dict[str, Any]) -> tuple[np.ndarray, float]:
     """Spatial Confidence (G, G) float32 an annotation points to, and the least value inside an instance."""
     store = confidence_store(pointer["store"])
     grid = store.array("confidence")[pointer["row"], pointer["instance"]]
-    return np.asarray(grid, np.float32), float(store.config["sc_min"])
+    return np.asarray(grid, np.float32), float(store.sections["confidence"]["sc_min"])
 
 
 class TrainingStream(Dataset):

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from cuts3d_cli.pipeline.methods import METHODS, OWN
+
 Results = Mapping[str, Mapping[str, Any]]
 
 TYPE_NAMES = {"segm": "mask", "bbox": "box"}
 SPLIT_NAMES = {"train": "training images", "val": "held-out images"}
-METHOD_NAMES = {"maskcut": "MaskCut pseudo-masks", "cuts3d": "CutS3D pseudo-masks"}
-_METHOD_ORDER = {"maskcut": -2, "cuts3d": -1}
 
 
 def split_of(name: str) -> str | None:
@@ -36,19 +36,21 @@ def row_title(name: str) -> str:
     """A row's method in words; names that are none of ours stay."""
     number = round_of(name)
     if number is None:
-        return METHOD_NAMES.get(method_of(name), name)
+        method = METHODS.get(method_of(name))
+        return f"{method.title} pseudo-masks" if method else name
     if number == 0:
-        return "Detector trained on CutS3D pseudo-masks"
+        return f"Detector trained on {METHODS[OWN].title} pseudo-masks"
     return f"Detector, self-training round {number}"
 
 
 def ordered(names: Iterable[str]) -> list[str]:
-    """Baseline, CutS3D, then the rounds, training images first; other names last in the order given."""
-    names = list(names)
+    """The methods, then the rounds, training images first; other names last in the order given."""
+    names, methods = list(names), list(METHODS)
 
     def key(name: str) -> tuple:
         number = round_of(name)
-        method = number if number is not None else _METHOD_ORDER.get(method_of(name))
+        place = methods.index(method_of(name)) - len(methods) if method_of(name) in METHODS else None
+        method = number if number is not None else place
         split = split_of(name)
         return list(SPLIT_NAMES).index(split) if split else 9, method is None, method or 0, names.index(name)
 

@@ -15,29 +15,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cuts3d_cli.config import Config, SelfTrainConfig, TrainConfig
-from cuts3d_cli.store.layout import BASELINE
-
-Masks = Literal["maskcut", "localcut", "cuts3d"]
+from cuts3d_cli.pipeline.methods import OWN
 
 FOLDER = "experiments"
 """Folder of a run that takes everything made for the tables."""
 
-UNSHARPENED = f"{FOLDER}/localcut"
-"""Branch of the pseudo-masks cut in 3D without Spatial Importance."""
-
-MASKS: dict[Masks, str] = {
-    "maskcut": "MaskCut",
-    "localcut": "LocalCut, affinity not sharpened",
-    "cuts3d": "LocalCut and Spatial Importance",
-}
-"""Kinds of pseudo-masks in words."""
+MASKS = ("maskcut", "localcut", OWN)
+"""The methods whose pseudo-masks Table 4 compares."""
 
 
 @dataclass(frozen=True)
 class Variant:
     """What a first training differs in: its pseudo-masks and the parts of Spatial Confidence it uses (Sec. 3.4)."""
 
-    masks: Masks
+    masks: str
     select: Literal["confident", "random"] = "random"
     blend: Literal["spatial", "none"] = "none"
     loss: Literal["spatial", "none"] = "none"
@@ -46,10 +37,10 @@ class Variant:
 VARIANTS: dict[str, Variant] = {
     "maskcut": Variant("maskcut"),
     "localcut": Variant("localcut"),
-    "importance": Variant("cuts3d"),
-    "select": Variant("cuts3d", "confident"),
-    "blend": Variant("cuts3d", "confident", "spatial"),
-    "confidence": Variant("cuts3d", "confident", "spatial", "spatial"),
+    "importance": Variant(OWN),
+    "select": Variant(OWN, "confident"),
+    "blend": Variant(OWN, "confident", "spatial"),
+    "confidence": Variant(OWN, "confident", "spatial", "spatial"),
 }
 """Every first training by name; only the last goes on with self-training."""
 
@@ -189,15 +180,9 @@ def evaluation_path(run: str | Path, training: Training) -> Path:
     return Path(run) / FOLDER / "evaluation" / name
 
 
-def masks_evaluation_path(run: str | Path, masks: str, split: str) -> Path:
-    """Scores of a kind of pseudo-masks on ``train`` or ``val``; two of them are part of every run."""
-    own = Path(run) / FOLDER if masks == "localcut" else Path(run)
-    return own / "evaluation" / f"{masks}_{split}.json"
-
-
-def masks_branch(masks: str) -> str | None:
-    """Branch of a run that holds a kind of pseudo-masks; None for the run's own."""
-    return {"maskcut": BASELINE, "localcut": UNSHARPENED, "cuts3d": None}[masks]
+def masks_evaluation_path(run: str | Path, method: str, split: str) -> Path:
+    """Scores of a method's pseudo-masks on ``train`` or ``val``."""
+    return Path(run) / "evaluation" / f"{method}_{split}.json"
 
 
 def summarise(values: Iterable[float | None]) -> Summary:

@@ -13,6 +13,7 @@ from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.evaluation.coco_files import read_json
 from cuts3d_cli.evaluation.table import SPLIT_NAMES, TYPE_NAMES
 from cuts3d_cli.experiments import ablations as ex
+from cuts3d_cli.pipeline.methods import METHODS
 from cuts3d_cli.store.files import atomic_path, write_json
 from cuts3d_cli.training.selftrain import round_config
 
@@ -169,7 +170,7 @@ def _mask_part(masks: Mapping[str, Mapping[str, dict[str, Any]]]) -> list[str]:
         head = [f"{SPLIT_NAMES[split]} ({first['n_images']})", *(_column_title(".".join(c)) for c in columns), "masks"]
         body = [
             [
-                ex.MASKS[kind],
+                METHODS[kind].title,
                 *(_percent(ex.metric(row, *column)) for column in columns),
                 f"{row['predictions_per_image']:.2f} per image",
             ]

@@ -10,7 +10,8 @@ from pathlib import Path
 from cuts3d_cli.config import Config
 from cuts3d_cli.errors import Cuts3dError, ImageError
 from cuts3d_cli.log import logger, quiet
-from cuts3d_cli.pipeline.graph import execute, expected_fingerprints, upstream_of
+from cuts3d_cli.pipeline.declarations import LAST, upstream_of
+from cuts3d_cli.pipeline.graph import execute, expected_fingerprints
 from cuts3d_cli.pipeline.runner import Counts, Source
 from cuts3d_cli.store.image_files import find_images, make_record
 
@@ -136,7 +137,7 @@ def run_image(
         path: the image.
         config: the configuration.
         depth_map: its depth map, or a folder of depth maps; None looks beside the image.
-        force: compute the last stage even if it is cached.
+        force: recompute the last stage even if it is cached.
         cache: the cache's folder.
 
     Raises:
@@ -144,7 +145,7 @@ def run_image(
     """
     source = image_source(path, depth_map)
     keys = expected_fingerprints(config, source, stage)
-    paths = {name: cache / name / f"{key}{'.json' if name == 'crf' else '.zarr'}" for name, key in keys.items()}
+    paths = {name: cache / name / f"{key}{'.json' if name == LAST else '.zarr'}" for name, key in keys.items()}
     for name in [*upstream_of(stage, config), stage]:
         with quiet():  # the caller reports
             counts, kept = execute(name, source, config, paths.__getitem__, force=force and name == stage)

@@ -1,22 +1,84 @@
-"""The methods that find masks on a run's depth and features, as changes to its configuration."""
+"""The methods that find masks in a run's images, each a change to the run's configuration.
+
+All of them share depth and features, and have their own results below ``<run>/masks/<method>``.
+"""
 
 from __future__ import annotations
 
-from cuts3d_cli.config import Config, CrfConfig, LocalCutConfig, resolve
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cuts3d_cli.config import Config, resolve
+from cuts3d_cli.errors import ConfigError
+
+OWN = "cuts3d"
+"""The method that takes the run's configuration as it is; detectors learn from its masks."""
 
 
-def baseline_localcut(config: Config) -> LocalCutConfig:
-    """MaskCut's cut settings on the run's own features, as the workflow's baseline uses them."""
-    maskcut = resolve({"preset": "maskcut"}).localcut
-    return maskcut.model_copy(update={"tau_ncut": config.baseline.tau_ncut, "n_instances": config.localcut.n_instances})
+@dataclass(frozen=True)
+class Method:
+    """A way of finding masks.
+
+    Attributes:
+        title: its name in tables and pictures.
+        about: what it is, in a few words.
+        configure: the configuration that it runs with, from the run's.
+        in_run: whether a run with this configuration makes and scores its masks; others are made on request.
+    """
+
+    title: str
+    about: str
+    configure: Callable[[Config], Config]
+    in_run: Callable[[Config], bool]
 
 
-def baseline_crf(config: Config) -> CrfConfig:
-    """The run's CRF for MaskCut, which has no confidence and gets none."""
+def _maskcut(config: Config) -> Config:
+    """MaskCut's cuts on the run's own features and its CRF, which has no confidence to start from or to give."""
+    cut = resolve({"preset": "maskcut"}).localcut
     unary = "softmax" if config.crf.unary == "confidence" else config.crf.unary
-    return config.crf.model_copy(update={"unary": unary, "confidence": "cuts"})
+    return config.model_copy(
+        update={
+            "localcut": cut.model_copy(
+                update={"tau_ncut": config.baseline.tau_ncut, "n_instances": config.localcut.n_instances}
+            ),
+            "crf": config.crf.model_copy(update={"unary": unary, "confidence": "cuts"}),
+        }
+    )
 
 
-def unsharpened_localcut(config: Config) -> LocalCutConfig:
-    """The run's cut settings without Spatial Importance (row "+ LocalCut")."""
-    return config.localcut.model_copy(update={"sharpen": False})
+def _unsharpened(config: Config) -> Config:
+    return config.model_copy(update={"localcut": config.localcut.model_copy(update={"sharpen": False})})
+
+
+METHODS: dict[str, Method] = {
+    "maskcut": Method(
+        "MaskCut",
+        "NCut on the same features, without depth (CutLER)",
+        _maskcut,
+        in_run=lambda config: config.baseline.enabled and config.localcut.local_cut,
+    ),
+    "localcut": Method(
+        "LocalCut, affinity not sharpened",
+        "CutS3D without Spatial Importance (Table 4)",
+        _unsharpened,
+        in_run=lambda config: False,
+    ),
+    OWN: Method("CutS3D", "the configuration as it is", lambda config: config, in_run=lambda config: True),
+}
+"""In the order in which they are shown, the run's own last."""
+
+
+def method_config(name: str, config: Config) -> Config:
+    """The configuration that a method runs with, from that of the run.
+
+    Raises:
+        ConfigError: there is no such method.
+    """
+    if name not in METHODS:
+        raise ConfigError("method", expected=f"one of {', '.join(METHODS)}", found=repr(name))
+    return METHODS[name].configure(config)
+
+
+def methods_of(config: Config) -> list[str]:
+    """The methods whose masks a run with this configuration makes, in the order in which they are shown."""
+    return [name for name, method in METHODS.items() if method.in_run(config)]

@@ -16,13 +16,19 @@ from cuts3d_cli.store.zarr_store import open_store
 
 @dataclass(frozen=True)
 class Found:
-    """A stage's result on a shard: fingerprint, counts, what it was made with."""
+    """A stage's result on a shard: fingerprint, counts, what it was made with.
+
+    Attributes:
+        sections: the settings that led to it, by config section.
+        inputs: fingerprints of the results it was made from, by stage.
+        algorithm: number of the stage's algorithm.
+    """
 
     fingerprint: str
     counts: Counts
-    config: Mapping[str, Any]
+    sections: Mapping[str, Mapping[str, Any]]
     inputs: Mapping[str, str]
-    version: str
+    algorithm: int
 
 
 @dataclass(frozen=True)
@@ -46,15 +52,15 @@ def read_result(stage: str, path: Path) -> Found | Damaged | None:
 
 def _read_store(stage: str, path: Path) -> Found:
     store = open_store(path, stage)
-    return Found(store.fingerprint, count_statuses(store), store.config, store.inputs, store.attrs["package_version"])
+    return Found(store.fingerprint, count_statuses(store), store.sections, store.inputs, store.attrs["algorithm"])
 
 
 def _read_masks(path: Path) -> Found:
     info = read_masks(path)["info"]
-    config = info["config"]["crf"]
-    if config["confidence"] == "crf":
+    sections = info["config"]
+    if sections["crf"]["confidence"] == "crf":
         _check_confidence(crf_confidence_path(path), info["fingerprint"])
-    return Found(info["fingerprint"], Counts(**info["counts"]), config, info["inputs"], info["version"])
+    return Found(info["fingerprint"], Counts(**info["counts"]), sections, info["inputs"], info["algorithm"])
 
 
 def _check_confidence(path: Path, fingerprint: str) -> None:

@@ -10,13 +10,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from cuts3d_cli import __version__
-from cuts3d_cli.config import Config, Section
+from cuts3d_cli.config import Config
 from cuts3d_cli.errors import Cuts3dError, ImageError, StoreError
 from cuts3d_cli.log import logger, progress
 from cuts3d_cli.store.files import digest_file, fingerprint
 from cuts3d_cli.store.images import read_image
-from cuts3d_cli.store.layout import DONE, FAILED, NO_OBJECT, format_version
+from cuts3d_cli.store.layout import DONE, FAILED, NO_OBJECT
 from cuts3d_cli.store.manifest import ImageRecord
 from cuts3d_cli.store.zarr_store import Store, create_store
 from cuts3d_cli.threads import for_masks
@@ -52,32 +51,12 @@ class Result:
     no_object: bool = False
 
 
-def stage_fingerprint(
-    stage: str, config: Section, inputs: Mapping[str, str], records: Sequence[ImageRecord], extra: Any = None
-) -> str:
-    """Hash of everything a stage's result on these images depends on.
-
-    The package version counts too: an algorithm that changed gives other results.
-    """
-    return fingerprint(
-        {
-            "stage": stage,
-            "format": format_version(stage),
-            "package": __version__,
-            "config": config.model_dump(mode="json"),
-            "inputs": dict(inputs),
-            "images": _contents(records),
-            "extra": extra,
-        }
-    )
-
-
 def images_fingerprint(records: Sequence[ImageRecord]) -> str:
     """Hash of which images these are, recorded with every result and compared by its readers."""
-    return fingerprint(_contents(records))
+    return fingerprint(contents(records))
 
 
-def _contents(records: Sequence[ImageRecord]) -> list[tuple[int, str]]:
+def contents(records: Sequence[ImageRecord]) -> list[tuple[int, str]]:
     return [(record.id, record.digest) for record in records]
 
 
@@ -105,23 +84,27 @@ class Job:
         stores: the open input stores by stage.
         out: where the result goes.
         fingerprint: hash of everything the result depends on, recorded with it.
-        section: the stage's config section.
-        config: the whole configuration.
+        config: the whole configuration; a stage reads what it declares.
+        settings: what it declares to read, by section.
+        algorithm: the number of its algorithm, recorded with the result.
     """
 
     source: Source
     stores: Mapping[str, Store]
     out: Path
     fingerprint: str
-    section: Section
     config: Config
+    settings: Mapping[str, Mapping[str, Any]]
+    algorithm: int
 
-    def sections(self, stage: str) -> dict[str, Any]:
-        """The config sections of all stages that lead to the result of ``stage``, by stage."""
-        before = [store.attrs["sections"] for store in self.stores.values()]
-        return {name: value for sections in before for name, value in sections.items()} | {
-            stage: self.section.model_dump(mode="json")
-        }
+    @property
+    def sections(self) -> dict[str, dict[str, Any]]:
+        """The settings that lead to the result, by config section: those of this stage and of all before it."""
+        merged: dict[str, dict[str, Any]] = {}
+        for sections in [*(store.sections for store in self.stores.values()), self.settings]:
+            for name, values in sections.items():
+                merged.setdefault(name, {}).update(values)
+        return merged
 
     def image(self, record: ImageRecord) -> np.ndarray:
         """Pixels (H, W, 3) uint8 of an image.
@@ -137,11 +120,6 @@ class Job:
                 hint="rerun `cuts3d prepare` and the stages after it",
             )
         return rgb
-
-
-def provenance(stage: str, job: Job) -> dict[str, Any]:
-    """What a store records beside its stage's own settings: the images, and how all before it was made."""
-    return {"images": images_fingerprint(job.source.records), "sections": job.sections(stage)}
 
 
 def run_stage(
@@ -166,11 +144,11 @@ def run_stage(
         job.out,
         stage,
         [record.id for record in records],
-        config=job.section.model_dump(mode="json"),
+        sections=job.sections,
         inputs={name: store.fingerprint for name, store in job.stores.items()},
         fingerprint=job.fingerprint,
         sizes=sizes,
-        attrs={**provenance(stage, job), **(attrs or {})},
+        attrs={"images": images_fingerprint(job.source.records), "algorithm": job.algorithm, **(attrs or {})},
     ) as writer:
 
         def take(row: int, result: Result | None, failure: str | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from cuts3d_cli.evaluation.table import TYPE_NAMES, round_of, split_of
+from cuts3d_cli.pipeline.methods import METHODS
 
 STYLE = {
     "font.size": 9,
@@ -80,7 +82,10 @@ def ap_over_rounds(results: Mapping[str, Mapping[str, Any]]) -> bytes | None:
     split = split_of(rounds[0][1])
     types = [t for t in TYPE_NAMES if t in results[rounds[0][1]]["metrics"]]
     lines = [(t, metric) for t in types for metric in ("AP50", "AP")]
-    levels = {"MaskCut": (f"maskcut_{split}", ":"), "CutS3D": (f"cuts3d_{split}", "-.")}
+    levels = {
+        method.title: (f"{name}_{split}", dash)
+        for (name, method), dash in zip(METHODS.items(), itertools.cycle((":", (0, (1, 3)), "-.")))
+    }
     with rc_context(STYLE):
         figure, axes = _figure()
         numbers = [number for number, _ in rounds]

@@ -16,6 +16,8 @@ from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.evaluation import table
 from cuts3d_cli.evaluation.coco_files import read_json
 from cuts3d_cli.log import logger, progress
+from cuts3d_cli.pipeline.declarations import settings_of
+from cuts3d_cli.pipeline.methods import OWN
 from cuts3d_cli.report import figures
 from cuts3d_cli.report.panels import Detections, Example, Panel, make_examples
 from cuts3d_cli.report.run_summary import (
@@ -160,8 +162,8 @@ def _set_notes(sets: Iterable[SetSummary], config: Config) -> list[str]:
             notes += [f"{where}: {problem}." for problem in stage.problems]
             if 0 < stage.n_present < stage.n_shards:
                 notes.append(f"{where}: {stage.n_present} of {stage.n_shards} parts are there and counted.")
-            if summary.branch is None:  # a branch has settings of its own
-                wanted = getattr(config, stage.stage.replace("-", "_")).model_dump(mode="json")
+            if summary.method == OWN:  # others have settings of their own
+                wanted = settings_of(stage.stage, config)[stage.stage.replace("-", "_")]
                 other = "; ".join(differences(stage, wanted))
                 notes += [f"{where} was made with other settings than shown below: {other}."] if other else []
     return notes

@@ -16,11 +16,14 @@ import numpy as np
 
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.evaluation.coco_files import masks_by_name, normal_name, read_json
+from cuts3d_cli.pipeline.declarations import LAST
+from cuts3d_cli.pipeline.graph import result_path
+from cuts3d_cli.pipeline.methods import METHODS, OWN
 from cuts3d_cli.report.overlay import colourise, heat_over, mark, overlay, panels, resized, resized_masks
 from cuts3d_cli.report.words import OUTCOME_WORDS
 from cuts3d_cli.store.coco import decode_mask, read_masks
 from cuts3d_cli.store.images import read_image
-from cuts3d_cli.store.layout import BASELINE, FAILED, OUTCOME_NAMES, manifest_path, shard_name, stage_path
+from cuts3d_cli.store.layout import FAILED, OUTCOME_NAMES, manifest_path, shard_name
 from cuts3d_cli.store.manifest import ImageRecord, Manifest, read_manifest, shard_range
 from cuts3d_cli.store.zarr_store import Store, open_store
 
@@ -125,13 +128,13 @@ class _Reader:
         self.truth = cache(self._truth)
 
     def _store(self, stage: str, shard: int) -> Store:
-        path = stage_path(self.base, stage, shard_name(shard))
+        path = result_path(self.base, stage, shard_name(shard), OWN)
         if not path.exists():
             raise _Missing(f"no {stage} of this shard")
         return open_store(path, stage)
 
-    def _masks(self, shard: int, branch: str | None) -> tuple[dict[str, Any], dict[str, list]]:
-        path = stage_path(self.base, "crf", shard_name(shard), branch)
+    def _masks(self, shard: int, method: str) -> tuple[dict[str, Any], dict[str, list]]:
+        path = result_path(self.base, LAST, shard_name(shard), method)
         if not path.exists():
             raise _Missing("no masks of this shard")
         document = read_masks(path)
@@ -144,9 +147,9 @@ class _Reader:
     def _truth(self) -> dict[str, list]:
         return masks_by_name(read_json(self.annotations), self.names, name=f"ground truth {self.annotations}")
 
-    def has(self, stage: str, branch: str | None = None) -> bool:
+    def has(self, stage: str, method: str = OWN) -> bool:
         """Whether the run has any result of a stage."""
-        return stage_path(self.base, stage, "", branch).parent.is_dir()
+        return result_path(self.base, stage, "", method).parent.is_dir()
 
 
 @dataclass(frozen=True)
@@ -209,8 +212,12 @@ def _panels(image: _Image) -> list[Panel]:
         ("Semantic cut", reader.has("localcut"), lambda i: _semantic(i, 0)),
         ("Instances", reader.has("localcut"), _instances),
         ("Spatial Confidence", reader.has("confidence"), _confidence),
-        ("Final pseudo-masks", reader.has("crf"), lambda i: _pseudo_masks(i, None)),
-        ("MaskCut, for comparison", reader.has("crf", BASELINE), lambda i: _pseudo_masks(i, BASELINE)),
+        ("Final pseudo-masks", reader.has(LAST), lambda i: _pseudo_masks(i, OWN)),
+        *(
+            (f"{method.title}, for comparison", reader.has(LAST, name), lambda i, name=name: _pseudo_masks(i, name))
+            for name, method in METHODS.items()
+            if name != OWN
+        ),
         (reader.detections.title if reader.detections else "", reader.detections is not None, _detections),
         ("Ground truth, never used above", reader.annotations is not None, _truth),
     ]
@@ -282,15 +289,15 @@ def _confidence(image: _Image) -> tuple[str, np.ndarray]:
     return f"{low:g} dark to 1 bright; {settings}", heat_over(image.photo, image.enlarged(values), low, 1)
 
 
-def _pseudo_masks(image: _Image, branch: str | None) -> tuple[str, np.ndarray]:
-    info, by_name = image.reader.masks(image.shard, branch)
+def _pseudo_masks(image: _Image, method: str) -> tuple[str, np.ndarray]:
+    info, by_name = image.reader.masks(image.shard, method)
     _stop_if_failed(info.get("counts", {}).get("failures", {}), image)
     found = by_name.get(normal_name(image.record.file_name), [])
     config = info.get("config", {})
-    if branch is None:
+    if method == OWN:
         settings = _settings(config.get("crf", {}), "crf", ("enabled", "unary", "min_iou"))
     else:
-        settings = _settings(config.get("localcut", {}), f"{branch}: localcut", ("tau_ncut", "local_cut"))
+        settings = _settings(config.get("localcut", {}), f"{method}: localcut", ("tau_ncut", "local_cut"))
     return f"{_count(found, 'mask')}; {settings}", _drawn_annotations(image, found)
 
 

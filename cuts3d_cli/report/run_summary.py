@@ -13,18 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from cuts3d_cli.errors import StoreError
+from cuts3d_cli.pipeline.declarations import LAST, STAGES
+from cuts3d_cli.pipeline.graph import result_path
+from cuts3d_cli.pipeline.methods import METHODS, OWN
 from cuts3d_cli.store.coco import read_masks
-from cuts3d_cli.store.layout import (
-    BASELINE,
-    BRANCHED,
-    DONE,
-    NO_OBJECT,
-    ORDER,
-    manifest_path,
-    round_path,
-    shard_name,
-    stage_path,
-)
+from cuts3d_cli.store.layout import DONE, NO_OBJECT, manifest_path, method_root, round_path, shard_name
 from cuts3d_cli.store.manifest import Manifest, read_manifest
 from cuts3d_cli.store.zarr_store import open_store
 
@@ -59,14 +52,14 @@ class SetSummary:
 
     Attributes:
         title: what it is, in words.
-        branch: name of the branch, None for CutS3D itself.
+        method: name of the method.
         n_images: images of the list.
         stages: summaries in the order they run.
         instances: how many images have how many final masks; None where no shard has any.
     """
 
     title: str
-    branch: str | None
+    method: str
     n_images: int
     stages: list[StageSummary]
     instances: Counter | None
@@ -77,29 +70,32 @@ class SetSummary:
         return sum(number * images for number, images in (self.instances or {}).items())
 
 
-def summarise(base: Path, title: str, branch: str | None = None) -> SetSummary | None:
-    """Sum up the images below ``base`` under the method of a branch; None where there is no image list."""
+def summarise(base: Path, title: str, method: str = OWN) -> SetSummary | None:
+    """Sum up the images below ``base`` under a method; None where there is no image list.
+
+    What all methods share counts with the run's own.
+    """
     try:
         manifest = read_manifest(manifest_path(base))
     except StoreError:
         return None
-    stages = [stage for stage in ORDER if branch is None or stage in BRANCHED]
+    stages = [name for name, stage in STAGES.items() if method == OWN or not stage.shared]
     summaries = {stage: StageSummary(stage, manifest.n_shards) for stage in stages}
     instances: Counter = Counter()
     for shard in range(manifest.n_shards):
         for stage, summary in summaries.items():
-            path = stage_path(base, stage, shard_name(shard), branch)
+            path = result_path(base, stage, shard_name(shard), method)
             if not path.exists():
                 continue
             try:
-                if stage == "crf":
+                if stage == LAST:
                     instances += _add_masks(summary, path)
                 else:
                     _add_store(summary, path, manifest, shard)
             except StoreError as error:
                 summary.problems.append(str(error))
-    kept = [s for s in summaries.values() if branch is None or s.n_present or s.problems]  # MaskCut has no confidence
-    return SetSummary(title, branch, manifest.n_images, kept, instances or None)
+    kept = [s for s in summaries.values() if method == OWN or s.n_present or s.problems]  # not all have a confidence
+    return SetSummary(title, method, manifest.n_images, kept, instances or None)
 
 
 def failed_images(steps: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str, str]]:
@@ -116,12 +112,11 @@ def failed_images(steps: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str
 
 
 def summarise_run(run_dir: Path) -> list[SetSummary]:
-    """Training and held-out images under CutS3D, and under the MaskCut baseline where it was made."""
+    """Training and held-out images under the run's own method, then under the others that were made."""
     found = []
     for base, name in ((run_dir, "Training images"), (run_dir / "val", "Held-out images")):
-        for branch, method in ((None, "CutS3D"), (BASELINE, "MaskCut")):
-            if branch is None or (base / branch).is_dir():
-                found.append(summarise(base, f"{name}, {method}", branch))
+        others = [method for method in METHODS if method != OWN and method_root(base, method).is_dir()]
+        found += [summarise(base, f"{name}, {METHODS[method].title}", method) for method in (OWN, *others)]
     return [summary for summary in found if summary is not None]
 
 

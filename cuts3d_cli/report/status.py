@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cuts3d_cli import __version__
 from cuts3d_cli.config import Config
 from cuts3d_cli.errors import Cuts3dError
-from cuts3d_cli.experiments.ablations import UNSHARPENED
-from cuts3d_cli.pipeline.graph import depth_maps_of, extra_of, inputs_of, section_of, upstream_of
-from cuts3d_cli.pipeline.methods import baseline_crf, baseline_localcut, unsharpened_localcut
+from cuts3d_cli.pipeline.declarations import LAST, STAGES, inputs_of, settings_of, upstream_of
+from cuts3d_cli.pipeline.graph import depth_maps_of, result_path, stage_fingerprint
+from cuts3d_cli.pipeline.methods import METHODS, OWN, method_config, methods_of
 from cuts3d_cli.pipeline.results import Damaged, Found, read_result
-from cuts3d_cli.pipeline.runner import Counts, Source, stage_fingerprint
+from cuts3d_cli.pipeline.runner import Counts, Source
 from cuts3d_cli.store.coco import read_masks
 from cuts3d_cli.store.files import digest_file
 from cuts3d_cli.store.image_files import find_images
-from cuts3d_cli.store.layout import BASELINE, manifest_path, pseudo_masks_path, round_path, shard_name, stage_path
+from cuts3d_cli.store.layout import manifest_path, method_root, pseudo_masks_path, round_path, shard_name
 from cuts3d_cli.store.manifest import Manifest, read_manifest
 from cuts3d_cli.training.selftrain import round_config
 from cuts3d_cli.training.train import RESUME_ONLY
@@ -28,7 +27,10 @@ from cuts3d_cli.training.train import RESUME_ONLY
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the status: a stage, how many of its parts are there and current, the counts, why it is stale."""
+    """One line of the status: a stage, how many of its parts are there and current, the counts, why it is stale.
+
+    ``method`` is empty for what all methods share.
+    """
 
     stage: str
     present: int
@@ -36,32 +38,52 @@ class Row:
     total: int
     counts: str
     why: str
+    method: str = ""
 
 
-def run(run_dir: Path, config: Config, *, branch: str | None = None, depth_maps: Path | None = None) -> list[Row]:
+def run(
+    run_dir: Path, config: Config, *, methods: Sequence[str] | None = None, depth_maps: Path | None = None
+) -> list[Row]:
     """Status of a run under a configuration.
+
+    Args:
+        run_dir: folder of the run.
+        config: the configuration of the run.
+        methods: the methods to look at; None for those that such a run makes and those that lie there.
+        depth_maps: folder of depth maps; None for that of the configuration.
 
     Raises:
         StoreError: there is no image list.
     """
     manifest = read_manifest(manifest_path(run_dir))
-    config = _of_branch(config, branch)
     if depth_maps is None:
         depth_maps = depth_maps_of(manifest, config)
-    rows = [_manifest_row(manifest)]
-    stages = [*upstream_of("crf", config), "crf"]
-    found: dict[tuple[str, int], Found | Damaged] = {}
-    for stage in stages:
-        for index in range(manifest.n_shards):
-            if (result := read_result(stage, stage_path(run_dir, stage, shard_name(index), branch))) is not None:
-                found[stage, index] = result
+    made = methods_of(config)
+    chosen = methods or [name for name in METHODS if name in made or method_root(run_dir, name).is_dir()]
     sources = [Source(manifest.records(index), manifest.image_root, depth_maps) for index in range(manifest.n_shards)]
+    rows: dict[tuple[str, str], Row] = {}
+    for method in chosen:
+        rows |= _method_rows(run_dir, method, method_config(method, config), sources)
+    ordered = sorted(rows.values(), key=lambda row: row.method != "")  # what the methods share comes first
+    detector = []
+    if OWN in chosen and (run_dir / "detector").exists():
+        detector = _detector_rows(run_dir, config, masks_current=bool(rows[OWN, "merge"].current))
+    return [_manifest_row(manifest), *ordered, *detector]
+
+
+def _method_rows(run_dir: Path, method: str, config: Config, sources: Sequence[Source]) -> dict[tuple[str, str], Row]:
+    """Rows of all stages that a method needs, by method (empty for what is shared) and stage."""
+    found: dict[tuple[str, int], Found | Damaged] = {}
     expected: dict[tuple[str, int], str] = {}
-    rows += [_stage_row(stage, config, sources, found, expected) for stage in stages]
-    rows.append(_merge_row(run_dir, branch, [expected["crf", index] for index in range(manifest.n_shards)]))
-    if branch is None and (run_dir / "detector").exists():
-        rows += _detector_rows(run_dir, config, masks_current=bool(rows[-1].current))
-    return rows
+    rows = {}
+    for stage in [*upstream_of(LAST, config), LAST]:
+        for index in range(len(sources)):
+            if (result := read_result(stage, result_path(run_dir, stage, shard_name(index), method))) is not None:
+                found[stage, index] = result
+        of = "" if STAGES[stage].shared else method
+        rows[of, stage] = replace(_stage_row(stage, config, sources, found, expected), method=of)
+    merged = _merge_row(run_dir, method, [expected[LAST, index] for index in range(len(sources))])
+    return {**rows, (method, "merge"): replace(merged, method=method)}
 
 
 def _manifest_row(manifest: Manifest) -> Row:
@@ -86,29 +108,19 @@ def _changed_images(manifest: Manifest) -> str:
     return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 
 
-def _of_branch(config: Config, branch: str | None) -> Config:
-    """The configuration under which the workflow makes a branch of a run."""
-    if branch == BASELINE:
-        return config.model_copy(update={"localcut": baseline_localcut(config), "crf": baseline_crf(config)})
-    if branch == UNSHARPENED:
-        return config.model_copy(update={"localcut": unsharpened_localcut(config)})
-    return config
-
-
 def _stage_row(
     stage: str,
     config: Config,
-    sources: list[Source],
+    sources: Sequence[Source],
     found: Mapping[tuple[str, int], Found | Damaged],
     expected: dict,
 ) -> Row:
     """Row of a stage; what it should be, given what the stages before it should be, goes into ``expected``."""
     present, current, reasons, counts = 0, 0, Counter(), Counts()
-    section = section_of(stage, config)
+    settings = settings_of(stage, config)
     for index, source in enumerate(sources):
         inputs = {name: expected[name, index] for name in inputs_of(stage, config)}
-        extra = extra_of(stage, config, source)
-        expected[stage, index] = stage_fingerprint(stage, section, inputs, source.records, extra)
+        expected[stage, index] = stage_fingerprint(stage, config, inputs, source)
         result = found.get((stage, index))
         if result is None:
             continue
@@ -120,20 +132,23 @@ def _stage_row(
         if result.fingerprint == expected[stage, index]:
             current += 1
         else:
-            reasons[_why(result, section.model_dump(mode="json"), inputs)] += 1
+            reasons[_why(stage, result, settings, inputs)] += 1
     return Row(stage, present, current, len(sources), str(counts) if present else "", "; ".join(reasons))
 
 
-def _why(result: Found, wanted: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+def _why(stage: str, result: Found, wanted: Mapping[str, Mapping[str, Any]], inputs: Mapping[str, str]) -> str:
     """Why a result differs from what the configuration asks for."""
-    if result.version != __version__:
-        return f"made by cuts3d {result.version}, this is {__version__}"
-    before = result.config
-    changed = [f"{key} {before.get(key)} -> {value}" for key, value in wanted.items() if before.get(key) != value]
+    if result.algorithm != STAGES[stage].algorithm:
+        return f"made by version {result.algorithm} of the algorithm, this is {STAGES[stage].algorithm}"
+    changed = []
+    for section, values in wanted.items():
+        before = result.sections.get(section, {})
+        name = "" if section == stage.replace("-", "_") else f"{section}."
+        changed += [f"{name}{key} {before.get(key)} -> {v}" for key, v in values.items() if before.get(key) != v]
     if changed:
         return ", ".join(changed)
     other = sorted(name for name in {*inputs, *result.inputs} if result.inputs.get(name) != inputs.get(name))
-    return f"made from other inputs: {', '.join(other)}" if other else "images, depth maps or grid changed"
+    return f"made from other inputs: {', '.join(other)}" if other else "images, depth maps or weights changed"
 
 
 def _sum(a: Counts, b: Counts, shard: int) -> Counts:
@@ -141,8 +156,8 @@ def _sum(a: Counts, b: Counts, shard: int) -> Counts:
     return Counts(a.done + b.done, a.no_object + b.no_object, failures)
 
 
-def _merge_row(run_dir: Path, branch: str | None, shards: list[str]) -> Row:
-    path = pseudo_masks_path(run_dir, branch)
+def _merge_row(run_dir: Path, method: str, shards: list[str]) -> Row:
+    path = pseudo_masks_path(run_dir, method)
     if not path.exists():
         return Row("merge", 0, 0, 1, "", "")
     document = read_masks(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from cuts3d_cli.config import Config
+from cuts3d_cli.pipeline.methods import METHODS, OWN
 from cuts3d_cli.report.run_summary import SetSummary
 
 LEGEND = {
@@ -62,10 +63,8 @@ def introduction(config: Config, sets: Sequence[SetSummary]) -> list[str]:
         f"look alike are grouped first (a normalised cut of patch features); {cut} The outcome is called pseudo-masks."
     )
     scored = "Annotation, where there is any, is used to score: never to find objects, never to learn."
-    if any(summary.branch for summary in sets):
-        scored += (
-            " Rows called MaskCut show the older method, which groups patches by looks alone, on the same features."
-        )
+    for name in dict.fromkeys(summary.method for summary in sets if summary.method != OWN):
+        scored += f" Rows called {METHODS[name].title} show another method: {METHODS[name].about}."
     return [found, _learned(config, n_val), scored]
 
 
@@ -84,4 +83,4 @@ def _learned(config: Config, n_val: int) -> str:
 
 
 def _n_images(sets: Sequence[SetSummary], name: str) -> int:
-    return next((s.n_images for s in sets if s.branch is None and s.title.startswith(name)), 0)
+    return next((s.n_images for s in sets if s.method == OWN and s.title.startswith(name)), 0)

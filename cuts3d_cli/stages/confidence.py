@@ -16,7 +16,7 @@ def run(job: Job) -> Counts:
         StoreError: the localcut store was made without 3D cuts.
         ConfigError: tau_knn_min exceeds the tau_knn that localcut ran with.
     """
-    localcut, config = job.stores["localcut"], job.section
+    localcut, config = job.stores["localcut"], job.config.confidence
     cut = localcut.config
     if not cut["local_cut"]:
         raise StoreError(

@@ -23,7 +23,6 @@ from cuts3d_cli.pipeline.runner import (
     ahead,
     for_each_image,
     images_fingerprint,
-    provenance,
     solver_and_device,
     usable_rows,
 )
@@ -72,7 +71,7 @@ def run(job: Job) -> Counts:
     Raises:
         ConfigError: the unary needs the Spatial Confidence and there is none.
     """
-    config = job.section.model_dump()
+    config = job.config.crf.model_dump()
     if config["unary"] == "confidence" and "confidence" not in job.stores:
         raise ConfigError("crf.unary confidence", expected="Spatial Confidence", found="localcut.local_cut off")
     annotations: list[dict[str, Any]] = []
@@ -83,14 +82,14 @@ def run(job: Job) -> Counts:
         if stage in job.stores
     }
 
-    solver, device = solver_and_device(job.config, job.section.solver)
+    solver, device = solver_and_device(job.config, job.config.crf.solver)
 
     def refine(some: list[int]) -> list[tuple[Instances, Refined | Cuts3dError]]:
         found = [_instances({name: array[row] for name, array in rows.items()}) for row in some]
         records = [job.source.records[row] for row in some]
         return list(zip(found, _refined(job, records, found, solver, device), strict=True))
 
-    refined_of = ahead(usable_rows(job), images_at_once(job.section.image_size, solver), refine)
+    refined_of = ahead(usable_rows(job), images_at_once(job.config.crf.image_size, solver), refine)
 
     def compute(row: int, record: ImageRecord) -> Result:
         found, refined = refined_of(row)
@@ -117,9 +116,10 @@ def run(job: Job) -> Counts:
         images=[image_entry(record) for record in job.source.records],
         annotations=annotations,
         info={
-            "config": job.sections("crf"),
+            "config": job.sections,
             "images": images_fingerprint(job.source.records),
             "fingerprint": job.fingerprint,
+            "algorithm": job.algorithm,
             "inputs": _inputs(job),
             "counts": asdict(counts),
         },
@@ -166,7 +166,7 @@ def _refined(
     job: Job, records: Sequence[ImageRecord], found: Sequence[Instances], solver: str, device: str
 ) -> list[Refined | Cuts3dError]:
     """Each image's refined masks, or why the image cannot be read."""
-    section = job.section.model_copy(update={"solver": solver})
+    section = job.config.crf.model_copy(update={"solver": solver})
     results: list[Refined | Cuts3dError | None] = []
     images: dict[int, np.ndarray] = {}
     for place, record in enumerate(records):
@@ -252,15 +252,14 @@ def _confidence_writer(job: Job, path: Path | None) -> AbstractContextManager[St
     if path is None:
         return nullcontext()
     ids = [record.id for record in job.source.records]
-    config = {**job.section.model_dump(mode="json"), "sc_min": job.config.confidence.sc_min}
     return create_store(
         path,
         "confidence",
         ids,
-        config=config,
+        sections=job.sections,
         inputs=_inputs(job),
         fingerprint=job.fingerprint,
-        attrs={**provenance("crf", job), "made_by": "crf"},
+        attrs={"images": images_fingerprint(job.source.records), "made_by": "crf"},
     )
 
 

@@ -22,7 +22,7 @@ def run(job: Job) -> Counts:
     """
     from cuts3d_cli.backends.depth_files import depth_of_image, has_depth_map, normalise_depth
 
-    config, source = job.section, job.source
+    config, source = job.config.depth, job.source
     predicted: list[str] = []
 
     @cache

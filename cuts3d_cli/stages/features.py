@@ -18,7 +18,7 @@ from cuts3d_cli.store.rows import Rows
 
 def run(job: Job) -> Counts:
     """Write ``features`` (n, C, G, G) of the working images."""
-    config, records = job.section, job.source.records
+    config, records = job.config.features, job.source.records
     backend = feature_backend(config, device=job.config.device)
 
     surface_of = _surfaces(job) if needs_depth(config.backend) else None
@@ -51,7 +51,7 @@ def run(job: Job) -> Counts:
 
 def _surfaces(job: Job) -> Callable[[int, ImageRecord], Surface]:
     """The depth of an image by its row, as distances again."""
-    store, config = job.stores["depth"], job.section
+    store, config = job.stores["depth"], job.config.features
     depth, near_far, reading = (Rows(store.array(name)) for name in ("depth", "range", "reading"))
 
     def of(row: int, record: ImageRecord) -> Surface:

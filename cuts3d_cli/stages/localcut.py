@@ -13,7 +13,7 @@ from cuts3d_cli.store.rows import Rows
 
 
 def run(job: Job) -> Counts:
-    """Write the arrays of `layout.STAGES` for localcut from features, depth and importance.
+    """Write the arrays of `layout.ARRAYS` for localcut from features, depth and importance.
 
     Raises:
         StoreError: features and importance lie on different grids.
@@ -26,8 +26,8 @@ def run(job: Job) -> Counts:
         hint = "rerun `cuts3d spatial-importance` with the features.image_size and patch_size of the features"
         check_grid(job.stores["spatial-importance"], "importance", grid_hw, hint)
     rows = {name: Rows(array) for name, array in arrays.items()}
-    eigensolver, device = solver_and_device(job.config, job.section.eigensolver)
-    settings = {**job.section.model_dump(), "eigensolver": eigensolver, "device": device}
+    eigensolver, device = solver_and_device(job.config, job.config.localcut.eigensolver)
+    settings = {**job.config.localcut.model_dump(), "eigensolver": eigensolver, "device": device}
 
     def read(row: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
         features = rows["features"][row].astype(np.float32)
@@ -47,7 +47,7 @@ def run(job: Job) -> Counts:
         outputs["depth"] = np.zeros(grid_hw) if depth is None else depth
         return Result({**outputs, **_codes(found)}, no_object=not found.instance.any())
 
-    return run_stage("localcut", job, compute, sizes={"N": job.section.n_instances})
+    return run_stage("localcut", job, compute, sizes={"N": job.config.localcut.n_instances})
 
 
 def images_at_once(n_patches: int, eigensolver: str) -> int:

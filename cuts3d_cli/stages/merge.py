@@ -6,35 +6,38 @@ from pathlib import Path
 from typing import Any
 
 from cuts3d_cli.errors import StoreError
+from cuts3d_cli.pipeline.declarations import LAST
+from cuts3d_cli.pipeline.graph import result_path
+from cuts3d_cli.pipeline.methods import OWN
 from cuts3d_cli.pipeline.runner import images_fingerprint
 from cuts3d_cli.store.coco import image_entry, moved_confidence, read_masks, write_masks
 from cuts3d_cli.store.files import fingerprint
-from cuts3d_cli.store.layout import manifest_path, pseudo_masks_path, shard_name, stage_path
+from cuts3d_cli.store.layout import manifest_path, pseudo_masks_path, shard_name
 from cuts3d_cli.store.manifest import ImageRecord, read_manifest
 from cuts3d_cli.store.zarr_store import open_store
 
-INFO = ("version", "config", "images", "fingerprint", "inputs", "counts")
+INFO = ("algorithm", "config", "images", "fingerprint", "inputs", "counts")
 """What the crf stage records of its masks and this module reads."""
 
 
-def run(run_dir: Path, branch: str | None = None) -> dict[str, int]:
-    """Write ``pseudo_masks.json`` of a run or branch; gives its counts.
+def run(run_dir: Path, method: str = OWN) -> dict[str, int]:
+    """Write ``pseudo_masks.json`` of a method; gives its counts.
 
     Raises:
         StoreError: a shard is missing, holds other images than the image list, was made from other stores than
             those of the run, or otherwise than the first.
     """
     manifest = read_manifest(manifest_path(run_dir))
-    out = pseudo_masks_path(run_dir, branch)
+    out = pseudo_masks_path(run_dir, method)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     infos: list[dict[str, Any]] = []
     for index in range(manifest.n_shards):
-        path = stage_path(run_dir, "crf", shard_name(index), branch)
+        path = result_path(run_dir, LAST, shard_name(index), method)
         document = read_masks(path)
         _check_info(path, document.get("info"))
         _check_images(path, document, manifest.records(index))
-        _check_inputs(path, document["info"], run_dir, branch)
+        _check_inputs(path, document["info"], run_dir, method)
         if infos:
             _check_alike(path, document["info"], infos[0])
         infos.append(document["info"])
@@ -84,10 +87,10 @@ def _check_images(path: Path, document: dict[str, Any], records: list[ImageRecor
         )
 
 
-def _check_inputs(path: Path, info: dict[str, Any], run_dir: Path, branch: str | None) -> None:
+def _check_inputs(path: Path, info: dict[str, Any], run_dir: Path, method: str) -> None:
     """The stores that the masks were made from are those that lie there now, unless they were deleted."""
     for stage, made_from in info["inputs"].items():
-        store = stage_path(run_dir, stage, path.stem, branch)
+        store = result_path(run_dir, stage, path.stem, method)
         if store.exists() and (found := open_store(store, stage).fingerprint) != made_from:
             raise StoreError(
                 f"masks {path} were made from another {stage} store than {store}",
@@ -108,10 +111,10 @@ def _check_alike(path: Path, info: dict[str, Any], first: dict[str, Any]) -> Non
                 found=str(now.get(changed[0])),
                 hint="rerun the shard with the same settings",
             )
-    if info["version"] != first["version"]:
+    if info["algorithm"] != first["algorithm"]:
         raise StoreError(
-            f"masks {path} were made by another cuts3d than those of the first shard",
-            expected=first["version"],
-            found=info["version"],
-            hint="rerun the shards that are older",
+            f"masks {path} were made by another version of the CRF stage than those of the first shard",
+            expected=f"algorithm {first['algorithm']}",
+            found=f"algorithm {info['algorithm']}",
+            hint="rerun `cuts3d crf` for the older shards",
         )

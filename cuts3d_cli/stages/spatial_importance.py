@@ -13,7 +13,7 @@ def run(job: Job) -> Counts:
     grid = job.config.features.grid
 
     def compute(row, record):
-        importance = spatial_importance(depth[row], grid_hw=(grid, grid), **job.section.model_dump())
+        importance = spatial_importance(depth[row], grid_hw=(grid, grid), **job.config.spatial_importance.model_dump())
         return Result({"importance": importance})
 
     return run_stage("spatial-importance", job, compute, sizes={"G": grid})

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-FORMAT_VERSION = 2
-"""Raised whenever the meaning of a store changes; a reader of another version says what to rerun."""
+FORMAT_VERSION = 4
+"""Raised whenever the layout of a run or the meaning of a store changes; a reader of another version says what to
+rerun."""
 
 DONE, NO_OBJECT, FAILED = 0, 1, 2
 STATUS_NAMES = ("done", "no object", "failed")
@@ -36,74 +37,30 @@ class ArraySpec:
     values: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class StageSpec:
-    """A stage that writes stores: the stages it reads, its config section, its arrays, and its format version.
-
-    The version of a stage alone is raised where only its own store changes, so that the others stay good.
-    """
-
-    inputs: tuple[str, ...]
-    section: str
-    arrays: dict[str, ArraySpec]
-    version: int = FORMAT_VERSION
-
-
-STAGES: dict[str, StageSpec] = {
-    "depth": StageSpec(
-        (),
-        "depth",
-        {
-            "depth": ArraySpec(("n", "S", "S"), "float16", "0 = nearest, 1 = farthest, normalised per image"),
-            "range": ArraySpec(("n", "2"), "float32", "what 0 and 1 stand for, in the source's unit; NaN = relative"),
-            "reading": ArraySpec(("n", "S", "S"), "bool", "False where the source has no reading"),
-            "source": ArraySpec(("n",), "uint8", "where the depth is from, a code", DEPTH_SOURCES),
-        },
-        version=3,
-    ),
-    "features": StageSpec(
-        ("depth",), "features", {"features": ArraySpec(("n", "C", "G", "G"), "float16", "patch features")}
-    ),
-    "spatial-importance": StageSpec(
-        ("depth",), "spatial_importance", {"importance": ArraySpec(("n", "G", "G"), "float32", "Eq. 2, in [beta, 1]")}
-    ),
-    "localcut": StageSpec(
-        ("features", "depth", "spatial-importance"),
-        "localcut",
-        {
-            "semantic": ArraySpec(("n", "N", "G", "G"), "bool", "NCut's bipartition of each instance"),
-            "instance": ArraySpec(("n", "N", "G", "G"), "bool", "the instance; an empty slot is all False"),
-            "depth": ArraySpec(("n", "G", "G"), "float32", "depth of each patch as it was cut; 0 without cuts in 3D"),
-            "terminals": ArraySpec(("n", "N", "2"), "int32", "flat patch index of source and sink; -1 = none"),
-            "fiedler": ArraySpec(("n", "N", "G", "G"), "float32", "second eigenvector; 0 at removed patches"),
-            "outcome": ArraySpec(("n", "N"), "uint8", "what came of each try, a code", OUTCOME_NAMES),
-            "solver": ArraySpec(("n", "N"), "uint8", "eigensolver of each try, a code", SOLVER_NAMES),
-        },
-        version=3,
-    ),
-    "confidence": StageSpec(
-        ("localcut",),
-        "confidence",
-        {
-            "confidence": ArraySpec(("n", "N", "G", "G"), "float16", "Eq. 4, in {0} or [sc_min, 1]"),
-            "score": ArraySpec(("n", "N"), "float32", "mean confidence inside the instance; 0 = empty slot"),
-        },
-    ),
+ARRAYS: dict[str, dict[str, ArraySpec]] = {
+    "depth": {
+        "depth": ArraySpec(("n", "S", "S"), "float16", "0 = nearest, 1 = farthest, normalised per image"),
+        "range": ArraySpec(("n", "2"), "float32", "what 0 and 1 stand for, in the source's unit; NaN = relative"),
+        "reading": ArraySpec(("n", "S", "S"), "bool", "False where the source has no reading"),
+        "source": ArraySpec(("n",), "uint8", "where the depth is from, a code", DEPTH_SOURCES),
+    },
+    "features": {"features": ArraySpec(("n", "C", "G", "G"), "float16", "patch features")},
+    "spatial-importance": {"importance": ArraySpec(("n", "G", "G"), "float32", "Eq. 2, in [beta, 1]")},
+    "localcut": {
+        "semantic": ArraySpec(("n", "N", "G", "G"), "bool", "NCut's bipartition of each instance"),
+        "instance": ArraySpec(("n", "N", "G", "G"), "bool", "the instance; an empty slot is all False"),
+        "depth": ArraySpec(("n", "G", "G"), "float32", "depth of each patch as it was cut; 0 without cuts in 3D"),
+        "terminals": ArraySpec(("n", "N", "2"), "int32", "flat patch index of source and sink; -1 = none"),
+        "fiedler": ArraySpec(("n", "N", "G", "G"), "float32", "second eigenvector; 0 at removed patches"),
+        "outcome": ArraySpec(("n", "N"), "uint8", "what came of each try, a code", OUTCOME_NAMES),
+        "solver": ArraySpec(("n", "N"), "uint8", "eigensolver of each try, a code", SOLVER_NAMES),
+    },
+    "confidence": {
+        "confidence": ArraySpec(("n", "N", "G", "G"), "float16", "Eq. 4, in {0} or [sc_min, 1]"),
+        "score": ArraySpec(("n", "N"), "float32", "mean confidence inside the instance; 0 = empty slot"),
+    },
 }
-
-ORDER = ("depth", "features", "spatial-importance", "localcut", "confidence", "crf")
-"""The stages of one shard in the order they run; crf writes COCO JSON instead of a store."""
-
-BRANCHED = ("localcut", "confidence", "crf")
-"""Stages that a branch (another method on the same depth and features) has its own stores of."""
-
-BASELINE = "maskcut"
-"""Name of the branch that holds the MaskCut baseline."""
-
-
-def format_version(stage: str) -> int:
-    """The format version of a stage's results."""
-    return STAGES[stage].version if stage in STAGES else FORMAT_VERSION
+"""The arrays of each stage that writes stores."""
 
 
 def shard_name(index: int) -> str:
@@ -116,15 +73,15 @@ def manifest_path(run: str | Path) -> Path:
     return Path(run) / "manifest.jsonl"
 
 
-def branch_root(run: str | Path, branch: str | None) -> Path:
-    """Folder of a branch; the run itself for none."""
-    return Path(run) / branch if branch else Path(run)
+def method_root(run: str | Path, method: str) -> Path:
+    """Folder of a method's own results."""
+    return Path(run) / "masks" / method
 
 
-def stage_path(run: str | Path, stage: str, shard: str, branch: str | None = None) -> Path:
-    """Where a stage's result for a shard lies; stages before localcut are common to all branches."""
-    root = branch_root(run, branch if stage in BRANCHED else None)
-    return root / stage / f"{shard}{'.json' if stage == 'crf' else '.zarr'}"
+def stage_path(run: str | Path, stage: str, shard: str, method: str | None = None) -> Path:
+    """Where a stage's result for a shard lies: a method's own, or what all methods share."""
+    root = Path(run) if method is None else method_root(run, method)
+    return root / stage / f"{shard}{'.zarr' if stage in ARRAYS else '.json'}"
 
 
 def crf_confidence_path(masks: str | Path) -> Path:
@@ -133,9 +90,9 @@ def crf_confidence_path(masks: str | Path) -> Path:
     return masks.parent.parent / "crf-confidence" / f"{masks.stem}.zarr"
 
 
-def pseudo_masks_path(run: str | Path, branch: str | None = None) -> Path:
-    """The merged pseudo-masks of a run or branch."""
-    return branch_root(run, branch) / "pseudo_masks.json"
+def pseudo_masks_path(run: str | Path, method: str) -> Path:
+    """The merged pseudo-masks of a method."""
+    return method_root(run, method) / "pseudo_masks.json"
 
 
 def round_path(run: str | Path, number: int) -> Path:

@@ -14,7 +14,7 @@ from zarr.codecs import BloscCodec
 from cuts3d_cli import __version__
 from cuts3d_cli.errors import StoreError
 from cuts3d_cli.store.files import atomic_path
-from cuts3d_cli.store.layout import DONE, FAILED, NO_OBJECT, STAGES, STATUS_NAMES, StageSpec, format_version
+from cuts3d_cli.store.layout import ARRAYS, DONE, FAILED, FORMAT_VERSION, NO_OBJECT, STATUS_NAMES, ArraySpec
 
 SHARD_BYTES = 32 * 2**20
 """Uncompressed size that a file of a store aims at: a million images must not make millions of files."""
@@ -47,7 +47,7 @@ class Store:
             try:
                 self._arrays[name] = self._group[name]
             except KeyError:
-                known = ", ".join(STAGES[self.stage].arrays)
+                known = ", ".join(ARRAYS[self.stage])
                 raise StoreError(f"store {self.path}: no array {name}", expected=f"one of {known}") from None
         return self._arrays[name]
 
@@ -58,8 +58,13 @@ class Store:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The config section the stage ran with."""
-        return self.attrs["config"]
+        """The settings that the stage read of its config section."""
+        return self.sections.get(self.stage.replace("-", "_"), {})
+
+    @property
+    def sections(self) -> dict[str, dict[str, Any]]:
+        """The settings that led to this store, by config section: those of its stage and of all before it."""
+        return self.attrs["sections"]
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -108,10 +113,10 @@ def open_store(path: str | Path, stage: str | None = None) -> Store:
 def _opened(path: Path, stage: str | None, name: str) -> Store:
     group = zarr.open_group(path, mode="r")
     attrs = dict(group.attrs)
-    version, wanted = attrs.get("format_version"), format_version(attrs.get("stage", name))
-    if version != wanted:
+    version = attrs.get("format_version")
+    if version != FORMAT_VERSION:
         raise StoreError(
-            f"store {path}", expected=f"format version {wanted}", found=version, hint=f"rerun `cuts3d {name}`"
+            f"store {path}", expected=f"format version {FORMAT_VERSION}", found=version, hint=f"rerun `cuts3d {name}`"
         )
     if stage is not None and attrs["stage"] != stage:
         raise StoreError(f"store {path}", expected=f"stage {stage}", found=attrs["stage"])
@@ -122,12 +127,14 @@ def _opened(path: Path, stage: str | None, name: str) -> Store:
 class StoreWriter:
     """Takes the results of a shard's images in any order; see :func:`create_store`."""
 
-    def __init__(self, group: zarr.Group, spec: StageSpec, image_ids: Sequence[int], sizes: Mapping[str, int]):
-        self._group, self._spec = group, spec
+    def __init__(
+        self, group: zarr.Group, arrays: Mapping[str, ArraySpec], image_ids: Sequence[int], sizes: Mapping[str, int]
+    ):
+        self._group, self._specs = group, arrays
         self.n = len(image_ids)
         self._sizes = {"n": self.n, "2": 2, **sizes}
         self._arrays: dict[str, zarr.Array] = {}
-        self._pending: dict[str, dict[int, np.ndarray]] = {name: {} for name in spec.arrays}
+        self._pending: dict[str, dict[int, np.ndarray]] = {name: {} for name in arrays}
         self.status = np.full(self.n, FAILED, np.uint8)
         self.failures: dict[int, str] = dict.fromkeys(range(self.n), "not computed")
 
@@ -137,8 +144,8 @@ class StoreWriter:
         Raises:
             ValueError: an array is missing or has another shape than the rows before.
         """
-        if set(arrays) != set(self._spec.arrays):
-            raise ValueError(f"expected arrays {sorted(self._spec.arrays)}, found {sorted(arrays)}")
+        if set(arrays) != set(self._specs):
+            raise ValueError(f"expected arrays {sorted(self._specs)}, found {sorted(arrays)}")
         for name, value in arrays.items():
             self._pending[name][row] = self._checked(name, value)
             if len(self._pending[name]) >= self._rows_per_file(name):
@@ -152,13 +159,13 @@ class StoreWriter:
 
     def finish(self) -> None:
         """Write what is pending; arrays without any row exist all the same."""
-        for name in self._spec.arrays:
+        for name in self._specs:
             self._flush(name)
             if name not in self._arrays:
                 self._create(name)
 
     def _checked(self, name: str, value: np.ndarray) -> np.ndarray:
-        spec = self._spec.arrays[name]
+        spec = self._specs[name]
         value = np.asarray(value)
         axes = spec.axes[1:]
         if value.ndim != len(axes):
@@ -169,10 +176,10 @@ class StoreWriter:
         return value.astype(spec.dtype)
 
     def _row_shape(self, name: str) -> tuple[int, ...]:
-        return tuple(self._sizes.get(axis, 1) for axis in self._spec.arrays[name].axes[1:])
+        return tuple(self._sizes.get(axis, 1) for axis in self._specs[name].axes[1:])
 
     def _row_bytes(self, name: str) -> int:
-        return max(1, int(np.prod(self._row_shape(name))) * np.dtype(self._spec.arrays[name].dtype).itemsize)
+        return max(1, int(np.prod(self._row_shape(name))) * np.dtype(self._specs[name].dtype).itemsize)
 
     def _rows_per_chunk(self, name: str) -> int:
         return max(1, min(self.n, CHUNK_BYTES // self._row_bytes(name)))
@@ -183,7 +190,7 @@ class StoreWriter:
         return chunk * -(-max(1, min(self.n, SHARD_BYTES // self._row_bytes(name))) // chunk)
 
     def _create(self, name: str) -> zarr.Array:
-        spec, shape = self._spec.arrays[name], self._row_shape(name)
+        spec, shape = self._specs[name], self._row_shape(name)
         array = self._group.create_array(
             name,
             shape=(self.n, *shape),
@@ -231,7 +238,7 @@ def create_store(
     stage: str,
     image_ids: Sequence[int],
     *,
-    config: Mapping[str, Any],
+    sections: Mapping[str, Mapping[str, Any]],
     inputs: Mapping[str, str],
     fingerprint: str,
     sizes: Mapping[str, int] | None = None,
@@ -241,9 +248,9 @@ def create_store(
 
     Args:
         path: folder of the store; an older store there is replaced.
-        stage: a key of ``layout.STAGES``.
+        stage: a key of ``layout.ARRAYS``.
         image_ids: ids of the shard's images, in order.
-        config: the config section used, recorded.
+        sections: the settings that lead to it, by config section, recorded.
         inputs: fingerprints of the stores read, by stage, recorded.
         fingerprint: hash of all of this, recorded.
         sizes: lengths of axes known beforehand; the others are taken from the first image.
@@ -251,17 +258,17 @@ def create_store(
     """
     with atomic_path(path) as temporary:
         group = zarr.open_group(temporary, mode="w", zarr_format=3)
-        writer = StoreWriter(group, STAGES[stage], image_ids, sizes or {})
+        writer = StoreWriter(group, ARRAYS[stage], image_ids, sizes or {})
         yield writer
         writer.finish()
         group.create_array("image_id", data=np.asarray(image_ids, np.int64))
         group.create_array("status", data=writer.status, attributes={"values": list(STATUS_NAMES)})
         group.update_attributes(  # in one write
             {
-                "format_version": format_version(stage),
+                "format_version": FORMAT_VERSION,
                 "package_version": __version__,
                 "stage": stage,
-                "config": dict(config),
+                "sections": {name: dict(values) for name, values in sections.items()},
                 "inputs": dict(inputs),
                 "fingerprint": fingerprint,
                 "files": _chunk_files(temporary),

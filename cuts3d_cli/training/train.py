@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cuts3d_cli import __version__
-from cuts3d_cli.config import TrainConfig
+from cuts3d_cli.config import Config, TrainConfig
 from cuts3d_cli.errors import ConfigError, ModelError
 from cuts3d_cli.log import logger
 from cuts3d_cli.store.files import atomic_path, digest_file, fingerprint, remove, write_json
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import torch
 
     from cuts3d_cli.detector.labels import Labels
+
+ALGORITHM = 1
+"""Raised when a training or a round gives another detector from the same inputs and settings: it is then repeated."""
 
 RESUME_ONLY = frozenset({"checkpoint_every", "workers"})
 """Settings that do not change the result."""
@@ -167,9 +170,19 @@ def provenance(
     }
     if labels is not None:
         record |= {"categories": labels.categories, "labels": labels.record}
-    relevant = {**record, "train": {key: value for key, value in values.items() if key not in RESUME_ONLY}}
-    record["fingerprint"] = fingerprint(relevant)
+    relevant = {key: value for key, value in record.items() if key != "package"}
+    record["fingerprint"] = fingerprint({**relevant, "algorithm": ALGORITHM, "train": _relevant(config)})
     return json.loads(json.dumps(record))
+
+
+def dependencies(config: Config, *, rounds: bool = False) -> dict[str, Any]:
+    """What of a configuration a training, or a round of self-training, depends on: a rule's parameters; JSON-able."""
+    result = {"algorithm": ALGORITHM, "seed": config.seed, "train": _relevant(config.train)}
+    return result | {"selftrain": config.selftrain.model_dump(mode="json", exclude={"rounds"})} if rounds else result
+
+
+def _relevant(config: TrainConfig) -> dict[str, Any]:
+    return config.model_dump(mode="json", exclude=set(RESUME_ONLY))
 
 
 def _finished(out: Path, made_from: str) -> bool:

@@ -12,10 +12,11 @@ from cuts3d_cli.config import FeaturesConfig, resolve
 from cuts3d_cli.config.backends import needs_depth
 from cuts3d_cli.core.masks import mask_iou
 from cuts3d_cli.errors import ConfigError, StoreError
-from cuts3d_cli.pipeline.graph import execute, extra_of, inputs_of, upstream_of
+from cuts3d_cli.pipeline.declarations import STAGES, inputs_of, upstream_of
+from cuts3d_cli.pipeline.graph import execute, result_path
 from cuts3d_cli.pipeline.runner import Source
 from cuts3d_cli.stages import prepare
-from cuts3d_cli.store.layout import manifest_path, stage_path
+from cuts3d_cli.store.layout import manifest_path
 from cuts3d_cli.store.manifest import read_manifest
 from cuts3d_cli.store.zarr_store import open_store
 
@@ -38,8 +39,8 @@ def run(stage, run_dir, images, depth_maps, config):
     manifest = read_manifest(manifest_path(run_dir))
     source = Source(manifest.records(0), manifest.image_root, depth_maps)
     for name in [*upstream_of(stage, config), stage]:
-        execute(name, source, config, lambda s: stage_path(run_dir, s, "00000"))
-    return open_store(stage_path(run_dir, stage, "00000"))
+        execute(name, source, config, lambda s: result_path(run_dir, s, "00000"))
+    return open_store(result_path(run_dir, stage, "00000"))
 
 
 def test_extract_tells_the_boxes_from_the_wall():
@@ -111,7 +112,7 @@ def test_metres_and_millimetres_give_the_same(found, dataset, tmp_path):
         np.save(tmp_path / "metres" / f"{path.stem}.npy", np.asarray(Image.open(path)).astype(np.float32) / 1000)
     other = run("localcut", tmp_path / "run", dataset / "images", tmp_path / "metres", resolve(CONFIG))
     assert (other.array("instance")[:] == found.array("instance")[:]).all()
-    near_far = open_store(stage_path(tmp_path / "run", "depth", "00000")).array("range")[0]
+    near_far = open_store(result_path(tmp_path / "run", "depth", "00000")).array("range")[0]
     assert np.allclose(near_far, [0.6, 2.0])
 
 
@@ -121,7 +122,7 @@ def test_disparity_will_do(found, dataset, tmp_path):
         np.save(tmp_path / "disparity" / f"{path.stem}.npy", 500 / np.asarray(Image.open(path)).astype(np.float32) + 3)
     config = resolve({**CONFIG, "depth": {"kind": "inverse"}})
     other = run("localcut", tmp_path / "run", dataset / "images", tmp_path / "disparity", config)
-    assert np.isnan(open_store(stage_path(tmp_path / "run", "depth", "00000")).array("range")[:]).all()
+    assert np.isnan(open_store(result_path(tmp_path / "run", "depth", "00000")).array("range")[:]).all()
     same = other.array("instance")[:].any(axis=1) == found.array("instance")[:].any(axis=1)
     assert same.mean() > 0.99
 
@@ -134,7 +135,7 @@ def test_features_say_that_depth_comes_first(dataset, tmp_path):
             "features",
             Source(manifest.records(0), manifest.image_root, dataset / "depth"),
             resolve(CONFIG),
-            lambda s: stage_path(tmp_path, s, "00000"),
+            lambda s: result_path(tmp_path, s, "00000"),
         )
 
 
@@ -142,4 +143,4 @@ def test_a_weights_file_counts_for_the_join(dataset, tmp_path):
     weights = tmp_path / "w.pth"
     weights.write_bytes(b"x")
     config = resolve({**CONFIG, "features": {"backend": "geometry", "join": "dino-vitb8", "weights": str(weights)}})
-    assert extra_of("features", config, None)["weights"]
+    assert STAGES["features"].files(config, None)

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from cuts3d_cli.cli.main import COMMANDS, cli
-from cuts3d_cli.cli.options import build_config, config_options, section_options
+from cuts3d_cli.cli.options import MadeFrom, build_config, config_options
 from cuts3d_cli.config import (
     Config,
     Section,
@@ -20,9 +20,8 @@ from cuts3d_cli.config import (
 from cuts3d_cli.config.backends import BY_BACKEND, backend_defaults, feature_names
 from cuts3d_cli.config.text import config_text
 from cuts3d_cli.errors import ConfigError
-from cuts3d_cli.pipeline.methods import baseline_crf
 from cuts3d_cli.store.files import fingerprint
-from cuts3d_cli.workflow import confidence_folder, crf_flags, flags
+from cuts3d_cli.workflow import settings, settings_file
 
 ROOT = Path(__file__).parents[2]
 SECTIONS = {
@@ -180,20 +179,26 @@ def test_fingerprint_ignores_order_and_sees_values():
 
 @pytest.mark.parametrize("name", SECTIONS)
 @pytest.mark.parametrize("preset", preset_names())
-def test_flags_of_the_workflow_give_the_section_back(name, preset):
-    if name == "data":
-        pytest.skip("no rule takes it as flags")
+def test_assignments_of_the_workflow_give_the_section_back(name, preset):
     section = getattr(resolve({"preset": preset}), name)
     seen = {}
 
     @click.command()
     @config_options
-    @section_options(name)
     def command(**options):
-        seen.update(build_config(options, name).model_dump()[name])
+        seen.update(build_config(options).model_dump()[name])
 
-    command.main(shlex.split(flags(section)), standalone_mode=False)
+    command.main(["--preset", preset, *shlex.split(settings(name, section))], standalone_mode=False)
     assert seen == section.model_dump()
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_the_file_that_jobs_read_is_the_configuration(preset, tmp_path):
+    config = resolve({"preset": preset, "run": str(tmp_path / "run"), "train": {"weight_decay": 5e-05}})
+    path = settings_file(config)
+    assert load(path) == config
+    assert settings_file(config) == path
+    assert settings_file(config.model_copy(update={"seed": 1})) != path and load(path) == config
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -217,38 +222,25 @@ def test_merge_checks_the_configuration_it_is_given(cuts3d, tmp_path):
     assert code == 1 and "unknown key localcut.tau_kn" in err
 
 
-def test_snakefile_uses_every_mask_section():
-    rules = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
-    for section in (
-        "depth",
-        "features",
-        "spatial_importance",
-        "localcut",
-        "confidence",
-        "crf",
-        "train",
-        "selftrain",
-        "predict",
-        "evaluate",
-    ):
-        assert f"flags(CONFIG.{section}" in rules, section
-
-
 def test_config_yaml_is_yaml_with_every_section():
     assert set(SECTIONS) <= set(yaml.safe_load((ROOT / "config.yaml").read_text()))
 
 
-def test_the_confidence_of_the_crf_in_the_workflow():
-    """Its store, its least value on the command line, and a baseline that keeps clear of it."""
-    plain, own = resolve(), resolve({"crf": {"confidence": "crf"}, "confidence": {"sc_min": 0.4}})
-    assert (confidence_folder(plain), confidence_folder(own)) == ("confidence", "crf-confidence")
-    assert confidence_folder(resolve({"preset": "maskcut"})) is None
-    assert "sc_min" not in crf_flags(plain.crf, plain.confidence)
-    assert crf_flags(own.crf, own.confidence).endswith("--set confidence.sc_min=0.4")
-    assert baseline_crf(own).confidence == "cuts" and baseline_crf(plain) == plain.crf
-    assert baseline_crf(resolve({"crf": {"unary": "confidence"}})).unary == "softmax"
+def test_the_crf_s_own_confidence_needs_the_crf():
     with pytest.raises(ConfigError, match="needs enabled: true"):
         resolve({"crf": {"confidence": "crf", "enabled": False}})
+
+
+@pytest.mark.parametrize(("section", "values", "key"), [
+    ("features", {"facet": "query"}, "facet"),
+    ("features", {"backend": "dinov2-vits14", "kernel_dims": 64}, "kernel_dims"),
+    ("features", {"backend": "dinov2-vits14", "focal": 0.9}, "focal"),
+    ("depth", {"backend": "files", "weights": "head.safetensors"}, "weights"),
+    ("depth", {"backend": "zoedepth", "kind": "inverse"}, "kind"),
+])  # fmt: skip
+def test_a_setting_that_the_backend_does_not_read_is_an_error(section, values, key):
+    with pytest.raises(ConfigError, match=f"{section}: {key} has no effect with backend"):
+        resolve({section: values})
 
 
 def test_naming_a_backend_is_enough():
@@ -298,10 +290,18 @@ def test_the_preset_follows_the_images(tmp_path):
     assert build_config({"config_file": tmp_path / "small.yaml"}, images=[tmp_path]).preset == "photo"
 
 
-def test_a_run_s_features_decide_their_threshold(tmp_path):
-    assert build_config({}, images=[tmp_path], backend="kernel").localcut.tau_ncut == 0.13
+def test_what_lies_there_decides_and_what_contradicts_it_is_refused(tmp_path):
+    """The settings of the results that a command goes on from hold, and others given for them have no effect."""
+    made = {"features": {"backend": "kernel"}, "localcut": {"tau_knn": 0.2, "local_cut": True}}
+    before = MadeFrom(made, {"features": "features", "localcut": "localcut"}, "cuts3d")
+    config = build_config({}, images=[tmp_path], made_from=before)
+    assert (config.localcut.tau_ncut, config.localcut.tau_knn) == (0.13, 0.2)
     assert build_config({}, images=[tmp_path]).localcut.tau_ncut == 0.6
-    assert build_config({"preset": "maskcut"}, images=[tmp_path], backend="kernel").localcut.tau_ncut == 0.15
+    assert build_config({"assignments": ("localcut.tau_knn=0.2",)}, made_from=before).localcut.tau_knn == 0.2
+    with pytest.raises(ConfigError, match=r"localcut.tau_knn 0.1 .* expected 0.2, which localcut ran with -> rerun"):
+        build_config({"assignments": ("localcut.tau_knn=0.1",)}, made_from=before)
+    with pytest.raises(ConfigError, match="features.backend dino-vitb8 has no effect"):
+        build_config({"preset": "maskcut"}, made_from=before)
 
 
 @pytest.mark.parametrize("path", ["sample/val/images", ROOT / "sample/train/images", "elsewhere"])

@@ -11,17 +11,11 @@ from pycocotools import mask as rle
 
 from cuts3d_cli.config import resolve
 from cuts3d_cli.evaluation import evaluate
+from cuts3d_cli.pipeline.graph import result_path
+from cuts3d_cli.pipeline.methods import OWN
 from cuts3d_cli.stages import prepare
 from cuts3d_cli.store.coco import annotation, image_entry, write_masks
-from cuts3d_cli.store.layout import (
-    BASELINE,
-    OUTCOME_NAMES,
-    SOLVER_NAMES,
-    manifest_path,
-    round_path,
-    shard_name,
-    stage_path,
-)
+from cuts3d_cli.store.layout import OUTCOME_NAMES, SOLVER_NAMES, manifest_path, round_path, shard_name
 from cuts3d_cli.store.manifest import read_manifest
 from cuts3d_cli.store.zarr_store import create_store
 
@@ -140,9 +134,11 @@ def write_stores(base, config, shard, records):
     }
     for stage, values in arrays.items():
         section = getattr(config, stage.replace("-", "_")).model_dump(mode="json")
-        path = stage_path(base, stage, shard_name(shard))
+        path = result_path(base, stage, shard_name(shard))
         ids = [r.id for r in records]
-        with create_store(path, stage, ids, config=section, inputs={}, fingerprint=stage) as writer:
+        with create_store(
+            path, stage, ids, sections={stage.replace("-", "_"): section}, inputs={}, fingerprint=stage
+        ) as writer:
             for row, r in enumerate(records):
                 if r.error:
                     writer.fail(row, r.error)
@@ -165,8 +161,8 @@ def write_set(base, images, sizes_hw, config, n_shards=2):
         write_stores(base, config, shard, records)
         failures = {r.file_name: r.error for r in records if r.error}
         counts = {"done": len(records) - len(failures), "no_object": 0, "failures": failures}
-        for branch in (None, BASELINE):
-            path = stage_path(base, "crf", shard_name(shard), branch)
+        for method in (OWN, "maskcut"):
+            path = result_path(base, "crf", shard_name(shard), method)
             made_with = {"localcut": config.localcut.model_dump(), "crf": config.crf.model_dump()}
             write_coco(path, records, masks, images, counts=counts, config=made_with)
     records = [r for r in manifest.records() if not r.error]
@@ -186,7 +182,10 @@ def finished_run(tmp_path_factory):
     val_truth = write_set(run / "val", data / "val", sizes_hw, config, n_shards=1)
     records = read_manifest(manifest_path(run / "val")).records()
     masks = {r.file_name: rendered(sizes_hw[r.file_name], i)[1] for i, r in enumerate(records) if not r.error}
-    made = {"maskcut_train": run / "maskcut/crf/00000.json", "cuts3d_val": run / "val/crf/00000.json"}
+    made = {
+        "maskcut_train": result_path(run, "crf", "00000", "maskcut"),
+        "cuts3d_val": result_path(run / "val", "crf", "00000"),
+    }
     for number in (0, 1):
         folder = round_path(run, number)
         points = [{"iteration": i, "lr": 0.01, "loss": 2.0 / i} for i in range(1, 30)]

@@ -15,11 +15,12 @@ from cuts3d_cli.cli.predict import command as predict
 from cuts3d_cli.config import resolve
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.evaluation.table import format_table
+from cuts3d_cli.pipeline.graph import result_path
 from cuts3d_cli.report import page as report
 from cuts3d_cli.report.figures import ap_over_rounds, read_curve, running_mean
 from cuts3d_cli.report.panels import Detections, make_examples, spread
 from cuts3d_cli.report.run_summary import detections_command, differences, failed_images, summarise_run
-from cuts3d_cli.store.layout import OUTCOME_NAMES, STAGES, format_version, stage_path
+from cuts3d_cli.store.layout import ARRAYS, FORMAT_VERSION, OUTCOME_NAMES
 from cuts3d_cli.store.zarr_store import create_store, open_store
 
 VOID = {"meta", "img", "br", "link"}
@@ -237,9 +238,9 @@ def test_the_command_that_shows_detections_is_one(tiny_run):
 
 def test_an_image_without_any_cut_says_why(tiny_run):
     run, config = tiny_run
-    path = stage_path(run / "val", "localcut", "00000")
+    path = result_path(run / "val", "localcut", "00000")
     store = open_store(path, "localcut")
-    arrays = {name: store.array(name)[:] for name in STAGES["localcut"].arrays}
+    arrays = {name: store.array(name)[:] for name in ARRAYS["localcut"]}
     for name in ("fiedler", "semantic", "instance"):
         arrays[name][0] = 0
     arrays["outcome"][0] = [OUTCOME_NAMES.index("uniform"), OUTCOME_NAMES.index("stopped")]
@@ -269,11 +270,10 @@ def test_settings_that_differ_from_the_shown_ones_are_named(tiny_run):
 
 def test_a_store_of_another_version_is_named(tiny_run):
     run, config = tiny_run
-    path = stage_path(run / "val", "localcut", "00000") / "zarr.json"
-    version = format_version("localcut")
-    path.write_text(path.read_text().replace(f'"format_version": {version}', '"format_version": 99'))
+    path = result_path(run / "val", "localcut", "00000") / "zarr.json"
+    path.write_text(path.read_text().replace(f'"format_version": {FORMAT_VERSION}', '"format_version": 99'))
     words = written(run, config)[2].words
-    assert f"format version {version}" in words and "rerun `cuts3d localcut`" in words
+    assert f"format version {FORMAT_VERSION}" in words and "rerun `cuts3d localcut`" in words
 
 
 def test_sums_of_the_run(tiny_run):

@@ -12,7 +12,8 @@ import pytest
 
 from cuts3d_cli.config import resolve
 from cuts3d_cli.errors import ConfigError, Cuts3dError, ImageError, StoreError
-from cuts3d_cli.pipeline.graph import depth_maps_of, execute, expected_fingerprints, inputs_of, upstream_of
+from cuts3d_cli.pipeline.declarations import inputs_of, upstream_of
+from cuts3d_cli.pipeline.graph import depth_maps_of, execute, expected_fingerprints, result_path
 from cuts3d_cli.pipeline.results import Damaged, read_result
 from cuts3d_cli.pipeline.runner import Source, solver_and_device
 from cuts3d_cli.report import status
@@ -26,7 +27,6 @@ from cuts3d_cli.store.layout import (
     SOLVER_NAMES,
     STATUS_NAMES,
     manifest_path,
-    stage_path,
 )
 from cuts3d_cli.store.manifest import read_manifest
 from cuts3d_cli.store.zarr_store import open_store
@@ -46,7 +46,7 @@ def run_all(run_dir, dataset, values=SMALL, stages=STAGES, shard=0, force=False)
         prepare.run(dataset / "images", manifest_path(run_dir), n_shards=2)
     manifest = read_manifest(manifest_path(run_dir))
     source = Source(manifest.records(shard), manifest.image_root, dataset / "depth")
-    return [execute(s, source, config, lambda s: stage_path(run_dir, s, f"{shard:05d}"), force=force) for s in stages]
+    return [execute(s, source, config, lambda s: result_path(run_dir, s, f"{shard:05d}"), force=force) for s in stages]
 
 
 @pytest.fixture(scope="module")
@@ -59,15 +59,15 @@ def done(tmp_path_factory, dataset):
 
 
 def test_stores_hold_what_the_layout_says(done):
-    depth = open_store(stage_path(done, "depth", "00000"))
+    depth = open_store(result_path(done, "depth", "00000"))
     assert depth.array("depth").shape == (2, 480, 480) and depth.array("depth").dtype == np.float16
     assert depth.attrs["files_hold"] == "metric" and (depth.array("source")[:] == DEPTH_SOURCES.index("file")).all()
-    importance = open_store(stage_path(done, "spatial-importance", "00000")).array("importance")[:]
+    importance = open_store(result_path(done, "spatial-importance", "00000")).array("importance")[:]
     assert importance.shape == (2, 12, 12) and importance.min() >= 0.45 - 1e-6 and importance.max() <= 1
-    localcut = open_store(stage_path(done, "localcut", "00000"))
+    localcut = open_store(result_path(done, "localcut", "00000"))
     instance, semantic = localcut.array("instance")[:], localcut.array("semantic")[:]
     assert instance.shape == (2, resolve().localcut.n_instances, 12, 12) and not (instance & ~semantic).any()
-    confidence = open_store(stage_path(done, "confidence", "00000"))
+    confidence = open_store(result_path(done, "confidence", "00000"))
     values = confidence.array("confidence")[:]
     assert ((values == 0) | ((values >= 0.5) & (values <= 1))).all()
     np.testing.assert_array_equal(values > 0, instance)
@@ -89,7 +89,7 @@ def test_instances_are_cut_apart_in_depth(done, dataset):
 
 
 def test_localcut_records_what_came_of_each_try_and_which_solver_ran(done):
-    store = open_store(stage_path(done, "localcut", "00000"))
+    store = open_store(result_path(done, "localcut", "00000"))
     outcome, solver = store.array("outcome")[:], store.array("solver")[:]
     assert outcome.shape == solver.shape == (2, resolve().localcut.n_instances) and store.array("solver").attrs[
         "values"
@@ -119,9 +119,9 @@ def test_images_refined_together_give_what_each_gives_alone(done, dataset, tmp_p
     (tmp_path / "data/images/s2.png").unlink()
     ((counts, _),) = run_all(tmp_path, dataset, values, stages=["crf"])
     assert list(counts.failures) == ["s2.png"] and counts.total == 4
-    found = read_masks(stage_path(tmp_path, "crf", "00000"))
+    found = read_masks(result_path(tmp_path, "crf", "00000"))
     gone = next(image["id"] for image in found["images"] if image["file_name"] == "s2.png")
-    alone = [a for i in (0, 1) for a in read_masks(stage_path(done, "crf", f"0000{i}"))["annotations"]]
+    alone = [a for i in (0, 1) for a in read_masks(result_path(done, "crf", f"0000{i}"))["annotations"]]
     expected = [(a["image_id"], a["segmentation"]) for a in alone if a["image_id"] != gone]
     assert expected and [(a["image_id"], a["segmentation"]) for a in found["annotations"]] == expected
 
@@ -136,9 +136,9 @@ def test_images_solved_together_give_what_each_gives_alone(done, dataset, tmp_pa
     prepare.run(images, manifest_path(tmp_path), n_shards=1)
     values = {**SMALL, "localcut": {**SMALL["localcut"], "eigensolver": "torch"}, "device": "cpu"}
     run_all(tmp_path, dataset, values, stages=STAGES[:4])
-    store = open_store(stage_path(tmp_path, "localcut", "00000"))
+    store = open_store(result_path(tmp_path, "localcut", "00000"))
     assert STATUS_NAMES[store.status[1]] == "failed" and "torch" in {SOLVER_NAMES[c] for c in store.array("solver")[0]}
-    alone = [open_store(stage_path(done, "localcut", f"0000{i}")).array("instance")[:] for i in (0, 1)]
+    alone = [open_store(result_path(done, "localcut", f"0000{i}")).array("instance")[:] for i in (0, 1)]
     rows = [0, 2, 3]
     np.testing.assert_array_equal(store.array("instance")[:][rows], np.concatenate(alone)[rows])
 
@@ -201,7 +201,7 @@ def test_maskcut_gets_confidence_from_the_crf_alone(dataset, tmp_path):
     values = {"preset": "maskcut", "features": {"backend": "kernel", "image_size": 96, "weights": None}}
     stages = ["features", "localcut", "crf"]
     run_all(tmp_path, dataset, {**values, "crf": {"confidence": "crf"}}, stages=stages)
-    entries = read_masks(stage_path(tmp_path, "crf", "00000"))["annotations"]
+    entries = read_masks(result_path(tmp_path, "crf", "00000"))["annotations"]
     assert entries and all(0.5 <= entry["score"] <= 1 and "confidence" in entry for entry in entries)
     with pytest.raises(ConfigError, match=r"crf\.unary confidence; expected Spatial Confidence"):
         run_all(tmp_path, dataset, {**values, "crf": {"unary": "confidence"}}, stages=stages)
@@ -249,7 +249,7 @@ def damage_meta(path):
 def test_a_damaged_result_is_missing_with_its_reason_and_made_again(done, dataset, tmp_path, caplog, stage, damage):
     run_dir = tmp_path / "run"
     shutil.copytree(done, run_dir)
-    path = stage_path(run_dir, stage, "00000")
+    path = result_path(run_dir, stage, "00000")
     damage(path)
     result = read_result(stage, path)
     assert isinstance(result, Damaged) and str(path) in result.reason
@@ -273,7 +273,7 @@ def test_importance_on_another_grid_is_refused(done, dataset, tmp_path):
 def test_a_damaged_input_is_refused_in_one_line(done, dataset, tmp_path):
     run_dir = tmp_path / "run"
     shutil.copytree(done, run_dir)
-    damage_meta(stage_path(run_dir, "features", "00000"))
+    damage_meta(result_path(run_dir, "features", "00000"))
     with pytest.raises(StoreError, match=r"features/00000.zarr is damaged; .* -> rerun `cuts3d features`"):
         run_all(run_dir, dataset, stages=["localcut"], force=True)
 
@@ -289,8 +289,8 @@ def test_a_second_run_keeps_everything(done, dataset):
 def test_one_and_two_shards_give_the_same(done, dataset, tmp_path):
     prepare.run(dataset / "images", manifest_path(tmp_path), n_shards=1)
     run_all(tmp_path, dataset)
-    whole = open_store(stage_path(tmp_path, "localcut", "00000")).array("instance")[:]
-    parts = [open_store(stage_path(done, "localcut", f"0000{i}")).array("instance")[:] for i in (0, 1)]
+    whole = open_store(result_path(tmp_path, "localcut", "00000")).array("instance")[:]
+    parts = [open_store(result_path(done, "localcut", f"0000{i}")).array("instance")[:] for i in (0, 1)]
     np.testing.assert_array_equal(whole, np.concatenate(parts))
 
 
@@ -364,9 +364,9 @@ def test_a_broken_image_keeps_its_place(dataset, tmp_path):
     manifest = read_manifest(manifest_path(run_dir))
     source = Source(manifest.records(), manifest.image_root, dataset / "depth")
     for stage in STAGES:
-        counts, _ = execute(stage, source, config, lambda s: stage_path(run_dir, s, "00000"))
+        counts, _ = execute(stage, source, config, lambda s: result_path(run_dir, s, "00000"))
     assert list(counts.failures) == ["s2.png"]
-    localcut = open_store(stage_path(run_dir, "localcut", "00000"))
+    localcut = open_store(result_path(run_dir, "localcut", "00000"))
     assert localcut.status.tolist()[1] == 2 and "s2.png" in localcut.failures[1]
     merge.run(run_dir)
     masks = read_masks(run_dir / "pseudo_masks.json")
@@ -439,7 +439,7 @@ def test_merge_refuses_masks_of_other_stores_than_those_there(done, dataset, tmp
     with pytest.raises(StoreError, match=r"00001.json were made from another localcut store .* -> rerun `cuts3d crf`"):
         merge.run(run_dir)
     for stage in ("localcut", "confidence"):  # what was deleted cannot be compared and is no fault
-        shutil.rmtree(stage_path(run_dir, stage, "00001"))
+        shutil.rmtree(result_path(run_dir, stage, "00001"))
     merge.run(run_dir)
 
 
@@ -454,7 +454,7 @@ def test_merge_refuses_shards_whose_early_stages_ran_otherwise(done, dataset, tm
 def test_merge_refuses_masks_of_another_version_or_without_record(done, tmp_path):
     run_dir = tmp_path / "run"
     shutil.copytree(done, run_dir)
-    path = stage_path(run_dir, "crf", "00001")
+    path = result_path(run_dir, "crf", "00001")
     document = read_masks(path)
     path.write_text(json.dumps({**document, "info": {**document["info"], "version": "0.0.1"}}))
     with pytest.raises(StoreError, match=r"made by another cuts3d .*expected .*; found 0.0.1"):
@@ -533,11 +533,11 @@ main(["localcut", "--run", {str(tmp_path)!r}, "--shard", "0", "--tau-knn", "0.11
 """
     ended = subprocess.run([sys.executable, "-c", code], check=False)
     assert ended.returncode == -signal.SIGKILL
-    assert not stage_path(tmp_path, "localcut", "00000").exists()
+    assert not result_path(tmp_path, "localcut", "00000").exists()
     run_all(tmp_path, dataset, stages=["localcut"])
     left = [name for name in os.listdir(tmp_path / "localcut") if name != "00000.zarr"]
     assert left == []
-    again, whole = (open_store(stage_path(d, "localcut", "00000")) for d in (tmp_path, done))
+    again, whole = (open_store(result_path(d, "localcut", "00000")) for d in (tmp_path, done))
     for name in ("instance", "terminals", "fiedler"):
         np.testing.assert_array_equal(again.array(name)[:], whole.array(name)[:])
 
@@ -577,7 +577,7 @@ def test_the_crf_works_at_its_own_size(done, dataset, tmp_path):
     shutil.copytree(done, run_dir)
     finer = {**SMALL, "crf": {**SMALL["crf"], "image_size": 240}}
     ((_, kept),) = run_all(run_dir, dataset, finer, stages=["crf"])
-    coarse, fine = (read_masks(stage_path(run, "crf", "00000"))["annotations"] for run in (done, run_dir))
+    coarse, fine = (read_masks(result_path(run, "crf", "00000"))["annotations"] for run in (done, run_dir))
     assert not kept and len(fine) == len(coarse)
     assert [a["segmentation"] for a in fine] != [a["segmentation"] for a in coarse]
     assert all(a["segmentation"]["size"] == [120, 160] for a in fine)
@@ -624,8 +624,8 @@ def test_depth_is_from_files_where_there_are_and_else_from_the_model(dataset, tm
     manifest = read_manifest(manifest_path(tmp_path))
     source = Source(manifest.records(0), manifest.image_root, maps)
     with caplog.at_level("INFO", logger="cuts3d.notices"):
-        execute("depth", source, resolve({}), lambda s: stage_path(tmp_path, s, "00000"))
-    store = open_store(stage_path(tmp_path, "depth", "00000"), "depth")
+        execute("depth", source, resolve({}), lambda s: result_path(tmp_path, s, "00000"))
+    store = open_store(result_path(tmp_path, "depth", "00000"), "depth")
     assert [DEPTH_SOURCES[code] for code in store.array("source")[:]] == ["file", "model", "model", "model"]
     depth = store.array("depth")[:].astype(np.float32)
     assert np.allclose(depth[1], np.linspace(0, 1, 480), atol=0.02) and not np.allclose(depth[0], depth[1], atol=0.1)

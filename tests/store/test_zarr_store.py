@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cuts3d_cli.errors import StoreError
-from cuts3d_cli.store.layout import FORMAT_VERSION, STAGES, STATUS_NAMES
+from cuts3d_cli.store.layout import ARRAYS, FORMAT_VERSION, STATUS_NAMES
 from cuts3d_cli.store.zarr_store import create_store, open_store
 
 
@@ -15,7 +15,12 @@ def make(path, n=5, stage="spatial-importance", fingerprint="f", inputs=None, sk
     rng = np.random.default_rng(0)
     rows = rng.random((n, 6, 6), np.float32)
     with create_store(
-        path, stage, range(1, n + 1), config={"beta": 0.45}, inputs=inputs or {}, fingerprint=fingerprint
+        path,
+        stage,
+        range(1, n + 1),
+        sections={"spatial_importance": {"beta": 0.45}},
+        inputs=inputs or {},
+        fingerprint=fingerprint,
     ) as writer:
         for row in reversed(range(n)):  # any order
             if row in skip:
@@ -78,7 +83,7 @@ def test_files_are_written_in_blocks(tmp_path, monkeypatch, chunk_rows, file_row
 def test_wrong_arrays_are_refused(tmp_path, arrays):
     with (
         pytest.raises(ValueError, match="expected"),
-        create_store(tmp_path / "s.zarr", "spatial-importance", [1], config={}, inputs={}, fingerprint="f") as writer,
+        create_store(tmp_path / "s.zarr", "spatial-importance", [1], sections={}, inputs={}, fingerprint="f") as writer,
     ):
         writer.write(0, **arrays)
     assert not (tmp_path / "s.zarr").exists()
@@ -88,7 +93,7 @@ def test_images_of_another_grid_are_refused(tmp_path):
     with (
         pytest.raises(ValueError, match="G = 6"),
         create_store(
-            tmp_path / "s.zarr", "spatial-importance", [1, 2], config={}, inputs={}, fingerprint="f"
+            tmp_path / "s.zarr", "spatial-importance", [1, 2], sections={}, inputs={}, fingerprint="f"
         ) as writer,
     ):
         writer.write(0, importance=np.zeros((6, 6)))
@@ -99,7 +104,7 @@ def test_an_error_leaves_the_old_store_and_nothing_else(tmp_path):
     make(tmp_path / "s.zarr", fingerprint="old")
     with (
         pytest.raises(RuntimeError),
-        create_store(tmp_path / "s.zarr", "spatial-importance", [1], config={}, inputs={}, fingerprint="new"),
+        create_store(tmp_path / "s.zarr", "spatial-importance", [1], sections={}, inputs={}, fingerprint="new"),
     ):
         raise RuntimeError
     assert open_store(tmp_path / "s.zarr").fingerprint == "old"
@@ -147,7 +152,7 @@ def test_a_lost_or_shortened_file_is_no_zeros(tmp_path, harm):
 
 
 def test_another_format_version_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("cuts3d_cli.store.zarr_store.format_version", lambda stage: 0)
+    monkeypatch.setattr("cuts3d_cli.store.zarr_store.FORMAT_VERSION", 0)
     make(tmp_path / "s.zarr")
     monkeypatch.undo()
     with pytest.raises(StoreError, match=f"expected format version {FORMAT_VERSION}; found 0 -> rerun"):
@@ -165,4 +170,4 @@ def test_lineage_is_checked(tmp_path):
 
 
 def test_every_array_has_images_first():
-    assert all(spec.axes[0] == "n" for stage in STAGES.values() for spec in stage.arrays.values())
+    assert all(spec.axes[0] == "n" for arrays in ARRAYS.values() for spec in arrays.values())
