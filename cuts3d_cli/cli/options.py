@@ -131,9 +131,8 @@ def build_config(
         values["preset"] = preset_of_images(images)
     if made_from is None:
         return resolve(values, source="options")
-    config = resolve(merge_values(made_from.sections, values), source="options")
-    made_from.check(config, given)
-    return config
+    made_from.check(resolve(values, source="options"), given)
+    return resolve(merge_values(made_from.sections, values), source="options")
 
 
 @dataclass(frozen=True)
@@ -152,6 +151,10 @@ class MadeFrom:
 
     def check(self, config: Config, given: Mapping[str, Any]) -> None:
         """Check that what was given agrees with them: it would have no effect without running their stages again.
+
+        Args:
+            config: the configuration that was asked for.
+            given: its values that were given.
 
         Raises:
             ConfigError: it does not.

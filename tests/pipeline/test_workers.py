@@ -50,13 +50,13 @@ def test_two_workers_write_what_one_writes(runs, shard):
     from cuts3d_cli.store.zarr_store import open_store
 
     one, two = runs
-    masks = [(run / "crf" / f"{shard}.json").read_bytes() for run in runs]
+    masks = [(run / "masks/cuts3d/crf" / f"{shard}.json").read_bytes() for run in runs]
     assert masks[0] == masks[1] and b"counts" in masks[0]
     for stage, names in (
         ("localcut", ("semantic", "instance", "terminals", "fiedler")),
         ("confidence", ("confidence", "score")),
     ):
-        stores = [open_store(run / stage / f"{shard}.zarr", stage) for run in (one, two)]
+        stores = [open_store(run / "masks/cuts3d" / stage / f"{shard}.zarr", stage) for run in (one, two)]
         assert stores[0].fingerprint == stores[1].fingerprint
         for name in names:
             np.testing.assert_array_equal(*(store.array(name)[:] for store in stores), err_msg=name)

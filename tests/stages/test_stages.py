@@ -14,6 +14,7 @@ from cuts3d_cli.config import resolve
 from cuts3d_cli.errors import ConfigError, Cuts3dError, ImageError, StoreError
 from cuts3d_cli.pipeline.declarations import inputs_of, upstream_of
 from cuts3d_cli.pipeline.graph import depth_maps_of, execute, expected_fingerprints, result_path
+from cuts3d_cli.pipeline.methods import OWN
 from cuts3d_cli.pipeline.results import Damaged, read_result
 from cuts3d_cli.pipeline.runner import Source, solver_and_device
 from cuts3d_cli.report import status
@@ -27,6 +28,7 @@ from cuts3d_cli.store.layout import (
     SOLVER_NAMES,
     STATUS_NAMES,
     manifest_path,
+    pseudo_masks_path,
 )
 from cuts3d_cli.store.manifest import read_manifest
 from cuts3d_cli.store.zarr_store import open_store
@@ -77,7 +79,7 @@ def test_instances_are_cut_apart_in_depth(done, dataset):
     """The two red boxes touch and look alike: no mask may hold much of both."""
     from pycocotools.coco import COCO
 
-    truth, masks = COCO(str(dataset / "annotations.json")), read_masks(done / "pseudo_masks.json")
+    truth, masks = COCO(str(dataset / "annotations.json")), read_masks(pseudo_masks_path(done, OWN))
     names = {image["id"]: image["file_name"] for image in masks["images"]}
     assert masks["annotations"]
     for entry in masks["annotations"]:
@@ -159,7 +161,7 @@ def test_a_named_gpu_takes_eigenvectors_and_masks_through_torch(monkeypatch):
 
 
 def test_confidence_pointers_lead_to_their_maps(done):
-    masks = read_masks(done / "pseudo_masks.json")
+    masks = read_masks(pseudo_masks_path(done, OWN))
     for entry in masks["annotations"]:
         pointer = entry["confidence"]
         store = open_store(done / pointer["store"], "confidence")
@@ -177,7 +179,7 @@ def test_the_crf_gives_its_own_confidence(done, dataset, tmp_path):
     for shard in (0, 1):
         run_all(tmp_path, dataset, own, shard=shard)
     merge.run(tmp_path)
-    masks, before = read_masks(tmp_path / "pseudo_masks.json"), read_masks(done / "pseudo_masks.json")
+    masks, before = read_masks(pseudo_masks_path(tmp_path, OWN)), read_masks(pseudo_masks_path(done, OWN))
     assert [a["segmentation"] for a in masks["annotations"]] == [a["segmentation"] for a in before["annotations"]]
     for entry in masks["annotations"]:
         pointer = entry["confidence"]
@@ -189,7 +191,7 @@ def test_the_crf_gives_its_own_confidence(done, dataset, tmp_path):
         score = store.array("score")[pointer["row"]][pointer["instance"]]
         assert entry["score"] == pytest.approx(score, abs=1e-6)
         assert score == pytest.approx(grid[grid > 0].mean(), abs=1e-3)
-    read = [i["confidence"] for e in PseudoMaskDataset(tmp_path / "pseudo_masks.json") for i in e["instances"]]
+    read = [i["confidence"] for e in PseudoMaskDataset(pseudo_masks_path(tmp_path, OWN)) for i in e["instances"]]
     assert [confidence_grid(pointer)[1] for pointer in read] == [0.4] * len(masks["annotations"])
     assert all(kept for _, kept in run_all(tmp_path, dataset, own))
     shutil.rmtree(tmp_path / "crf-confidence/00000.zarr")
@@ -253,11 +255,13 @@ def test_a_damaged_result_is_missing_with_its_reason_and_made_again(done, datase
     damage(path)
     result = read_result(stage, path)
     assert isinstance(result, Damaged) and str(path) in result.reason
-    row = next(r for r in status.run(run_dir, resolve(SMALL), depth_maps=dataset / "depth") if r.stage == stage)
+    row = next(
+        r for r in status.run(run_dir, resolve(SMALL), methods=[OWN], depth_maps=dataset / "depth") if r.stage == stage
+    )
     assert (row.present, row.current, row.total) == (1, 1, 2) and str(path) in row.why
     with caplog.at_level("WARNING", logger="cuts3d"):
         assert run_all(run_dir, dataset, stages=[stage])[0][1] is False
-    assert "made again" in caplog.text and str(path) in caplog.text
+    assert "recomputed" in caplog.text and str(path) in caplog.text
     assert run_all(run_dir, dataset, stages=[stage])[0][1] is True
 
 
@@ -369,7 +373,7 @@ def test_a_broken_image_keeps_its_place(dataset, tmp_path):
     localcut = open_store(result_path(run_dir, "localcut", "00000"))
     assert localcut.status.tolist()[1] == 2 and "s2.png" in localcut.failures[1]
     merge.run(run_dir)
-    masks = read_masks(run_dir / "pseudo_masks.json")
+    masks = read_masks(pseudo_masks_path(run_dir, OWN))
     assert len(masks["images"]) == 4 and {a["image_id"] for a in masks["annotations"]} == {1, 3, 4}
     assert "s2.png" in masks["info"]["failures"]
 
@@ -447,7 +451,7 @@ def test_merge_refuses_shards_whose_early_stages_ran_otherwise(done, dataset, tm
     run_dir = tmp_path / "run"
     shutil.copytree(done, run_dir)
     run_all(run_dir, dataset, {**SMALL, "spatial_importance": {"beta": 0.7}}, shard=1)
-    with pytest.raises(StoreError, match=r"first shard: spatial-importance beta; expected 0.45; found 0.7"):
+    with pytest.raises(StoreError, match=r"first shard: spatial_importance beta; expected 0.45; found 0.7"):
         merge.run(run_dir)
 
 
@@ -456,8 +460,8 @@ def test_merge_refuses_masks_of_another_version_or_without_record(done, tmp_path
     shutil.copytree(done, run_dir)
     path = result_path(run_dir, "crf", "00001")
     document = read_masks(path)
-    path.write_text(json.dumps({**document, "info": {**document["info"], "version": "0.0.1"}}))
-    with pytest.raises(StoreError, match=r"made by another cuts3d .*expected .*; found 0.0.1"):
+    path.write_text(json.dumps({**document, "info": {**document["info"], "algorithm": 0}}))
+    with pytest.raises(StoreError, match=r"another version of the CRF stage .*expected algorithm 1; found algorithm 0"):
         merge.run(run_dir)
     damage_missing_key(path)
     with pytest.raises(StoreError, match=r"damaged or of an older cuts3d; expected info.counts"):
@@ -535,7 +539,7 @@ main(["localcut", "--run", {str(tmp_path)!r}, "--shard", "0", "--tau-knn", "0.11
     assert ended.returncode == -signal.SIGKILL
     assert not result_path(tmp_path, "localcut", "00000").exists()
     run_all(tmp_path, dataset, stages=["localcut"])
-    left = [name for name in os.listdir(tmp_path / "localcut") if name != "00000.zarr"]
+    left = [name for name in os.listdir(tmp_path / "masks/cuts3d/localcut") if name != "00000.zarr"]
     assert left == []
     again, whole = (open_store(result_path(d, "localcut", "00000")) for d in (tmp_path, done))
     for name in ("instance", "terminals", "fiedler"):

@@ -116,7 +116,7 @@ def test_a_killed_writer_leaves_no_store_and_its_rest_is_swept(tmp_path):
 import os, signal, numpy as np
 from cuts3d_cli.store.zarr_store import create_store
 with create_store({str(tmp_path / "s.zarr")!r}, "spatial-importance", [1, 2],
-                  config={{}}, inputs={{}}, fingerprint="f") as w:
+                  sections={{}}, inputs={{}}, fingerprint="f") as w:
     w.write(0, importance=np.zeros((6, 6)))
     w.finish()
     os.kill(os.getpid(), signal.SIGKILL)
