@@ -18,8 +18,6 @@ from cuts3d_cli.training.train import dependencies as training_dependencies
 from cuts3d_cli.workflow import checked_config, failures, settings, settings_file
 
 CONFIG = checked_config(config, "config", full=not workflow.overwrite_configfiles)
-# Jobs read the whole configuration from this file. What a job depends on is among its rule's parameters, so a changed
-# setting reruns the rules that use it and what follows them.
 SETTINGS = settings_file(CONFIG)
 STARTED = time.time()
 RUN = CONFIG.run.rstrip("/")
@@ -49,6 +47,15 @@ def shards(base):
 def data_of(base, key):
     """A data setting of the training or the held-out images."""
     return getattr(CONFIG.data, key if base == RUN else f"val_{key}")
+
+
+def settings_path(wildcards, input):
+    """The whole configuration, from which jobs read theirs.
+
+    What a job depends on stands in the parameter ``depends``: when it changes, the job is run again. This one takes the
+    input as well, which for Snakemake means that a change of it alone reruns nothing.
+    """
+    return SETTINGS
 
 
 def shard_number(wildcards):

@@ -20,13 +20,14 @@ rule train:
         mem_mb=8000,
         runtime=2880,
     params:
+        config=settings_path,
         out=lambda wc, output: Path(output[0]).parent,
         depends=training_dependencies(CONFIG),
         overrides="",
     message:
         "training the detector"
     shell:
-        "cuts3d train --config {SETTINGS:q} --annotations {input.masks:q} --out {params.out:q} {params.overrides} > {log:q} 2>&1"
+        "cuts3d train --config {params.config:q} --annotations {input.masks:q} --out {params.out:q} {params.overrides} > {log:q} 2>&1"
 
 
 rule selftrain:
@@ -49,13 +50,14 @@ rule selftrain:
         mem_mb=8000,
         runtime=2880,
     params:
+        config=settings_path,
         out=lambda wc, output: Path(output[0]).parent,
         depends=training_dependencies(CONFIG, rounds=True),
         overrides="",
     message:
         "self-training, round {wildcards.round}"
     shell:
-        "cuts3d selftrain --config {SETTINGS:q} --round {wildcards.round} --annotations {input.masks:q}"
+        "cuts3d selftrain --config {params.config:q} --round {wildcards.round} --annotations {input.masks:q}"
         " --checkpoint {input.checkpoint:q} --out {params.out:q} {params.overrides} > {log:q} 2>&1"
 
 
@@ -76,12 +78,13 @@ rule predict:
         mem_mb=4000,
         runtime=240,
     params:
+        config=settings_path,
         run=lambda wc, input: Path(input.manifest).parent,
         depends=CONFIG.predict.model_dump(mode="json"),
     message:
         "detections of round {wildcards.anyround}"
     shell:
-        "cuts3d predict --config {SETTINGS:q} --run {params.run:q} --checkpoint {input.checkpoint:q} --out {output:q}"
+        "cuts3d predict --config {params.config:q} --run {params.run:q} --checkpoint {input.checkpoint:q} --out {output:q}"
         " > {log:q} 2>&1"
 
 
@@ -107,12 +110,13 @@ rule selftrain_target:
         mem_mb=8000,
         runtime=2880,
     params:
+        config=settings_path,
         out=lambda wc, output: Path(output[0]).parent,
-        depends=training_dependencies(CONFIG, rounds=True),
+        depends=training_dependencies(CONFIG, rounds=True, target=True),
     message:
         "self-training on the target images"
     shell:
-        "cuts3d selftrain --config {SETTINGS:q} --checkpoint {input.checkpoint:q} --out {params.out:q}"
+        "cuts3d selftrain --config {params.config:q} --checkpoint {input.checkpoint:q} --out {params.out:q}"
         " > {log:q} 2>&1"
 
 

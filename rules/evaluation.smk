@@ -28,12 +28,13 @@ rule evaluate:
         mem_mb=4000,
         runtime=120,
     params:
+        config=settings_path,
         depends=CONFIG.evaluate.model_dump(mode="json"),
         overrides="",
     message:
         "scoring {wildcards.name}"
     shell:
-        "cuts3d evaluate --config {SETTINGS:q} --predictions {input.masks:q} --annotations {input.truth:q} --out {output:q}"
+        "cuts3d evaluate --config {params.config:q} --predictions {input.masks:q} --annotations {input.truth:q} --out {output:q}"
         " {params.overrides}"
         " > {log:q} 2>&1"
 
@@ -74,6 +75,7 @@ rule report:
         mem_mb=2000,
         runtime=60,
     params:
+        config=settings_path,
         run=lambda wc, output: Path(output.html).parent,
         evaluations=lambda wc, input: [
             f"--evaluation={path}" for path in input.evaluations
@@ -82,4 +84,4 @@ rule report:
     message:
         "writing the report"
     shell:
-        "cuts3d report --config {SETTINGS:q} --run {params.run:q} {params.evaluations:q} > {log:q} 2>&1"
+        "cuts3d report --config {params.config:q} --run {params.run:q} {params.evaluations:q} > {log:q} 2>&1"

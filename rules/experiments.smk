@@ -27,6 +27,7 @@ use rule train as train_experiment with:
         variant="|".join(name for name in ex.VARIANTS if name != ex.FULL),
     threads: 1
     params:
+        config=settings_path,
         out=lambda wc, output: Path(output[0]).parent,
         depends=TRAINING_ALGORITHM,
         overrides=lambda wc: f"--seed {wc.seed} {settings('train', ex.train_section(CONFIG, wc.variant))}",
@@ -57,6 +58,7 @@ use rule selftrain as selftrain_experiment with:
     priority: 10
     threads: 1
     params:
+        config=settings_path,
         out=lambda wc, output: Path(output[0]).parent,
         depends=TRAINING_ALGORITHM,
         overrides=lambda wc: " ".join(
@@ -117,12 +119,13 @@ rule compare:
         mem_mb=1000,
         runtime=30,
     params:
+        config=settings_path,
         run=lambda wc, output: Path(output.text).parents[1],
         depends=CONFIG.model_dump(mode="json"),
     message:
         "writing {output.text}"
     shell:
-        "cuts3d compare --config {SETTINGS:q} --run {params.run:q} --table {wildcards.table} --out {output.text:q}"
+        "cuts3d compare --config {params.config:q} --run {params.run:q} --table {wildcards.table} --out {output.text:q}"
         " > {log:q} 2>&1"
 
 

@@ -28,13 +28,14 @@ rule finetune:
         mem_mb=8000,
         runtime=2880,
     params:
+        config=settings_path,
         out=lambda wc, output: Path(output[0]).parent,
         depends={"algorithm": TRAINING_ALGORITHM, "seed": CONFIG.seed},
         overrides=finetune_overrides,
     message:
         "learning from {wildcards.share} of the labels, start: {wildcards.start}"
     shell:
-        "cuts3d train --config {SETTINGS:q} --labels {input.labels:q} --out {params.out:q} {params.overrides} > {log:q} 2>&1"
+        "cuts3d train --config {params.config:q} --labels {input.labels:q} --out {params.out:q} {params.overrides} > {log:q} 2>&1"
 
 
 use rule predict as predict_finetuned with:
@@ -62,6 +63,7 @@ use rule evaluate as evaluate_finetuned with:
     benchmark:
         f"{RUN}/benchmarks/{ft.FOLDER}/evaluate_{{start}}_{{share}}.tsv"
     params:
+        config=settings_path,
         depends=CONFIG.evaluate.model_dump(mode="json"),
         overrides="--no-class-agnostic",
     message:

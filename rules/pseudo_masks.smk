@@ -18,13 +18,14 @@ rule depth:
         mem_mb=2000,
         runtime=120,
     params:
+        config=settings_path,
         shard=shard_number,
         depends=depends_on("depth"),
         maps=lambda wc: data_of(wc.base, "depth_maps"),
     message:
         "depth of shard {wildcards.shard} of {wildcards.base}"
     shell:
-        "cuts3d depth --config {SETTINGS:q} --run {wildcards.base:q} --shard {params.shard} > {log:q} 2>&1"
+        "cuts3d depth --config {params.config:q} --run {wildcards.base:q} --shard {params.shard} > {log:q} 2>&1"
 
 
 rule features:
@@ -43,12 +44,13 @@ rule features:
         mem_mb=3000,
         runtime=120,
     params:
+        config=settings_path,
         shard=shard_number,
         depends=depends_on("features"),
     message:
         "features of shard {wildcards.shard} of {wildcards.base}"
     shell:
-        "cuts3d features --config {SETTINGS:q} --run {wildcards.base:q} --shard {params.shard} > {log:q} 2>&1"
+        "cuts3d features --config {params.config:q} --run {wildcards.base:q} --shard {params.shard} > {log:q} 2>&1"
 
 
 rule spatial_importance:
@@ -67,12 +69,13 @@ rule spatial_importance:
         mem_mb=1000,
         runtime=30,
     params:
+        config=settings_path,
         shard=shard_number,
         depends=depends_on("spatial-importance"),
     message:
         "Spatial Importance of shard {wildcards.shard} of {wildcards.base}"
     shell:
-        "cuts3d spatial-importance --config {SETTINGS:q} --run {wildcards.base:q} --shard {params.shard} > {log:q} 2>&1"
+        "cuts3d spatial-importance --config {params.config:q} --run {wildcards.base:q} --shard {params.shard} > {log:q} 2>&1"
 
 
 rule localcut:
@@ -91,12 +94,13 @@ rule localcut:
         mem_mb=1200,
         runtime=120,
     params:
+        config=settings_path,
         shard=shard_number,
         depends=depends_on("localcut"),
     message:
         "{wildcards.method}: instances of shard {wildcards.shard} of {wildcards.base}"
     shell:
-        "cuts3d localcut --config {SETTINGS:q} --run {wildcards.base:q} --shard {params.shard}"
+        "cuts3d localcut --config {params.config:q} --run {wildcards.base:q} --shard {params.shard}"
         " --method {wildcards.method} > {log:q} 2>&1"
 
 
@@ -116,12 +120,13 @@ rule confidence:
         mem_mb=1000,
         runtime=60,
     params:
+        config=settings_path,
         shard=shard_number,
         depends=depends_on("confidence"),
     message:
         "{wildcards.method}: Spatial Confidence of shard {wildcards.shard} of {wildcards.base}"
     shell:
-        "cuts3d confidence --config {SETTINGS:q} --run {wildcards.base:q} --shard {params.shard}"
+        "cuts3d confidence --config {params.config:q} --run {wildcards.base:q} --shard {params.shard}"
         " --method {wildcards.method} > {log:q} 2>&1"
 
 
@@ -141,12 +146,13 @@ rule crf:
         mem_mb=1200,
         runtime=240,
     params:
+        config=settings_path,
         shard=shard_number,
         depends=depends_on("crf"),
     message:
         "{wildcards.method}: masks of shard {wildcards.shard} of {wildcards.base}"
     shell:
-        "cuts3d crf --config {SETTINGS:q} --run {wildcards.base:q} --shard {params.shard}"
+        "cuts3d crf --config {params.config:q} --run {wildcards.base:q} --shard {params.shard}"
         " --method {wildcards.method} > {log:q} 2>&1"
 
 

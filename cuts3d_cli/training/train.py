@@ -175,10 +175,19 @@ def provenance(
     return json.loads(json.dumps(record))
 
 
-def dependencies(config: Config, *, rounds: bool = False) -> dict[str, Any]:
-    """What of a configuration a training, or a round of self-training, depends on: a rule's parameters; JSON-able."""
+def dependencies(config: Config, *, rounds: bool = False, target: bool = False) -> dict[str, Any]:
+    """What of a configuration a training depends on: a rule's parameters; JSON-able.
+
+    Args:
+        config: the configuration of the run.
+        rounds: of a round of self-training instead.
+        target: of an in-domain one.
+    """
     result = {"algorithm": ALGORITHM, "seed": config.seed, "train": _relevant(config.train)}
-    return result | {"selftrain": config.selftrain.model_dump(mode="json", exclude={"rounds"})} if rounds else result
+    if not rounds:
+        return result
+    values = config.selftrain.model_dump(mode="json", exclude={"rounds"})
+    return result | {"selftrain": {key: v for key, v in values.items() if target or not key.startswith("target_")}}
 
 
 def _relevant(config: TrainConfig) -> dict[str, Any]:

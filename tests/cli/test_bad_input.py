@@ -130,7 +130,6 @@ def test_a_broken_image_among_good_ones_costs_only_itself(cuts3d, here, rgb):
         (("localcut", "--capacity", "cubic", "a.png"), "'cubic'", 2),
         (("localcut", "--set", "tau_knn", "a.png"), "SECTION.KEY=VALUE", 1),
         (("localcut", "--set", "localcut.tau_knn=[", "a.png"), "expected a YAML value", 1),
-        (("report", "--run", ".", "--settings", "{"), "option --settings; expected JSON", 1),
         (("localcut",), "give either image files or --run", 2),
         (("localcut", "a.png", "--run", "r"), "give either image files or --run", 2),
         (("localcutt",), "Did you mean 'localcut'", 2),

@@ -159,11 +159,11 @@ def test_missing_rounds_are_named(tiny_run):
     [
         ("detector", "self-training round 1", "Detections, round"),
         ("evaluation", "No evaluation", "MaskCut pseudo-masks"),
-        ("maskcut", "Held-out images, MaskCut", "Training images, MaskCut"),
+        ("masks/maskcut", "Held-out images, MaskCut", "Training images, MaskCut"),
         ("val", "t3.png", "a/one.png"),
-        ("val/confidence", "Final pseudo-masks", "Spatial Confidence"),
-        ("val/localcut", "Final pseudo-masks", "Eigenvector"),
-        ("val/crf", "Ground truth", "Final pseudo-masks"),
+        ("val/masks/cuts3d/confidence", "Final pseudo-masks", "Spatial Confidence"),
+        ("val/masks/cuts3d/localcut", "Final pseudo-masks", "Eigenvector"),
+        ("val/masks/cuts3d/crf", "Ground truth", "Final pseudo-masks"),
         ("val/depth", "Spatial Importance", "near is bright"),
     ],
 )
@@ -203,7 +203,7 @@ def test_absent_things_are_said_in_one_flow(tiny_run, tmp_path):
     """The boxes are flex containers, which drop the spaces between text and elements that lie in them directly."""
     run, config = tiny_run
     shutil.rmtree(run / "evaluation")
-    shutil.rmtree(run / "val/crf")
+    shutil.rmtree(run / "val/masks/cuts3d/crf")
     _, html, _ = written(run, config)
     boxes = re.findall(r'<(p|div) class="absent">(.*?)</\1>', html, re.DOTALL)
     assert len(boxes) > 1 and all(re.fullmatch(r"<span>.+</span>", inner, re.DOTALL) for _, inner in boxes)
@@ -245,7 +245,9 @@ def test_an_image_without_any_cut_says_why(tiny_run):
         arrays[name][0] = 0
     arrays["outcome"][0] = [OUTCOME_NAMES.index("uniform"), OUTCOME_NAMES.index("stopped")]
     section = config.localcut.model_dump(mode="json")
-    with create_store(path, "localcut", store.image_ids, config=section, inputs={}, fingerprint="f") as writer:
+    with create_store(
+        path, "localcut", store.image_ids, sections={"localcut": section}, inputs={}, fingerprint="f"
+    ) as writer:
         for row in (0, 1):
             writer.write(row, **{name: values[row] for name, values in arrays.items()})
         writer.fail(2, "no image")

@@ -70,4 +70,4 @@ def test_masks_are_made_from_its_own_files(wheel, dataset, tmp_path):
     carried = [path for path in (wheel / FILES.relative_to(ROOT)).rglob("*") if path.is_file()]
     assert {path.name for path in carried} >= {"Snakefile", "common.smk", "core.yaml", "config.yaml", "photos.yaml"}
     run("snakemake", "-d", "work", "-s", "work/Snakefile", "--cores", "2", "pseudo_masks", "--config", *SMALL)
-    assert (tmp_path / "work/runs/images/pseudo_masks.json").stat().st_size > 1000
+    assert (tmp_path / "work/runs/images/masks/cuts3d/pseudo_masks.json").stat().st_size > 1000

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cuts3d_cli.pipeline.methods import OWN
+from cuts3d_cli.store.layout import pseudo_masks_path
 from cuts3d_cli.workflow import MAX_FAILURES, failures
 
 ROOT = Path(__file__).parents[2]
 
 MASK_RULES = {"depth", "features", "spatial_importance", "localcut", "confidence", "crf", "merge"}
-BASELINE_RULES = {"localcut_baseline", "crf_baseline", "merge_baseline"}
+BASELINE_RULES = {"localcut", "crf", "merge"}
 LATER_RULES = {"train", "selftrain", "predict", "evaluate", "report", "all"}
 
 
@@ -124,11 +126,12 @@ def finished(run):
 
 
 def test_plan_of_a_fresh_run(run):
-    assert not (run.folder / "an out").exists(), "this test comes first"
+    assert not (run.folder / "an out/manifest.jsonl").exists(), "this test comes first"
     plan = jobs(run("-n").stdout)
     assert set(plan) == MASK_RULES | BASELINE_RULES | LATER_RULES | {"prepare"}
     # two shards of the training images and one of the held-out ones
-    assert plan["localcut"] == plan["crf_baseline"] == 3 and plan["merge"] == 2 and plan["evaluate"] == 6
+    assert plan["localcut"] == plan["crf"] == 6 and plan["confidence"] == 3, "of two methods, one without confidence"
+    assert plan["merge"] == 4 and plan["evaluate"] == 6
 
 
 @pytest.mark.parametrize(
@@ -211,7 +214,7 @@ def test_a_whole_run(finished):
     results = json.loads((out / "results.json").read_text())
     assert "maskcut" in json.dumps(results) and "round1" in json.dumps(results)
     assert (out / "report.html").stat().st_size > 10_000
-    masks = json.loads((out / "pseudo_masks.json").read_text())
+    masks = json.loads((pseudo_masks_path(out, OWN)).read_text())
     assert len(masks["images"]) == 4 and masks["annotations"]
     assert all((out / "detector" / f"round{t}" / "checkpoint.pth").exists() for t in (0, 1))
 
@@ -233,7 +236,7 @@ def test_nothing_to_do_afterwards(finished):
     [
         ("localcut={tau_knn: 0.1}", {"localcut", "confidence", "crf", "merge"} | LATER_RULES),
         ("confidence={sc_min: 0.6}", {"confidence", "crf", "merge"} | LATER_RULES),
-        ("crf={iterations: 3}", {"crf", "merge", "crf_baseline", "merge_baseline"} | LATER_RULES),
+        ("crf={iterations: 3}", {"crf", "merge"} | LATER_RULES),
         ("crf={confidence: crf}", {"crf", "merge"} | LATER_RULES),  # the baseline has no confidence
         ("train={lr: 0.03}", LATER_RULES),
         ("selftrain={score_step: 0.1}", LATER_RULES - {"train"}),
@@ -255,11 +258,17 @@ def test_status_sees_the_change_too(finished, cuts3d, monkeypatch):
     run, _ = finished
     monkeypatch.chdir(run.folder)
     args = ("status", "--json", "--run", "an out", "--config", "config.yaml")
-    rows = {row["stage"]: row for row in json.loads(cuts3d(*args)[1])}
-    assert all(row["current"] == row["total"] for row in rows.values()), rows
-    rows = {row["stage"]: row for row in json.loads(cuts3d(*args, "--branch", "maskcut")[1])}
-    assert list(rows) == ["prepare", "features", "localcut", "crf", "merge"]
-    assert all(row["current"] == row["total"] for row in rows.values()), rows
+    listed = json.loads(cuts3d(*args)[1])
+    assert all(row["current"] == row["total"] for row in listed), listed
+    shared = [("", "prepare"), ("", "features"), ("", "depth"), ("", "spatial-importance")]
+    maskcut = [("maskcut", "localcut"), ("maskcut", "crf"), ("maskcut", "merge")]
+    own = [(OWN, stage) for stage in ("localcut", "confidence", "crf", "merge")]
+    found = [(row["method"], row["stage"]) for row in listed]
+    assert found == [*shared, *maskcut, *own, ("", "train"), ("", "selftrain 1")]
+    listed = json.loads(cuts3d(*args, "--method", "maskcut")[1])
+    assert [(row["method"], row["stage"]) for row in listed] == [*shared[:2], *maskcut]
+    assert all(row["current"] == row["total"] for row in listed), listed
+    args = (*args, "--method", OWN)
     rows = {row["stage"]: row for row in json.loads(cuts3d(*args, "--set", "localcut.tau_knn=0.1")[1])}
     stale = {stage for stage, row in rows.items() if row["current"] < row["total"]}
     assert stale == {"localcut", "confidence", "crf", "merge", "train", "selftrain 1"}
@@ -285,11 +294,11 @@ def test_in_domain_self_training_follows_the_last_round(finished, dataset):
 def test_a_lost_shard_is_made_again_and_gives_the_same_masks(finished):
     run, _ = finished
     out = run.folder / "an out"
-    before = (out / "pseudo_masks.json").read_text()
-    shutil.rmtree(out / "localcut/00001.zarr")
+    before = (pseudo_masks_path(out, OWN)).read_text()
+    shutil.rmtree(out / "masks/cuts3d/localcut/00001.zarr")
     ended = run("--until", "merge")
     assert ended.returncode == 0, ended.stderr
-    assert (out / "pseudo_masks.json").read_text() == before
+    assert (pseudo_masks_path(out, OWN)).read_text() == before
 
 
 def test_a_finished_run_needs_its_images_no_more(finished, dataset):
