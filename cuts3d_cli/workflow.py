@@ -118,13 +118,6 @@ def crf_flags(crf: CrfConfig, confidence: ConfidenceConfig) -> str:
     return flags(crf) + (f" --set confidence.sc_min={confidence.sc_min}" if crf.confidence == "crf" else "")
 
 
-def confidence_folder(config: Config) -> str | None:
-    """Where the confidence maps that the masks point to lie below a run; None where there are none."""
-    if config.crf.confidence == "crf":
-        return "crf-confidence"
-    return "confidence" if config.localcut.local_cut else None
-
-
 def flag_name(field: str) -> str:
     """Name of a config field on the command line."""
     return "--" + field.replace("_", "-")

@@ -15,7 +15,6 @@ from cuts3d_cli.pipeline.graph import inputs_of
 from cuts3d_cli.store.layout import BASELINE, shard_name
 from cuts3d_cli.workflow import (
     checked_config,
-    confidence_folder,
     crf_flags,
     failures,
     flags,
@@ -39,7 +38,6 @@ HAS_BASELINE = CONFIG.baseline.enabled and LOCAL_CUT
 COMMON = f"--max-failed {CONFIG.max_failed}"
 GRID = f"--set features.image_size={CONFIG.features.image_size} --set features.patch_size={CONFIG.features.patch_size}"
 BASELINE_LOCALCUT = baseline_localcut(CONFIG)
-CONFIDENCE_FOLDER = confidence_folder(CONFIG)
 BASES = [RUN, VAL] if HAS_VAL else [RUN]
 INIT = [CONFIG.train.init] if Path(CONFIG.train.init or "").is_file() else []
 EXPERIMENT = f"{RUN}/{ex.FOLDER}/detector/{{variant}}/seed{{seed}}"
@@ -115,13 +113,6 @@ def crf_inputs(wildcards):
     return [f"{wildcards.base}/{stage}/{wildcards.shard}.zarr" for stage in stages]
 
 
-def crf_confidence(base):
-    """The CRF's own store of confidences, where it makes one."""
-    if CONFIG.crf.confidence != "crf":
-        return []
-    return [directory(f"{base}/crf-confidence/{{shard}}.zarr")]
-
-
 def evaluations():
     """Names of the evaluations and the masks they score: <method>_<split>."""
     bases = [(RUN, "train"), (VAL, "val")] if HAS_VAL else [(RUN, "train")]
@@ -146,10 +137,6 @@ def masks_of(kind, base=RUN):
     return (
         f"{base}/{branch}/pseudo_masks.json" if branch else f"{base}/pseudo_masks.json"
     )
-
-
-def experiment_confidence(wildcards):
-    return CONFIDENCE_STORES if ex.VARIANTS[wildcards.variant].masks == "cuts3d" else []
 
 
 def experiment_labels(wildcards):

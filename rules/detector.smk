@@ -4,17 +4,11 @@ DETECTOR_OUTPUTS = ["checkpoint.pth", "metrics.jsonl", "config.json"]
 TARGET_KEYS = [
     key for key in type(CONFIG.selftrain).model_fields if key.startswith("target_")
 ]
-CONFIDENCE_STORES = (
-    expand(f"{RUN}/{CONFIDENCE_FOLDER}/{{shard}}.zarr", shard=shards(RUN))
-    if CONFIDENCE_FOLDER
-    else []
-)
 
 
 rule train:
     input:
         masks=masks_to_learn,
-        confidence=CONFIDENCE_STORES,
         init=INIT,
     output:
         expand(f"{RUN}/detector/round0/{{name}}", name=DETECTOR_OUTPUTS),

@@ -61,7 +61,6 @@ use rule crf as crf_unsharpened with:
         "{base}/manifest.jsonl",
     output:
         f"{{base}}/{ex.UNSHARPENED}/crf/{{shard}}.json",
-        *crf_confidence(f"{{base}}/{ex.UNSHARPENED}"),
     log:
         f"{{base}}/logs/{ex.UNSHARPENED}/crf/{{shard}}.log",
     benchmark:
@@ -102,7 +101,6 @@ use rule merge as merge_unsharpened with:
 use rule train as train_experiment with:
     input:
         masks=lambda wc: masks_of(ex.VARIANTS[wc.variant].masks),
-        confidence=experiment_confidence,
         init=INIT,
     output:
         [f"{EXPERIMENT}/round0/{name}" for name in DETECTOR_OUTPUTS],

@@ -147,7 +147,6 @@ rule crf:
         "{base}/manifest.jsonl",
     output:
         "{base}/crf/{shard}.json",
-        *crf_confidence("{base}"),
     log:
         "{base}/logs/crf/{shard}.log",
     benchmark:

@@ -12,6 +12,9 @@ from pathlib import Path
 FORMAT_VERSION = 2
 """Raised whenever the meaning of a store changes; a reader of another version says what to rerun."""
 
+MASKS_VERSION = 3
+"""The same for mask files (`store.masks`); 3: the confidence of an instance lies in its annotation."""
+
 DONE, NO_OBJECT, FAILED = 0, 1, 2
 STATUS_NAMES = ("done", "no object", "failed")
 
@@ -103,7 +106,7 @@ BASELINE = "maskcut"
 
 def format_version(stage: str) -> int:
     """The format version of a stage's results."""
-    return STAGES[stage].version if stage in STAGES else FORMAT_VERSION
+    return STAGES[stage].version if stage in STAGES else MASKS_VERSION
 
 
 def shard_name(index: int) -> str:
@@ -125,12 +128,6 @@ def stage_path(run: str | Path, stage: str, shard: str, branch: str | None = Non
     """Where a stage's result for a shard lies; stages before localcut are common to all branches."""
     root = branch_root(run, branch if stage in BRANCHED else None)
     return root / stage / f"{shard}{'.json' if stage == 'crf' else '.zarr'}"
-
-
-def crf_confidence_path(masks: str | Path) -> Path:
-    """The confidence store that the crf stage writes beside its masks (<base>/crf/<shard>.json) when asked to."""
-    masks = Path(masks)
-    return masks.parent.parent / "crf-confidence" / f"{masks.stem}.zarr"
 
 
 def pseudo_masks_path(run: str | Path, branch: str | None = None) -> Path:

@@ -22,7 +22,7 @@ from cuts3d_cli.config.text import config_text
 from cuts3d_cli.errors import ConfigError
 from cuts3d_cli.pipeline.methods import baseline_crf
 from cuts3d_cli.store.files import fingerprint
-from cuts3d_cli.workflow import confidence_folder, crf_flags, flags
+from cuts3d_cli.workflow import crf_flags, flags
 
 ROOT = Path(__file__).parents[2]
 SECTIONS = {
@@ -241,8 +241,6 @@ def test_config_yaml_is_yaml_with_every_section():
 def test_the_confidence_of_the_crf_in_the_workflow():
     """Its store, its least value on the command line, and a baseline that keeps clear of it."""
     plain, own = resolve(), resolve({"crf": {"confidence": "crf"}, "confidence": {"sc_min": 0.4}})
-    assert (confidence_folder(plain), confidence_folder(own)) == ("confidence", "crf-confidence")
-    assert confidence_folder(resolve({"preset": "maskcut"})) is None
     assert "sc_min" not in crf_flags(plain.crf, plain.confidence)
     assert crf_flags(own.crf, own.confidence).endswith("--set confidence.sc_min=0.4")
     assert baseline_crf(own).confidence == "cuts" and baseline_crf(plain) == plain.crf

@@ -67,9 +67,3 @@ def test_a_configuration_without_the_parts_is_told_in_words(plan):
     text = ended.stdout + ended.stderr
     assert ended.returncode == 1 and "the experiments need localcut.sharpen: true" in text
     assert plan("--config", "localcut={sharpen: false}").returncode == 0
-
-
-def test_the_stores_that_the_crf_writes_are_outputs(plan):
-    ended = plan("--summary", "table4", "--config", "crf={confidence: crf}")
-    stores = re.findall(r"/run/(?:val/)?(\S*)crf-confidence/\d{5}\.zarr", ended.stdout)
-    assert sorted(stores) == [""] * 3 + ["experiments/localcut/"] * 3
