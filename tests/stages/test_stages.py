@@ -202,6 +202,17 @@ def test_maskcut_gets_confidence_from_the_crf_alone(dataset, tmp_path):
         run_all(tmp_path, dataset, {**values, "crf": {"unary": "confidence"}}, stages=stages)
 
 
+def test_status_says_that_merged_masks_are_of_an_older_cuts3d(done, dataset, tmp_path):
+    run_dir = tmp_path / "run"
+    shutil.copytree(done, run_dir)
+    path = run_dir / "pseudo_masks.json"
+    *_, row = status.run(run_dir, resolve(SMALL), depth_maps=dataset / "depth")
+    assert (row.stage, row.current, row.why) == ("merge", 1, "")
+    damage_version(path)
+    *_, row = status.run(run_dir, resolve(SMALL), depth_maps=dataset / "depth")
+    assert (row.current, row.total) == (0, 1) and "older cuts3d" in row.why and "`cuts3d merge`" in row.why
+
+
 def test_the_record_of_a_shard_and_of_all(done):
     shards = [read_masks(stage_path(done, "crf", f"0000{i}"), own=True) for i in (0, 1)]
     whole = read_masks(done / "pseudo_masks.json", own=True)
