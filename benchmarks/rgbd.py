@@ -35,8 +35,9 @@ from cuts3d_cli.pipeline.declarations import upstream_of
 from cuts3d_cli.pipeline.graph import execute, result_path
 from cuts3d_cli.pipeline.runner import Source
 from cuts3d_cli.stages import prepare
-from cuts3d_cli.store.coco import annotation, read_masks
+from cuts3d_cli.store.coco import annotation
 from cuts3d_cli.store.layout import manifest_path, shard_name
+from cuts3d_cli.store.masks import read_masks
 
 NEAR_PX = 6
 """Objects this close in the image are beside each other."""
@@ -107,12 +108,9 @@ def pseudo_masks(folder: Path, names: list[str], config: Config, run: Path) -> d
     source = Source(records, manifest.image_root, folder / "depth_mm")
     for stage in [*upstream_of("crf", config), "crf"]:
         execute(stage, source, config, lambda name: result_path(run, name, shard_name(0)))
-    document = read_masks(result_path(run, "crf", shard_name(0)))
-    stems = {image["id"]: Path(image["file_name"]).stem for image in document["images"]}
-    found: dict[str, list[dict]] = {name: [] for name in names}
-    for entry in document["annotations"]:
-        found[stems[entry["image_id"]]].append(entry)
-    return found
+    masks = read_masks(result_path(run, "crf", shard_name(0)), own=True)
+    annotations = masks.by_image()
+    return {Path(image["file_name"]).stem: annotations[image["id"]] for image in masks.images}
 
 
 def baseline(scene: Scene, focal: float) -> list[dict]:

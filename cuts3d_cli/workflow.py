@@ -112,13 +112,6 @@ def failures(bases: Iterable[str], since: float) -> str:
     return "\n".join(found)
 
 
-def confidence_folder(config: Config) -> str | None:
-    """Where the confidence maps that the masks point to lie below a run; None where there are none."""
-    if config.crf.confidence == "crf":
-        return "crf-confidence"
-    return "confidence" if config.localcut.local_cut else None
-
-
 def settings_file(config: Config) -> Path:
     """Write the resolved configuration below the run, named by its content, and give its path.
 

@@ -37,8 +37,9 @@ def truth() -> np.ndarray:
 def test_the_first_mask_of_a_photograph_is_its_object(photograph, real_weights):
     from cuts3d_cli.config import resolve
     from cuts3d_cli.pipeline.cache import run_image
-    from cuts3d_cli.store.coco import decode_mask, read_masks
+    from cuts3d_cli.store.coco import decode_mask
+    from cuts3d_cli.store.masks import read_masks
 
     result = run_image("crf", photograph, resolve({"preset": "photo"}))
-    first = decode_mask(read_masks(result.paths["crf"])["annotations"][0]["segmentation"])
+    first = decode_mask(read_masks(result.paths["crf"]).annotations[0]["segmentation"])
     assert mask_iou(first[None], truth()).max() > 0.7

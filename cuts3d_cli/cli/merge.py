@@ -26,9 +26,5 @@ def command(run_dir, method, **options):
     from cuts3d_cli.store.layout import pseudo_masks_path
 
     build_config(options)
-    counts = merge.run(run_dir, method)
-    logger.info(
-        "merge: %s -> %s",
-        ", ".join(f"{n} {key.replace('_', ' ')}" for key, n in counts.items()),
-        pseudo_masks_path(run_dir, method),
-    )
+    counts, n_masks = merge.run(run_dir, method)
+    logger.info("merge: %s, %d masks -> %s", counts, n_masks, pseudo_masks_path(run_dir, method))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +18,24 @@ from torch.utils.data import Dataset, Sampler
 
 from cuts3d_cli.errors import Cuts3dError, ImageError, StoreError
 from cuts3d_cli.log import logger
-from cuts3d_cli.store.coco import check_size, image_root, read_masks, turned_images
-from cuts3d_cli.store.zarr_store import Store, open_store
+from cuts3d_cli.store.coco import check_size, confidence_of, score_of, turned_images
+from cuts3d_cli.store.masks import read_masks
 
 
 @DATASETS.register_module()
 class PseudoMaskDataset(BaseDetDataset):
-    """COCO JSON of pseudo-masks with their score and the place of their confidence map.
+    """COCO JSON of pseudo-masks with their score and confidence.
 
     Every annotation is an instance of the one class ``object``; crowd regions and what is flagged ``ignore``
-    are left out, and so are images without an instance. Beside MMDetection's keys an instance has ``score`` and
-    ``confidence``: None, or a dict of ``store`` (absolute path), its ``fingerprint``, ``row`` and ``instance``.
+    are left out, and so are images without an instance. Beside MMDetection's keys an instance has ``id``,
+    ``score`` and ``confidence`` of its annotation; the last is decoded with the image (`store.coco.confidence_of`).
 
     Args:
         ann_file: the COCO JSON; its ``info.image_root`` says where the images lie.
-        with_confidence: check that the confidence maps are there and belong to the masks.
+        with_confidence: check the confidence maps, and say so where there is none.
 
     Raises:
-        StoreError: the JSON is missing or damaged, or a confidence store is missing or another one.
+        StoreError: the JSON is missing, damaged or of an older cuts3d, or a confidence map is damaged.
         Cuts3dError: it has no annotation, or one without mask, box or image, or of another size than its image.
     """
 
@@ -49,19 +48,18 @@ class PseudoMaskDataset(BaseDetDataset):
     def load_data_list(self) -> list[dict[str, Any]]:
         """One entry per image that has annotations."""
         path = Path(self.ann_file)
-        document = read_masks(path)
-        root = image_root(document, path)
-        images = {image["id"]: image for image in turned_images(document)[0]}
+        masks = read_masks(path)
+        images = {image["id"]: image for image in turned_images(masks.images, masks.annotations)[0]}
         instances = defaultdict(list)
-        for entry in document["annotations"]:
+        for entry in masks.annotations:
             if entry.get("iscrowd") or entry.get("ignore"):
                 continue
             _check_annotation(entry, images, f"file {path}: annotation {entry.get('id', '')}".rstrip())
-            instances[entry["image_id"]].append(_instance(entry, path.parent))
+            instances[entry["image_id"]].append(_instance(entry))
         entries = [
             {
                 "img_id": image["id"],
-                "img_path": str(root / image["file_name"]),
+                "img_path": str(masks.image_root / image["file_name"]),
                 "height": image["height"],
                 "width": image["width"],
                 "instances": instances[image["id"]],
@@ -73,12 +71,12 @@ class PseudoMaskDataset(BaseDetDataset):
             raise Cuts3dError(
                 f"file {path} has no annotation to train on",
                 expected="at least one mask",
-                found=f"{len(document['images'])} images without masks",
+                found=f"{len(masks.images)} images without masks",
                 hint="look at the pseudo-masks first: lower localcut.tau_ncut or crf.min_iou (in-domain self-training: "
                 "selftrain.target_threshold), or use other images",
             )
         if self.with_confidence:
-            _check_confidence(path, instances)
+            _check_confidence(path, (instance for of_image in instances.values() for instance in of_image))
         return entries
 
 
@@ -92,47 +90,30 @@ def _check_annotation(entry: Mapping[str, Any], images: Mapping[Any, Mapping[str
         check_size(mask, image, name)
 
 
-def _check_confidence(path: Path, instances: Mapping[int, list[dict[str, Any]]]) -> None:
-    pointers = [entry["confidence"] for entries in instances.values() for entry in entries if entry["confidence"]]
-    if not pointers:
+def _check_confidence(path: Path, instances: Iterable[Mapping[str, Any]]) -> None:
+    """Warn where no instance has a confidence; a damaged one stops the training before it starts."""
+    if not sum(_has_confidence(path, entry) for entry in instances):
         logger.warning("train: %s has no Spatial Confidence, which counts as 1 everywhere in blending and loss", path)
-    for store, fingerprint in sorted({(pointer["store"], pointer["fingerprint"]) for pointer in pointers}):
-        found = open_store(store, "confidence").fingerprint
-        if found != fingerprint:
-            raise StoreError(
-                f"masks {path} were made with another confidence store than {store}",
-                expected=fingerprint,
-                found=found,
-                hint="rerun `cuts3d crf` and `cuts3d merge`",
-            )
 
 
-def _instance(entry: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _has_confidence(path: Path, instance: Mapping[str, Any]) -> bool:
+    try:
+        return confidence_of(instance) is not None
+    except StoreError as error:
+        raise StoreError(f"masks {path}: {error}", hint="rerun `cuts3d crf` and `cuts3d merge`") from None
+
+
+def _instance(entry: Mapping[str, Any]) -> dict[str, Any]:
     x, y, width, height = entry["bbox"]
-    confidence = entry.get("confidence")
-    if confidence is not None:
-        confidence = {**confidence, "store": str((folder / confidence["store"]).resolve())}
     return {
         "bbox": [x, y, x + width, y + height],
         "bbox_label": 0,
         "mask": entry["segmentation"],
         "ignore_flag": 0,
-        "score": float(entry.get("score", 1.0)),
-        "confidence": confidence,
+        "id": entry.get("id", ""),
+        "score": score_of(entry),
+        "confidence": entry.get("confidence"),
     }
-
-
-@lru_cache(maxsize=64)
-def confidence_store(path: str) -> Store:
-    """The confidence store at ``path``, opened once per process."""
-    return open_store(path, "confidence")
-
-
-def confidence_grid(pointer: dict[str, Any]) -> tuple[np.ndarray, float]:
-    """Spatial Confidence (G, G) float32 an annotation points to, and the least value inside an instance."""
-    store = confidence_store(pointer["store"])
-    grid = store.array("confidence")[pointer["row"], pointer["instance"]]
-    return np.asarray(grid, np.float32), float(store.sections["confidence"]["sc_min"])
 
 
 class TrainingStream(Dataset):

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from cuts3d_cli.errors import Cuts3dError
-from cuts3d_cli.store.coco import check_size, read_masks
-from cuts3d_cli.store.coco import image_root as recorded_root
+from cuts3d_cli.store.coco import check_size
 from cuts3d_cli.store.files import fingerprint
+from cuts3d_cli.store.masks import MaskFile, read_masks
 
 Record = dict[str, Any]
 
@@ -58,10 +58,10 @@ def read_labels(path: str | Path, *, root: str | Path | None = None, fraction: f
     path = Path(path)
     if not 0 < fraction <= 1:
         raise Cuts3dError("config key train.fraction", expected="above 0 and at most 1", found=fraction)
-    document = read_masks(path)
-    categories = _categories(document, path)
-    images = _by_id(document["images"], f"{path}: images", ("id", "file_name", "height", "width"))
-    instances, n_left_out = _instances(document["annotations"], images, categories, path)
+    masks = read_masks(path)
+    categories = _categories(masks, path)
+    images = _by_id(masks.images, f"{path}: images", ("id", "file_name", "height", "width"))
+    instances, n_left_out = _instances(masks.annotations, images, categories, path)
     usable = sorted((image for key, image in images.items() if instances[key]), key=lambda image: image["file_name"])
     if not usable:
         raise Cuts3dError(
@@ -70,7 +70,7 @@ def read_labels(path: str | Path, *, root: str | Path | None = None, fraction: f
             found=f"{len(images)} images, {n_left_out} annotations left out",
         )
     chosen = [usable[index] for index in draw(len(usable), fraction, seed)]
-    folder = Path(root) if root is not None else recorded_root(document, path)
+    folder = Path(root) if root is not None else masks.image_root
     _check_files(chosen, folder, path)
     entries = [
         {
@@ -100,8 +100,8 @@ def draw(n: int, fraction: float, seed: int) -> list[int]:
     return sorted(np.random.default_rng(seed).permutation(n)[:count].tolist())
 
 
-def _categories(document: Mapping[str, Any], path: Path) -> list[Record]:
-    found = document.get("categories")
+def _categories(masks: MaskFile, path: Path) -> list[Record]:
+    found = masks.categories
     if not isinstance(found, list) or not found:
         raise Cuts3dError(
             f"file {path} has no categories",

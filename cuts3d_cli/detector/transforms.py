@@ -20,8 +20,8 @@ from mmdet.structures.mask import BitmapMasks
 
 from cuts3d_cli.core.geometry import nearest_indices
 from cuts3d_cli.core.masks import resize_inside
-from cuts3d_cli.detector.dataset import confidence_grid
 from cuts3d_cli.errors import ImageError
+from cuts3d_cli.store.coco import confidence_of
 from cuts3d_cli.store.images import read_image
 
 
@@ -71,15 +71,15 @@ class LoadPseudoMasks(LoadAnnotations):
         results = super().transform(results)
         instances = results["instances"]
         results["gt_scores"] = np.array([entry["score"] for entry in instances], np.float32)
-        fields = [self._field(entry["confidence"], results["ori_shape"]) for entry in instances]
+        fields = [self._field(entry, results["ori_shape"]) for entry in instances]
         results["gt_confidences"] = np.stack(fields) if fields else np.ones((0, *results["ori_shape"]), np.float32)
         return results
 
-    def _field(self, pointer: dict[str, Any] | None, size_hw: tuple[int, int]) -> np.ndarray:
-        if pointer is None or not self.with_confidence:
+    def _field(self, instance: dict[str, Any], size_hw: tuple[int, int]) -> np.ndarray:
+        confidence = confidence_of(instance) if self.with_confidence else None
+        if confidence is None:
             return np.ones(size_hw, np.float32)
-        grid, sc_min = confidence_grid(pointer)
-        return np.maximum(resize_inside(grid, size_hw), sc_min)
+        return np.maximum(resize_inside(confidence.grid, size_hw), confidence.sc_min)
 
 
 @TRANSFORMS.register_module()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from cuts3d_cli.config import Config
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.log import logger, progress
 from cuts3d_cli.pipeline.cache import CACHE, check_depth_map, expand, image_files, run_image
-from cuts3d_cli.pipeline.runner import Counts, check_failed
-from cuts3d_cli.store.coco import moved_confidence, read_masks, write_masks
+from cuts3d_cli.pipeline.runner import check_failed, images_fingerprint
+from cuts3d_cli.store.coco import image_entry
 from cuts3d_cli.store.files import fingerprint
+from cuts3d_cli.store.manifest import ImageRecord
+from cuts3d_cli.store.masks import PSEUDO_MASKS, Counts, MaskFile, Provenance, read_masks, write_masks
 
 
 def common_root(arguments: Sequence[Path]) -> Path:
@@ -49,32 +52,33 @@ def pseudo_masks(images: Sequence[Path], config: Config, *, depth_map: Path | No
         Cuts3dError: more images failed than ``config.max_failed`` allows, or the depth map cannot be that of these.
     """
     root, counts = common_root(images), Counts()
-    entries: list[dict[str, Any]] = []
-    sources: list[tuple[Path, list[dict[str, Any]]]] = []
-    keys: list[str] = []
+    records: list[ImageRecord] = []
+    annotations: list[dict[str, Any]] = []
+    inputs: dict[str, str] = {}
+    settings: dict[str, Any] = {}
     files = image_files(images)
     check_depth_map(depth_map, [file.path for file in files])
     for number, file in progress(enumerate(files, start=1), "pseudo-masks", len(files)):
+        name = relative_name(file.path, root)
         try:
             result = run_image("crf", file.path, config, depth_map=file.depth_maps(depth_map))
         except Cuts3dError as error:
-            counts.failures[str(file.path)] = str(error)
+            counts.failures[name] = str(error)
             logger.warning("%s failed: %s", file.path, error)
             continue
-        counts.done += 1
-        document = read_masks(result.paths["crf"])
-        keys.append(document["info"]["fingerprint"])
-        entries.append({**document["images"][0], "id": number, "file_name": relative_name(file.path, root)})
-        sources.append((result.paths["crf"], [{**entry, "image_id": number} for entry in document["annotations"]]))
+        counts += result.counts
+        masks = read_masks(result.paths["crf"], own=True)
+        records.append(replace(result.source.records[0], id=number, file_name=name))
+        annotations += [{**entry, "image_id": number} for entry in masks.annotations]
+        inputs[name], settings = masks.provenance.fingerprint, dict(masks.provenance.config)
     check_failed(counts, config.max_failed, "pseudo-masks")
-    out = cache / "pseudo-masks" / f"{fingerprint([str(root), keys])}.json"
-    annotations = [moved_confidence(entry, path, out) for path, group in sources for entry in group]
-    write_masks(
-        out,
-        kind="pseudo-masks",
-        image_root=root,
-        images=entries,
-        annotations=annotations,
-        info={"fingerprint": out.stem},
+    made_from = Provenance(
+        fingerprint=fingerprint([str(root), list(inputs.values())]),
+        images=images_fingerprint(records),
+        config=settings,
+        inputs=inputs,
     )
+    out = cache / "pseudo-masks" / f"{made_from.fingerprint}.json"
+    entries = [image_entry(record) for record in records]
+    write_masks(out, MaskFile(PSEUDO_MASKS, root, entries, annotations, provenance=made_from, counts=counts))
     return out

@@ -9,8 +9,7 @@ from typing import Any
 
 from cuts3d_cli.errors import StoreError
 from cuts3d_cli.pipeline.runner import Counts, count_statuses
-from cuts3d_cli.store.coco import read_masks
-from cuts3d_cli.store.layout import crf_confidence_path
+from cuts3d_cli.store.masks import read_masks
 from cuts3d_cli.store.zarr_store import open_store
 
 
@@ -56,15 +55,6 @@ def _read_store(stage: str, path: Path) -> Found:
 
 
 def _read_masks(path: Path) -> Found:
-    info = read_masks(path)["info"]
-    sections = info["config"]
-    if sections["crf"]["confidence"] == "crf":
-        _check_confidence(crf_confidence_path(path), info["fingerprint"])
-    return Found(info["fingerprint"], Counts(**info["counts"]), sections, info["inputs"], info["algorithm"])
-
-
-def _check_confidence(path: Path, fingerprint: str) -> None:
-    """The masks and the confidence store beside them come from the same call."""
-    store = open_store(path, "confidence")
-    if store.fingerprint != fingerprint:
-        raise StoreError(f"store {path} belongs to other masks", expected=fingerprint, found=store.fingerprint)
+    masks = read_masks(path, own=True)
+    made = masks.provenance
+    return Found(made.fingerprint, masks.counts, made.config, made.inputs, made.algorithm)

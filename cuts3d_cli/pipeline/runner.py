@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from cuts3d_cli.store.files import digest_file, fingerprint
 from cuts3d_cli.store.images import read_image
 from cuts3d_cli.store.layout import DONE, FAILED, NO_OBJECT
 from cuts3d_cli.store.manifest import ImageRecord
+from cuts3d_cli.store.masks import Counts
 from cuts3d_cli.store.zarr_store import Store, create_store
 from cuts3d_cli.threads import for_masks
 
@@ -24,23 +25,6 @@ T = TypeVar("T")
 
 NETWORKS = ("depth", "features")
 """Stages that may run a network, which gains from every thread."""
-
-
-@dataclass
-class Counts:
-    """How the images of a stage ended."""
-
-    done: int = 0
-    no_object: int = 0
-    failures: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def total(self) -> int:
-        """Images tried."""
-        return self.done + self.no_object + len(self.failures)
-
-    def __str__(self) -> str:
-        return f"{self.done} done, {self.no_object} no object, {len(self.failures)} failed"
 
 
 @dataclass(frozen=True)

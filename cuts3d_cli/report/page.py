@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
@@ -28,10 +29,10 @@ from cuts3d_cli.report.run_summary import (
     summarise_run,
 )
 from cuts3d_cli.report.words import introduction, legend
-from cuts3d_cli.store.coco import read_masks
 from cuts3d_cli.store.files import atomic_path, write_json
 from cuts3d_cli.store.layout import manifest_path, round_path
 from cuts3d_cli.store.manifest import read_manifest
+from cuts3d_cli.store.masks import read_masks
 
 MAX_FAILURES = 100
 """Failed images that are listed one by one."""
@@ -240,14 +241,8 @@ def _prediction_rows(detectors: Mapping[int, Path]) -> Iterable[dict[str, Any]]:
         path = folder / "predictions_val.json"
         if not path.is_file():
             continue
-        info = read_masks(path).get("info", {})
-        statuses = info.get("statuses", {})
-        yield {
-            "title": f"detector, round {number}",
-            "done": statuses.get("done", "-"),
-            "no_object": statuses.get("no object", "-"),
-            "failures": info.get("failures", {}),
-        }
+        counts = read_masks(path, own=True).counts
+        yield {"title": f"detector, round {number}", **asdict(counts)}
 
 
 def _examples(run_dir: Path, config: Config, detectors: Mapping[int, Path], notes: list[str]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ Everything is drawn at thumbnail size in the photograph's own shape; the square 
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -21,10 +20,11 @@ from cuts3d_cli.pipeline.graph import result_path
 from cuts3d_cli.pipeline.methods import METHODS, OWN
 from cuts3d_cli.report.overlay import colourise, heat_over, mark, overlay, panels, resized, resized_masks
 from cuts3d_cli.report.words import OUTCOME_WORDS
-from cuts3d_cli.store.coco import decode_mask, read_masks
+from cuts3d_cli.store.coco import cut_of, decode_mask, score_of
 from cuts3d_cli.store.images import read_image
 from cuts3d_cli.store.layout import FAILED, OUTCOME_NAMES, manifest_path, shard_name
 from cuts3d_cli.store.manifest import ImageRecord, Manifest, read_manifest, shard_range
+from cuts3d_cli.store.masks import MaskFile, read_masks
 from cuts3d_cli.store.zarr_store import Store, open_store
 
 STRIP_HEIGHT = 150
@@ -98,9 +98,10 @@ def make_examples(
 
 
 def cut_slots(found: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Which cut (from 0) each COCO annotation of an image comes from, by its confidence; their order where unknown."""
-    slots = [entry.get("confidence", {}).get("instance", i) for i, entry in enumerate(found)]
-    return slots if len(set(slots)) == len(slots) else list(range(len(found)))
+    """Which cut (from 0) each COCO annotation of an image comes from; their order where that is unknown."""
+    cuts = [cut_of(entry) for entry in found]
+    known = None not in cuts and len(set(cuts)) == len(cuts)
+    return cuts if known else list(range(len(found)))
 
 
 def _place(manifest: Manifest, index: int) -> tuple[int, int, ImageRecord]:
@@ -133,16 +134,16 @@ class _Reader:
             raise _Missing(f"no {stage} of this shard")
         return open_store(path, stage)
 
-    def _masks(self, shard: int, method: str) -> tuple[dict[str, Any], dict[str, list]]:
+    def _masks(self, shard: int, method: str) -> tuple[MaskFile, dict[str, list]]:
         path = result_path(self.base, LAST, shard_name(shard), method)
         if not path.exists():
             raise _Missing("no masks of this shard")
-        document = read_masks(path)
-        return document.get("info", {}), _by_name(document)
+        masks = read_masks(path, own=True)
+        return masks, _by_name(masks)
 
-    def _predicted(self) -> tuple[dict[str, Any], dict[str, list]]:
-        document = read_masks(self.detections.path)
-        return document.get("info", {}), _by_name(document)
+    def _predicted(self) -> tuple[MaskFile, dict[str, list]]:
+        masks = read_masks(self.detections.path, own=True)
+        return masks, _by_name(masks)
 
     def _truth(self) -> dict[str, list]:
         return masks_by_name(read_json(self.annotations), self.names, name=f"ground truth {self.annotations}")
@@ -290,10 +291,10 @@ def _confidence(image: _Image) -> tuple[str, np.ndarray]:
 
 
 def _pseudo_masks(image: _Image, method: str) -> tuple[str, np.ndarray]:
-    info, by_name = image.reader.masks(image.shard, method)
-    _stop_if_failed(info.get("counts", {}).get("failures", {}), image)
+    masks, by_name = image.reader.masks(image.shard, method)
+    _stop_if_failed(masks.counts.failures, image)
     found = by_name.get(normal_name(image.record.file_name), [])
-    config = info.get("config", {})
+    config = masks.provenance.config
     if method == OWN:
         settings = _settings(config.get("crf", {}), "crf", ("enabled", "unary", "min_iou"))
     else:
@@ -302,13 +303,13 @@ def _pseudo_masks(image: _Image, method: str) -> tuple[str, np.ndarray]:
 
 
 def _detections(image: _Image) -> tuple[str, np.ndarray]:
-    info, by_name = image.reader.predicted()
-    _stop_if_failed(info.get("failures", {}), image)
+    masks, by_name = image.reader.predicted()
+    _stop_if_failed(masks.counts.failures, image)
     name = normal_name(image.record.file_name)
     if name not in by_name:
         raise _Missing("the detector was not run on this image")
     least = image.reader.detections.min_score
-    drawn = sorted((a for a in by_name[name] if a.get("score", 1.0) >= least), key=lambda a: -a.get("score", 1.0))
+    drawn = sorted((a for a in by_name[name] if score_of(a) >= least), key=score_of, reverse=True)
     caption = f"{len(drawn)} of {_count(by_name[name], 'detection')} shown; report.min_score {least:g}"
     return caption, _drawn_annotations(image, drawn)
 
@@ -396,7 +397,7 @@ def _drawn_annotations(image: _Image, found: list[Mapping[str, Any]]) -> np.ndar
     masks, scores = np.zeros((n, *image.size_hw), bool), np.zeros(n)
     decoded = _decoded([entry["segmentation"] for entry in found], image)
     for slot, mask, entry in zip(slots, decoded, found, strict=True):
-        masks[slot], scores[slot] = mask, entry.get("score", 1.0)
+        masks[slot], scores[slot] = mask, score_of(entry)
     return overlay(image.photo, masks, scores)
 
 
@@ -410,11 +411,9 @@ def _stop_if_failed(failures: Mapping[str, str], image: _Image) -> None:
         raise _Missing(f"failed: {failures[image.record.file_name]}")
 
 
-def _by_name(document: Mapping[str, Any]) -> dict[str, list]:
-    by_id = defaultdict(list)
-    for entry in document["annotations"]:
-        by_id[entry["image_id"]].append(entry)
-    return {normal_name(image["file_name"]): by_id[image["id"]] for image in document["images"]}
+def _by_name(masks: MaskFile) -> dict[str, list]:
+    by_id = masks.by_image()
+    return {normal_name(image["file_name"]): by_id[image["id"]] for image in masks.images}
 
 
 def _settings(config: Mapping[str, Any], section: str, keys: Sequence[str]) -> str:

@@ -14,11 +14,12 @@ from cuts3d_cli.pipeline.cache import ImageResult
 from cuts3d_cli.report.overlay import colourise, heat_over, overlay, resized
 from cuts3d_cli.report.panels import cut_slots
 from cuts3d_cli.report.words import OUTCOME_WORDS
-from cuts3d_cli.store.coco import decode_mask, image_root, read_masks
+from cuts3d_cli.store.coco import decode_mask
 from cuts3d_cli.store.files import atomic_path
 from cuts3d_cli.store.image_files import OWN_PICTURES
 from cuts3d_cli.store.images import IMAGE_SUFFIXES, read_image
 from cuts3d_cli.store.layout import OUTCOME_NAMES
+from cuts3d_cli.store.masks import read_masks
 from cuts3d_cli.store.zarr_store import Store, open_store
 
 CRF_REJECTED = "rejected: changed too much by the CRF"
@@ -97,7 +98,7 @@ def picture(stage: str, result: ImageResult) -> np.ndarray:
     rgb = read_image(result.path)
     height, width = rgb.shape[:2]
     if stage == "crf":
-        return _drawn(rgb, read_masks(result.paths["crf"])["annotations"])
+        return _drawn(rgb, read_masks(result.paths["crf"], own=True).annotations)
     if stage == "depth":
         nearness = 1 - _map(stage, result).astype(np.float32)  # near is bright, as in the report
         return colourise(resized(nearness, height, width), 0, 1)
@@ -113,14 +114,14 @@ def picture(stage: str, result: ImageResult) -> np.ndarray:
 
 
 def write_overlays(path: Path, folder: Path, *, least_score: float) -> None:
-    """Draw the masks of a COCO JSON with at least this score over their images, a PNG each."""
-    document = read_masks(path)
-    root = image_root(document, path)
-    for entry in document["images"]:
-        if entry["file_name"] in document["info"].get("failures", {}):
+    """Draw the masks of a mask file with at least this score over their images, a PNG each."""
+    masks = read_masks(path, own=True)
+    annotations = masks.by_image()
+    for entry in masks.images:
+        if entry["file_name"] in masks.counts.failures:
             continue
-        found = [a for a in document["annotations"] if a["image_id"] == entry["id"] and a["score"] >= least_score]
-        image = root / entry["file_name"]
+        found = [a for a in annotations[entry["id"]] if a["score"] >= least_score]
+        image = masks.image_root / entry["file_name"]
         target = picture_path("predict", image, (folder / entry["file_name"]).parent)
         _write_png(_drawn(read_image(image), found), target)
 
@@ -157,7 +158,7 @@ def _map_row(values: np.ndarray) -> dict[str, Any]:
 
 def _mask_rows(result: ImageResult) -> list[dict[str, Any]]:
     record = result.source.records[0]
-    found = read_masks(result.paths["crf"])["annotations"]
+    found = read_masks(result.paths["crf"], own=True).annotations
     return [
         _instance_row(slot + 1, entry["area"] / (record.height * record.width), entry["bbox"], score=entry["score"])
         for slot, entry in zip(cut_slots(found), found, strict=True)

@@ -16,9 +16,9 @@ from cuts3d_cli.errors import StoreError
 from cuts3d_cli.pipeline.declarations import LAST, STAGES
 from cuts3d_cli.pipeline.graph import result_path
 from cuts3d_cli.pipeline.methods import METHODS, OWN
-from cuts3d_cli.store.coco import read_masks
 from cuts3d_cli.store.layout import DONE, NO_OBJECT, manifest_path, method_root, round_path, shard_name
 from cuts3d_cli.store.manifest import Manifest, read_manifest
+from cuts3d_cli.store.masks import read_masks
 from cuts3d_cli.store.zarr_store import open_store
 
 
@@ -166,17 +166,14 @@ def _add_store(summary: StageSummary, path: Path, manifest: Manifest, shard: int
 
 def _add_masks(summary: StageSummary, path: Path) -> Counter:
     """Add a shard's COCO JSON; gives how many of its images have how many masks."""
-    document = read_masks(path)
-    info = document.get("info", {})
-    counts = info.get("counts", {})
+    masks = read_masks(path, own=True)
     summary.n_present += 1
-    summary.done += counts.get("done", 0)
-    summary.no_object += counts.get("no_object", 0)
-    summary.failures |= counts.get("failures", {})
-    if "crf" in info.get("config", {}):
-        _add_config(summary, info["config"]["crf"])
-    per_image = Counter(entry["image_id"] for entry in document["annotations"])
-    return Counter(per_image[image["id"]] for image in document["images"])
+    summary.done += masks.counts.done
+    summary.no_object += masks.counts.no_object
+    summary.failures |= masks.counts.failures
+    if "crf" in masks.provenance.config:
+        _add_config(summary, masks.provenance.config["crf"])
+    return Counter(len(found) for found in masks.by_image().values())
 
 
 def _add_config(summary: StageSummary, config: dict[str, Any]) -> None:

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from cuts3d_cli.config import Config
-from cuts3d_cli.errors import Cuts3dError
+from cuts3d_cli.errors import Cuts3dError, StoreError
 from cuts3d_cli.pipeline.declarations import LAST, STAGES, inputs_of, settings_of, upstream_of
 from cuts3d_cli.pipeline.graph import depth_maps_of, result_path, stage_fingerprint
 from cuts3d_cli.pipeline.methods import METHODS, OWN, method_config, methods_of
 from cuts3d_cli.pipeline.results import Damaged, Found, read_result
 from cuts3d_cli.pipeline.runner import Counts, Source
-from cuts3d_cli.store.coco import read_masks
 from cuts3d_cli.store.files import digest_file
 from cuts3d_cli.store.image_files import find_images
 from cuts3d_cli.store.layout import manifest_path, method_root, pseudo_masks_path, round_path, shard_name
 from cuts3d_cli.store.manifest import Manifest, read_manifest
+from cuts3d_cli.store.masks import read_masks
 from cuts3d_cli.training.selftrain import round_config
 from cuts3d_cli.training.train import RESUME_ONLY
 
@@ -152,17 +152,20 @@ def _why(stage: str, result: Found, wanted: Mapping[str, Mapping[str, Any]], inp
 
 
 def _sum(a: Counts, b: Counts, shard: int) -> Counts:
-    failures = {**a.failures, **{f"{shard}/{name}": text for name, text in b.failures.items()}}
-    return Counts(a.done + b.done, a.no_object + b.no_object, failures)
+    """Counts with those of a shard, whose failures are named by row."""
+    return a + replace(b, failures={f"{shard}/{name}": text for name, text in b.failures.items()})
 
 
 def _merge_row(run_dir: Path, method: str, shards: list[str]) -> Row:
     path = pseudo_masks_path(run_dir, method)
     if not path.exists():
         return Row("merge", 0, 0, 1, "", "")
-    document = read_masks(path)
-    why = "" if document["info"].get("shards") == shards else "made from other inputs: crf"
-    return Row("merge", 1, int(not why), 1, f"{len(document['annotations'])} masks", why)
+    try:
+        masks = read_masks(path, own=True)
+    except StoreError as error:
+        return Row("merge", 1, 0, 1, "", str(error))
+    why = "" if list(masks.provenance.inputs.values()) == shards else "made from other inputs: crf"
+    return Row("merge", 1, int(not why), 1, f"{len(masks.annotations)} masks", why)
 
 
 def _detector_rows(run_dir: Path, config: Config, *, masks_current: bool) -> list[Row]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,12 +23,12 @@ from cuts3d_cli.pipeline.runner import (
     solver_and_device,
     usable_rows,
 )
-from cuts3d_cli.store.coco import annotation, image_entry, write_masks
+from cuts3d_cli.store.coco import annotation, image_entry
+from cuts3d_cli.store.confidence import Confidence
 from cuts3d_cli.store.images import image_sized_mask, working_image
-from cuts3d_cli.store.layout import crf_confidence_path
 from cuts3d_cli.store.manifest import ImageRecord
+from cuts3d_cli.store.masks import PSEUDO_MASKS, MaskFile, Provenance, write_masks
 from cuts3d_cli.store.rows import Rows
-from cuts3d_cli.store.zarr_store import StoreWriter, create_store
 
 REFINE = ("unary", "fill_holes", "min_iou")
 """Settings of :func:`core.crf.refine_images`."""
@@ -45,14 +42,12 @@ class Instances:
     """The instances of an image that are not empty.
 
     Attributes:
-        n_tried: N, how many were tried.
         slots: (M,) int, their places among the N tried.
         masks: (M, G, G) bool.
         confidence: (M, G, G) float32, or None where there is no Spatial Confidence.
         scores: (M,) float32.
     """
 
-    n_tried: int
     slots: np.ndarray
     masks: np.ndarray
     confidence: np.ndarray | None
@@ -64,21 +59,17 @@ Refined = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def run(job: Job) -> Counts:
-    """Write the shard's masks as COCO JSON; each points to its confidence map where there is one.
-
-    With ``confidence: crf`` a confidence store is written beside (`layout.crf_confidence_path`).
+    """Write the shard's masks as COCO JSON, each with its confidence map where there is one.
 
     Raises:
         ConfigError: the unary needs the Spatial Confidence and there is none.
     """
-    config = job.config.crf.model_dump()
-    if config["unary"] == "confidence" and "confidence" not in job.stores:
+    if job.config.crf.unary == "confidence" and "confidence" not in job.stores:
         raise ConfigError("crf.unary confidence", expected="Spatial Confidence", found="localcut.local_cut off")
     annotations: list[dict[str, Any]] = []
-    store = crf_confidence_path(job.out) if config["confidence"] == "crf" else None
     rows = {
         name: Rows(job.stores[stage].array(name))
-        for stage, name in (("localcut", "instance"), ("confidence", "confidence"), ("confidence", "score"))
+        for stage, name in ((job.config.finder, "instance"), ("confidence", "confidence"), ("confidence", "score"))
         if stage in job.stores
     }
 
@@ -95,35 +86,30 @@ def run(job: Job) -> Counts:
         found, refined = refined_of(row)
         if isinstance(refined, Cuts3dError):
             raise refined
-        return _masks_of(job, row, record, found, refined, store)
+        made = _annotations(job, record, found, refined)
+        return Result({"annotations": made}, no_object=not made)
 
-    with _confidence_writer(job, store) as writer:
+    def take(_row: int, result: Result | None, _failure: str | None) -> None:
+        if result is not None:
+            annotations.extend(result.arrays["annotations"])
 
-        def take(row: int, result: Result | None, failure: str | None) -> None:
-            if result is not None:
-                annotations.extend(result.arrays["annotations"])
-            if writer is not None and result is None:
-                writer.fail(row, failure)
-            elif writer is not None:
-                maps = {name: result.arrays[name] for name in ("confidence", "score")}
-                writer.write(row, no_object=result.no_object, **maps)
-
-        counts = for_each_image("crf", job, compute, take)
-    write_masks(
-        job.out,
-        kind="pseudo-masks",
-        image_root=job.source.image_root.resolve(),
+    counts = for_each_image("crf", job, compute, take)
+    made_from = Provenance(
+        fingerprint=job.fingerprint,
+        images=images_fingerprint(job.source.records),
+        algorithm=job.algorithm,
+        config=job.sections,
+        inputs={name: store.fingerprint for name, store in job.stores.items()},
+    )
+    masks_made = MaskFile(
+        PSEUDO_MASKS,
+        job.source.image_root.resolve(),
         images=[image_entry(record) for record in job.source.records],
         annotations=annotations,
-        info={
-            "config": job.sections,
-            "images": images_fingerprint(job.source.records),
-            "fingerprint": job.fingerprint,
-            "algorithm": job.algorithm,
-            "inputs": _inputs(job),
-            "counts": asdict(counts),
-        },
+        provenance=made_from,
+        counts=counts,
     )
+    write_masks(job.out, masks_made)
     return counts
 
 
@@ -136,30 +122,24 @@ def images_at_once(size: int, solver: str) -> int:
     return batch_size(size * size)
 
 
-def _masks_of(job: Job, row: int, record: ImageRecord, found: Instances, result: Refined, store: Path | None) -> Result:
-    """The annotations of an image, and for ``store`` their confidence maps in the slots of the instances."""
+def _annotations(job: Job, record: ImageRecord, found: Instances, result: Refined) -> list[dict[str, Any]]:
+    """The annotations of an image, each with its cut and, where there is one, its confidence."""
     grid = found.masks.shape[1:]
     refined, probability, accepted = result
-    confidence, score = np.zeros((found.n_tried, *grid), np.float32), np.zeros(found.n_tried, np.float32)
     annotations = []
     for index in np.flatnonzero(accepted):
-        slot = int(found.slots[index])
         full = image_sized_mask(refined[index], (record.height, record.width))
         if not full.any():
             continue
-        pointer, value = None, float(found.scores[index])
-        if store is not None:
-            confidence[slot] = probability_on_grid(
-                probability[index], refined[index], grid, sc_min=job.config.confidence.sc_min
-            )
-            score[slot] = value = float(mean_confidence(confidence[slot][None], confidence[slot][None] > 0)[0])
-            pointer = _pointer(job, store, job.fingerprint, row, slot)
+        confidence, score = None, float(found.scores[index])
+        if job.config.crf.confidence == "crf":
+            sc_min = job.config.confidence.sc_min
+            values = probability_on_grid(probability[index], refined[index], grid, sc_min=sc_min)
+            confidence, score = Confidence(values, sc_min), float(mean_confidence(values[None], values[None] > 0)[0])
         elif found.confidence is not None:
-            cuts = job.stores["confidence"]
-            pointer = _pointer(job, cuts.path, cuts.fingerprint, row, slot)
-        annotations.append(annotation(record.id, full, value, pointer))
-    arrays = {"annotations": annotations, "confidence": confidence, "score": score}
-    return Result(arrays, no_object=not annotations)
+            confidence = Confidence(found.confidence[index], job.stores["confidence"].config["sc_min"])
+        annotations.append(annotation(record.id, full, score, cut=found.slots[index], confidence=confidence))
+    return annotations
 
 
 def _refined(
@@ -242,31 +222,6 @@ def _instances(arrays: Mapping[str, np.ndarray]) -> Instances:
     instance = arrays["instance"]
     slots = np.flatnonzero(instance.any(axis=(1, 2)))
     if "confidence" not in arrays:
-        return Instances(len(instance), slots, instance[slots], None, np.ones(len(slots), np.float32))
+        return Instances(slots, instance[slots], None, np.ones(len(slots), np.float32))
     confidence = arrays["confidence"][slots].astype(np.float32)
-    return Instances(len(instance), slots, instance[slots], confidence, arrays["score"][slots])
-
-
-def _confidence_writer(job: Job, path: Path | None) -> AbstractContextManager[StoreWriter | None]:
-    """The store of the CRF's probabilities; read like that of the confidence stage."""
-    if path is None:
-        return nullcontext()
-    ids = [record.id for record in job.source.records]
-    return create_store(
-        path,
-        "confidence",
-        ids,
-        sections=job.sections,
-        inputs=_inputs(job),
-        fingerprint=job.fingerprint,
-        attrs={"images": images_fingerprint(job.source.records), "made_by": "crf"},
-    )
-
-
-def _inputs(job: Job) -> dict[str, str]:
-    return {name: store.fingerprint for name, store in job.stores.items()}
-
-
-def _pointer(job: Job, store: Path, fingerprint: str, row: int, slot: int) -> dict[str, Any]:
-    path = os.path.relpath(store.resolve(), job.out.resolve().parent)
-    return {"store": path.replace(os.sep, "/"), "fingerprint": fingerprint, "row": row, "instance": slot}
+    return Instances(slots, instance[slots], confidence, arrays["score"][slots])

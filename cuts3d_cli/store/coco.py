@@ -1,25 +1,21 @@
-"""COCO JSON of masks: pseudo-masks, the labels of a self-training round, predictions.
+"""COCO's records: run-length masks, images and annotations, and what ours have beside COCO's keys.
 
-Run-length masks at the image's own size, so holes and several parts survive. Beside COCO's keys an
-annotation has ``score`` and, for Spatial Confidence, ``confidence``: the store (relative to the JSON) and
-its fingerprint, row and instance where its map lies.
+Run-length masks at the image's own size, so holes and several parts survive. Beside COCO's keys an annotation of ours
+has ``score`` and, where there is one, ``cut`` (the number of the cut it comes from, from 0: its place among the N
+instances of the stores) and ``confidence`` (`store.confidence.Confidence`).
 """
 
 from __future__ import annotations
 
-import json
-import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as mask_api
 
-from cuts3d_cli import __version__
 from cuts3d_cli.errors import Cuts3dError, StoreError
-from cuts3d_cli.store.files import write_json
+from cuts3d_cli.store.confidence import Confidence
 from cuts3d_cli.store.manifest import ImageRecord
 
 CATEGORIES = [{"id": 1, "name": "object"}]
@@ -63,9 +59,9 @@ def image_entry(record: ImageRecord) -> dict[str, Any]:
 
 
 def annotation(
-    image_id: int, mask: np.ndarray, score: float, confidence: Mapping[str, Any] | None = None
+    image_id: int, mask: np.ndarray, score: float, *, cut: int | None = None, confidence: Confidence | None = None
 ) -> dict[str, Any]:
-    """Annotation of a non-empty mask (H, W) bool; ``merge`` numbers it."""
+    """Annotation of a non-empty mask (H, W) bool; `store.masks.write_masks` numbers it."""
     rle = encode_mask(mask)
     entry = {
         "image_id": image_id,
@@ -76,37 +72,35 @@ def annotation(
         "iscrowd": 0,
         "score": round(float(score), 6),
     }
+    if cut is not None:
+        entry["cut"] = int(cut)
     if confidence is not None:
-        entry["confidence"] = dict(confidence)
+        entry["confidence"] = confidence.encode()
     return entry
 
 
-def write_masks(
-    path: str | Path,
-    *,
-    kind: str,
-    image_root: str | Path,
-    images: Sequence[Mapping[str, Any]],
-    annotations: Sequence[Mapping[str, Any]],
-    info: Mapping[str, Any] | None = None,
-    categories: Sequence[Mapping[str, Any]] = CATEGORIES,
-) -> None:
-    """Write masks as COCO JSON, atomically; annotations are numbered from 1 in the order given."""
-    document = {
-        "info": {
-            "kind": kind,
-            "description": f"{kind} made by cuts3d {__version__}, no human annotation used",
-            "version": __version__,
-            "image_root": str(image_root),
-            **(info or {}),
-        },
-        "categories": list(categories),
-        "images": list(images),
-        "annotations": [
-            {"id": number, **entry} for number, entry in enumerate((without_id(a) for a in annotations), start=1)
-        ],
-    }
-    write_json(path, document)
+def score_of(entry: Mapping[str, Any]) -> float:
+    """Score of an annotation; 1 where it has none."""
+    return float(entry.get("score", 1.0))
+
+
+def cut_of(entry: Mapping[str, Any]) -> int | None:
+    """Number of the cut (from 0) that an annotation comes from; None where it has none."""
+    return entry.get("cut")
+
+
+def confidence_of(entry: Mapping[str, Any]) -> Confidence | None:
+    """Confidence of an annotation; None where it has none of ours.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+    if not isinstance(record := entry.get("confidence"), Mapping):  # others may call a number so
+        return None
+    try:
+        return Confidence.decode(record)
+    except ValueError as error:
+        raise StoreError(f"annotation {entry.get('id', '')}".rstrip() + f": {error}") from None
 
 
 def without_id(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,28 +108,9 @@ def without_id(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in entry.items() if key != "id"}
 
 
-def read_masks(path: str | Path) -> dict[str, Any]:
-    """Read COCO JSON.
-
-    Raises:
-        StoreError: it is missing, is not JSON, or lacks a section.
-    """
-    path = Path(path)
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StoreError(f"no file {path}", hint="run the stage that writes it first") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise StoreError(f"file {path}", expected="COCO JSON", found=str(error)) from None
-    missing = [key for key in ("images", "annotations") if not isinstance(document, dict) or key not in document]
-    if missing:
-        raise StoreError(
-            f"file {path}", expected="COCO JSON with images and annotations", found=f"no {' and no '.join(missing)}"
-        )
-    return document
-
-
-def turned_images(document: Mapping[str, Any]) -> tuple[list[dict[str, Any]], int]:
+def turned_images(
+    images: Sequence[dict[str, Any]], annotations: Sequence[Mapping[str, Any]]
+) -> tuple[list[dict[str, Any]], int]:
     """Image records with exchanged width and height put right, and their number.
 
     Pseudo-masks published with CutLER have such records, while their masks and annotation records are right.
@@ -143,17 +118,17 @@ def turned_images(document: Mapping[str, Any]) -> tuple[list[dict[str, Any]], in
     ``height`` of the annotation) says so.
     """
     sizes: dict[Any, set[tuple[int, int]]] = defaultdict(set)
-    for record in document["annotations"]:
+    for record in annotations:
         size_hw = _annotated_size(record)
         if size_hw:
             sizes[record.get("image_id")].add(size_hw)
-    images, n_turned = [], 0
-    for record in document["images"]:
+    found, n_turned = [], 0
+    for record in images:
         height, width = record.get("height"), record.get("width")
         if height != width and sizes.get(record.get("id")) == {(width, height)}:
             record, n_turned = {**record, "height": width, "width": height}, n_turned + 1
-        images.append(record)
-    return images, n_turned
+        found.append(record)
+    return found, n_turned
 
 
 def _annotated_size(record: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -163,20 +138,3 @@ def _annotated_size(record: Mapping[str, Any]) -> tuple[int, int] | None:
     if record.get("height") and record.get("width"):
         return record["height"], record["width"]
     return None
-
-
-def image_root(document: Mapping[str, Any], path: str | Path) -> Path:
-    """Folder that the file names of a mask file are relative to."""
-    return Path(path).parent / document.get("info", {}).get("image_root", "")
-
-
-def moved_confidence(entry: Mapping[str, Any], source: str | Path, target: str | Path) -> dict[str, Any]:
-    """An annotation of ``source`` with its confidence pointer rewritten to be relative to ``target``."""
-    moved = dict(entry)
-    if "confidence" in moved:
-        store = Path(source).resolve().parent / moved["confidence"]["store"]
-        moved["confidence"] = {
-            **moved["confidence"],
-            "store": Path(os.path.relpath(store, Path(target).resolve().parent)).as_posix(),
-        }
-    return moved

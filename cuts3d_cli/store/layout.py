@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FORMAT_VERSION = 4
-"""Raised whenever the layout of a run or the meaning of a store changes; a reader of another version says what to
-rerun."""
+"""Raised whenever the layout of a run, or the meaning of a store or mask file changes; a reader of another version says
+what to rerun."""
 
 DONE, NO_OBJECT, FAILED = 0, 1, 2
 STATUS_NAMES = ("done", "no object", "failed")
@@ -82,12 +82,6 @@ def stage_path(run: str | Path, stage: str, shard: str, method: str | None = Non
     """Where a stage's result for a shard lies: a method's own, or what all methods share."""
     root = Path(run) if method is None else method_root(run, method)
     return root / stage / f"{shard}{'.zarr' if stage in ARRAYS else '.json'}"
-
-
-def crf_confidence_path(masks: str | Path) -> Path:
-    """The confidence store that the crf stage writes beside its masks (<base>/crf/<shard>.json) when asked to."""
-    masks = Path(masks)
-    return masks.parent.parent / "crf-confidence" / f"{masks.stem}.zarr"
 
 
 def pseudo_masks_path(run: str | Path, method: str) -> Path:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from cuts3d_cli.config import PredictConfig
 from cuts3d_cli.log import logger
-from cuts3d_cli.pipeline.runner import Counts
-from cuts3d_cli.store.coco import image_entry, write_masks
+from cuts3d_cli.pipeline.runner import images_fingerprint
+from cuts3d_cli.store.coco import image_entry
+from cuts3d_cli.store.files import fingerprint
 from cuts3d_cli.store.manifest import ImageRecord
+from cuts3d_cli.store.masks import PREDICTIONS, Counts, MaskFile, Provenance, write_masks
+
+SUPERVISED = "predictions of a detector that learned from human labels"
+"""What such predictions say of themselves."""
 
 
 def run(
@@ -27,7 +31,7 @@ def run(
 
     Args:
         checkpoint: of ``cuts3d train`` or ``cuts3d selftrain``, or one in CutLER's format.
-        out: the COCO JSON to write; ``info.statuses`` counts the images, ``info.failures`` names the failed.
+        out: the COCO JSON to write (`store.masks`).
         records: the images, sizes after EXIF rotation.
         image_root: folder their file names are relative to.
         config: the ``predict`` section.
@@ -47,26 +51,27 @@ def run(
     limit_threads(threads)
     detector = load_model(checkpoint, config, resolve_device(device))
     annotations, counts = predict_images(detector, records, image_root)
-    out = Path(out)
-    write_masks(
-        out,
-        kind="predictions",
-        image_root=Path(image_root).resolve(),
+    masks = MaskFile(
+        PREDICTIONS,
+        Path(image_root).resolve(),
         images=[image_entry(record) for record in records],
         annotations=annotations,
-        info=_info(detector.meta, config, counts),
         categories=categories_of(detector.meta),
+        provenance=_provenance(detector.meta["fingerprint"], records, config),
+        counts=counts,
+        description=SUPERVISED if "labels" in detector.meta else "",
     )
+    write_masks(out, masks)
     logger.info("predict: %s, %d detections in %s", counts, len(annotations), out)
     return counts
 
 
-def _info(meta: dict[str, Any], config: PredictConfig, counts: Counts) -> dict[str, Any]:
-    supervised = {"description": "predictions of a detector that learned from human labels"} if "labels" in meta else {}
-    return {
-        **supervised,
-        "config": config.model_dump(mode="json"),
-        "detector": meta["fingerprint"],
-        "statuses": {"done": counts.done, "no object": counts.no_object, "failed": len(counts.failures)},
-        "failures": counts.failures,
-    }
+def _provenance(detector: str, records: Sequence[ImageRecord], config: PredictConfig) -> Provenance:
+    images, settings = images_fingerprint(records), {"predict": config.model_dump(mode="json")}
+    made_from = {"detector": detector}
+    return Provenance(
+        fingerprint=fingerprint({"inputs": made_from, "images": images, "config": settings}),
+        images=images,
+        config=settings,
+        inputs=made_from,
+    )

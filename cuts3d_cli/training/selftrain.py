@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,21 +14,13 @@ from pycocotools import mask as rle
 
 from cuts3d_cli.config import PredictConfig, SelfTrainConfig, TrainConfig
 from cuts3d_cli.core.masks import merge_round
-from cuts3d_cli.errors import Cuts3dError
+from cuts3d_cli.errors import Cuts3dError, StoreError
 from cuts3d_cli.log import logger
-from cuts3d_cli.pipeline.runner import Counts, check_failed
-from cuts3d_cli.store.coco import (
-    decode_mask,
-    image_entry,
-    image_root,
-    read_masks,
-    run_lengths,
-    turned_images,
-    without_id,
-    write_masks,
-)
+from cuts3d_cli.pipeline.runner import check_failed, images_fingerprint
+from cuts3d_cli.store.coco import decode_mask, image_entry, run_lengths, turned_images, without_id
 from cuts3d_cli.store.files import digest_file, fingerprint, remove
 from cuts3d_cli.store.manifest import ImageRecord
+from cuts3d_cli.store.masks import PSEUDO_MASKS, Counts, MaskFile, Provenance, read_masks, write_masks
 from cuts3d_cli.training import train as train_stage
 
 if TYPE_CHECKING:
@@ -155,13 +148,7 @@ def run_target(
     }
     with distributed.processes(launcher, resolve_device(device)) as own_device:
         if distributed.is_first():
-            write_masks(
-                unlabelled,
-                kind="pseudo-masks",
-                image_root=Path(root).resolve(),
-                images=[image_entry(record) for record in records if not record.error],
-                annotations=[],
-            )
+            write_masks(unlabelled, _unlabelled(records, root))
         distributed.wait()
         counts = run(
             checkpoint, unlabelled, out,
@@ -170,6 +157,20 @@ def run_target(
         )  # fmt: skip
     counts.failures |= broken
     return counts
+
+
+def _unlabelled(records: Sequence[ImageRecord], root: Path) -> MaskFile:
+    """Images that can be read, with their contents' hash and no masks."""
+    readable = [record for record in records if not record.error]
+    images = images_fingerprint(readable)
+    return MaskFile(
+        PSEUDO_MASKS,
+        Path(root).resolve(),
+        images=[image_entry(record) for record in readable],
+        annotations=[],
+        provenance=Provenance(fingerprint=images, images=images),
+        counts=Counts(no_object=len(readable)),
+    )
 
 
 def round_threshold(config: SelfTrainConfig, round_number: int) -> float:
@@ -210,33 +211,35 @@ def make_labels(
     from cuts3d_cli.detector.inference import load_model
     from cuts3d_cli.detector.runner import limit_threads
 
-    document = read_masks(annotations)
-    document["images"], _ = turned_images(document)  # those published with CutLER exchange width and height
-    root = image_root(document, annotations)
+    earlier = read_masks(annotations)
+    # Those published with CutLER exchange width and height.
+    earlier = replace(earlier, images=turned_images(earlier.images, earlier.annotations)[0])
     threshold = round_threshold(config, round_number)
     settings = {"score_threshold": threshold, "merge_iou": config.merge_iou, "max_detections": config.max_detections}
-    made_from = fingerprint(
-        {"checkpoint": digest_file(_existing(checkpoint)), "annotations": digest_file(annotations), **settings}
+    inputs = {"checkpoint": digest_file(_existing(checkpoint)), "annotations": digest_file(annotations)}
+    made_from = Provenance(
+        fingerprint=fingerprint({**inputs, **settings}),
+        images=earlier.provenance.images,
+        config={"selftrain": {"round": round_number, **settings}},
+        inputs=inputs,
     )
-    before = read_masks(labels)["info"] if labels.is_file() else {}
-    if before.get("fingerprint") == made_from:
+    if (counts := _counts_of(labels, made_from)) is not None:
         logger.info("selftrain: labels of round %d are there", round_number)
         distributed.wait()
-        failures = before.get("failures", {})
-        return Counts(done=len(document["images"]) - len(failures), failures=dict(failures))
+        return counts
     limit_threads(threads)
     # What is not above the threshold is never read: on a large set it would fill the memory.
     predict = PredictConfig(score_threshold=max(threshold, 0.0), max_detections=config.max_detections)
     detector = load_model(checkpoint, predict, resolve_device(device))
     records = [
         ImageRecord(entry["id"], entry["file_name"], entry["height"], entry["width"], digest="")
-        for entry in document["images"]
+        for entry in earlier.images
     ]
-    predictions, counts = _predict_together(detector, records, root)
+    predictions, counts = _predict_together(detector, records, earlier.image_root)
     if not distributed.is_first():
         distributed.wait()
         return counts
-    merged, n_new = merge_labels(document, predictions, threshold, config.merge_iou)
+    merged, n_new = merge_labels(earlier, predictions, threshold, config.merge_iou)
     logger.info(
         "selftrain round %d: %d predictions above %.2f, %d earlier masks stay",
         round_number,
@@ -244,16 +247,19 @@ def make_labels(
         threshold,
         len(merged) - n_new,
     )
-    write_masks(
-        labels,
-        kind="pseudo-masks",
-        image_root=Path(os.path.relpath(root, labels.parent)).as_posix(),
-        images=document["images"],
-        annotations=merged,
-        info={"config": settings, "round": round_number, "fingerprint": made_from, "failures": counts.failures},
-    )
+    root = _relative(earlier.image_root, labels)
+    write_masks(labels, MaskFile(PSEUDO_MASKS, root, earlier.images, merged, provenance=made_from, counts=counts))
     distributed.wait()
     return counts
+
+
+def _counts_of(labels: Path, made_from: Provenance) -> Counts | None:
+    """How predicting for labels ended, if they are there and made so; any others, damaged or old, are replaced."""
+    try:
+        found = read_masks(labels, own=True)
+    except StoreError:
+        return None
+    return found.counts if found.provenance.fingerprint == made_from.fingerprint else None
 
 
 def _predict_together(
@@ -267,34 +273,30 @@ def _predict_together(
     predictions, counts = [], Counts()
     for found, ended in distributed.gathered(own):
         predictions += found
-        counts.done += ended.done
-        counts.no_object += ended.no_object
-        counts.failures |= ended.failures
+        counts += ended
     return predictions, counts
 
 
 def merge_labels(
-    document: dict[str, Any], predictions: Sequence[dict[str, Any]], threshold: float, merge_iou: float
+    masks: MaskFile, predictions: Sequence[dict[str, Any]], threshold: float, merge_iou: float
 ) -> tuple[list[dict[str, Any]], int]:
     """Labels of a round, image by image: confident predictions, then the earlier masks that stay.
 
     Args:
-        document: COCO JSON of the round before.
+        masks: those of the round before.
         predictions: COCO annotations of the same images.
         threshold: predictions with a higher score are labels.
         merge_iou: largest IoU of an earlier mask with any of them.
 
     Returns:
-        Annotations without confidence, and how many of them are predictions.
+        Annotations without confidence and cut, and how many of them are predictions.
     """
-    earlier, found = defaultdict(list), defaultdict(list)
-    for entry in document["annotations"]:
-        earlier[entry["image_id"]].append(_plain(entry))
+    earlier, found = masks.by_image(), defaultdict(list)
     for entry in predictions:
         found[entry["image_id"]].append(entry)
     merged, n_new = [], 0
-    for image in document["images"]:
-        old, new = earlier[image["id"]], found[image["id"]]
+    for image in masks.images:
+        old, new = [_plain(entry) for entry in earlier[image["id"]]], found[image["id"]]
         size_hw = image["height"], image["width"]
         kept_new, kept_old = merge_round(
             _masks(new, size_hw), np.array([entry["score"] for entry in new], float), _masks(old, size_hw),
@@ -315,8 +317,8 @@ def _boxed(entry: dict[str, Any]) -> dict[str, Any]:
     return {**entry, "bbox": [float(value) for value in rle.toBbox(entry["segmentation"])]}
 
 
-def _plain(entry: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in without_id(entry).items() if key != "confidence"}
+def _plain(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in without_id(entry).items() if key not in ("confidence", "cut")}
 
 
 def _existing(checkpoint: Path) -> Path:
@@ -325,19 +327,11 @@ def _existing(checkpoint: Path) -> Path:
     return checkpoint
 
 
+def _relative(root: Path, file: Path) -> Path:
+    """A folder as seen from that of a file, so that both can move together."""
+    return Path(os.path.relpath(root, file.parent))
+
+
 def _copy_labels(source: Path, target: Path) -> None:
-    document = read_masks(source)
-    root = Path(os.path.relpath(image_root(document, source), target.parent)).as_posix()
-    info = {
-        key: value
-        for key, value in document["info"].items()
-        if key not in ("kind", "image_root", "description", "version")
-    }
-    write_masks(
-        target,
-        kind="pseudo-masks",
-        image_root=root,
-        images=document["images"],
-        annotations=document["annotations"],
-        info=info,
-    )
+    labels = read_masks(source)
+    write_masks(target, replace(labels, image_root=_relative(labels.image_root, target)))

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from cuts3d_cli.store.coco import annotation, write_masks
+from cuts3d_cli.store.coco import annotation
+from cuts3d_cli.store.masks import PREDICTIONS, MaskFile, write_masks
 
 
 def masks(path, boxes, images=2, detected=None):
@@ -13,7 +14,7 @@ def masks(path, boxes, images=2, detected=None):
         mask[top : top + height, left : left + width] = True
         entries.append(annotation(number, mask, 0.9) | ({"bbox": detected} if detected else {}))
     listed = [{"id": i, "file_name": f"{i}.png", "width": 80, "height": 60} for i in range(1, images + 1)]
-    write_masks(path, kind="masks", image_root=".", images=listed, annotations=entries)
+    write_masks(path, MaskFile(PREDICTIONS, path.parent, listed, entries))
     return path
 
 

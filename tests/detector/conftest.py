@@ -15,8 +15,9 @@ from PIL import Image
 pytest.importorskip("cuts3d_cli.detector")  # before any import of MMDetection, whose import it prepares
 
 from cuts3d_cli.config import TrainConfig
-from cuts3d_cli.store.coco import annotation, write_masks
-from cuts3d_cli.store.zarr_store import create_store
+from cuts3d_cli.store.coco import annotation
+from cuts3d_cli.store.confidence import Confidence
+from cuts3d_cli.store.masks import PSEUDO_MASKS, MaskFile, write_masks
 
 HEIGHT, WIDTH, GRID, SC_MIN = 60, 96, 12, 0.5
 
@@ -42,36 +43,21 @@ def draw(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture
 def labelled(tmp_path) -> Path:
-    """COCO JSON of 5 images with two masks each, the second less confident, and its confidence store."""
+    """COCO JSON of 5 images with two masks each, the second less confident."""
     rng = np.random.default_rng(0)
     (tmp_path / "images").mkdir()
     images, annotations = [], []
-    with create_store(
-        tmp_path / "confidence/00000.zarr",
-        "confidence",
-        range(1, 6),
-        config={"sc_min": SC_MIN},
-        inputs={},
-        fingerprint="x",
-    ) as writer:
-        for number in range(1, 6):
-            image, masks = draw(rng)
-            Image.fromarray(image).save(tmp_path / f"images/{number}.png")
-            images.append({"id": number, "file_name": f"{number}.png", "width": WIDTH, "height": HEIGHT})
-            maps = np.zeros((2, GRID, GRID), np.float32)
-            maps[0, :, : GRID // 2] = np.linspace(0.6, 1, GRID)[:, None]
-            maps[1, :, GRID // 2 :] = 0.55
-            writer.write(number - 1, confidence=maps, score=np.array([0.8, 0.55], np.float32))
-            for instance, mask in enumerate(masks):
-                pointer = {
-                    "store": "confidence/00000.zarr",
-                    "fingerprint": "x",
-                    "row": number - 1,
-                    "instance": instance,
-                }
-                annotations.append(annotation(number, mask, (0.8, 0.55)[instance], pointer))
+    for number in range(1, 6):
+        image, masks = draw(rng)
+        Image.fromarray(image).save(tmp_path / f"images/{number}.png")
+        images.append({"id": number, "file_name": f"{number}.png", "width": WIDTH, "height": HEIGHT})
+        maps = np.zeros((2, GRID, GRID), np.float32)
+        maps[0, :, : GRID // 2] = np.linspace(0.6, 1, GRID)[:, None]
+        maps[1, :, GRID // 2 :] = 0.55
+        for cut, (mask, score, grid) in enumerate(zip(masks, (0.8, 0.55), maps, strict=True)):
+            annotations.append(annotation(number, mask, score, cut=cut, confidence=Confidence(grid, SC_MIN)))
     path = tmp_path / "pseudo_masks.json"
-    write_masks(path, kind="pseudo-masks", image_root="images", images=images, annotations=annotations)
+    write_masks(path, MaskFile(PSEUDO_MASKS, Path("images"), images, annotations))
     return path
 
 

@@ -6,9 +6,10 @@ from PIL import Image
 
 from cuts3d_cli.config import TrainConfig
 from cuts3d_cli.detector.configs import build_detector
-from cuts3d_cli.detector.dataset import PositionSampler, PseudoMaskDataset, confidence_grid, seeded
+from cuts3d_cli.detector.dataset import PositionSampler, PseudoMaskDataset, seeded
 from cuts3d_cli.detector.training import data_loader, training_stream
 from cuts3d_cli.errors import Cuts3dError, ImageError, StoreError
+from cuts3d_cli.store.coco import confidence_of
 
 
 def stream_of(path, **values):
@@ -24,8 +25,9 @@ def test_entries_carry_score_and_confidence(labelled):
     first, second = entry["instances"]
     assert (first["score"], second["score"]) == (0.8, 0.55)
     assert first["bbox"][2] - first["bbox"][0] == 28
-    grid, sc_min = confidence_grid(second["confidence"])
-    assert grid.shape == (12, 12) and sc_min == 0.5
+    confidence = confidence_of(second)
+    grid = confidence.grid
+    assert grid.shape == (12, 12) and confidence.sc_min == 0.5
     assert grid[0, 11] == pytest.approx(0.55, abs=1e-3) and grid[0, 0] == 0
 
 
@@ -81,12 +83,13 @@ def test_sizes_exchanged_as_in_published_files_are_put_right(labelled):
     assert (entry["height"], entry["width"]) == (60, 96)
 
 
-def test_confidence_of_other_masks_is_refused(labelled):
+def test_a_damaged_confidence_stops_the_training_before_it_starts(labelled):
     document = json.loads(labelled.read_text())
-    document["annotations"][5]["confidence"]["fingerprint"] = "y"
+    document["annotations"][5]["confidence"]["codes"] = "eJw="
     labelled.write_text(json.dumps(document))
-    with pytest.raises(StoreError, match=r"another confidence store than .*00000.zarr; expected y; found x -> rerun"):
+    with pytest.raises(StoreError, match=r"pseudo_masks.json: annotation 6: damaged confidence .* -> rerun") as caught:
         stream_of(labelled)
+    assert "\n" not in str(caught.value)
     stream_of(labelled, loss="none", alpha_blend="none")  # which reads no confidence
 
 
@@ -100,6 +103,32 @@ def test_masks_without_confidence_are_told(labelled, caplog):
         assert "no Spatial Confidence" not in caplog.text
         stream_of(labelled)
     assert "no Spatial Confidence" in caplog.text
+
+
+def test_masks_of_an_older_cuts3d_say_what_to_rerun(labelled):
+    document = json.loads(labelled.read_text())
+    del document["info"]
+    document["annotations"][0]["confidence"] = {"store": "confidence/00000.zarr", "row": 0, "instance": 0}
+    labelled.write_text(json.dumps(document))
+    with pytest.raises(StoreError, match=r"older cuts3d; expected format version 3; found 2 -> rerun `cuts3d crf`"):
+        PseudoMaskDataset(labelled)
+
+
+def test_the_file_alone_is_all_a_training_needs(labelled, tmp_path):
+    """Moved to another folder, with a folder of images that is there, it gives the same samples."""
+    expected = [stream_of(labelled)[0][position] for position in range(5)]
+    document = json.loads(labelled.read_text())
+    document["info"]["image_root"] = str(tmp_path / "images")
+    (tmp_path / "elsewhere").mkdir()
+    moved = tmp_path / "elsewhere/masks.json"
+    moved.write_text(json.dumps(document))
+    labelled.unlink()
+    stream, _ = stream_of(moved)
+    for position, before in enumerate(expected):
+        now = stream[position]
+        np.testing.assert_array_equal(now["inputs"], before["inputs"])
+        pair = (sample["data_samples"].gt_instances for sample in (now, before))
+        np.testing.assert_array_equal(*(found.confidences.numpy() for found in pair))
 
 
 def test_a_missing_file(tmp_path):

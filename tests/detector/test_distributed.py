@@ -12,7 +12,7 @@ from cuts3d_cli.detector import distributed
 from cuts3d_cli.detector.dataset import PositionSampler
 from cuts3d_cli.detector.hooks import read_curve
 from cuts3d_cli.errors import ConfigError
-from cuts3d_cli.store.coco import read_masks
+from cuts3d_cli.store.masks import read_masks
 from cuts3d_cli.training import selftrain, train
 
 SCRIPT = """
@@ -75,8 +75,8 @@ def test_two_processes_label_and_train_as_one(labelled, micro, tmp_path):
     # The labels are those that one process makes.
     alone = tmp_path / "alone.json"
     selftrain.make_labels(checkpoint, labelled, alone, round_number=1, config=config, device="cpu", threads=1)
-    together = read_masks(tmp_path / "two/annotations.json")["annotations"]
-    assert together == read_masks(alone)["annotations"] and len(together) >= 5
+    together = read_masks(tmp_path / "two/annotations.json").annotations
+    assert together == read_masks(alone).annotations and len(together) >= 5
 
 
 @pytest.mark.parametrize("processes", [1, 2, 4])

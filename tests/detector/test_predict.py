@@ -50,7 +50,8 @@ def test_pycocotools_reads_masks_of_the_images_size(checkpoint, labelled, tmp_pa
         assert top - 1 <= rows.min() and rows.max() <= top + height + 1
         assert 0 <= entry["score"] <= 1 and "confidence" not in entry
     info = json.loads((tmp_path / "p.json").read_text())["info"]
-    assert info["kind"] == "predictions" and info["statuses"]["done"] == 5
+    assert info["kind"] == "predictions" and info["counts"]["done"] == 5
+    assert set(info["inputs"]) == {"detector"} and info["config"].keys() == {"predict"} and info["fingerprint"]
 
 
 def test_boxes_are_those_detected_not_those_of_the_masks(checkpoint, labelled, tmp_path):
@@ -86,8 +87,8 @@ def test_broken_images_cost_themselves_only(checkpoint, labelled, tmp_path):
     counts = run(checkpoint, labelled, tmp_path / "p.json", images)
     assert counts.done == 3 and set(counts.failures) == {"2.png", "4.png", "gone.png", "bad.png"}
     document = json.loads((tmp_path / "p.json").read_text())
-    assert document["info"]["statuses"]["failed"] == 4
-    assert "50 x 50" in document["info"]["failures"]["4.png"]
+    assert document["info"]["counts"] == {"done": 3, "no_object": 0, "failures": counts.failures}
+    assert "50 x 50" in counts.failures["4.png"]
     assert {entry["image_id"] for entry in document["annotations"]} == {1, 3, 5}
 
 

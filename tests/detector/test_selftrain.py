@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,7 +7,9 @@ import pytest
 from cuts3d_cli.config import SelfTrainConfig, TrainConfig
 from cuts3d_cli.detector.hooks import read_curve
 from cuts3d_cli.errors import Cuts3dError
-from cuts3d_cli.store.coco import annotation, image_root, read_masks
+from cuts3d_cli.store.coco import annotation
+from cuts3d_cli.store.confidence import Confidence
+from cuts3d_cli.store.masks import PSEUDO_MASKS, MaskFile, read_masks
 from cuts3d_cli.training import selftrain, train
 
 H, W = 20, 30
@@ -18,19 +21,17 @@ def mask(left, right):
     return out
 
 
-def document(*entries):
-    return {
-        "images": [{"id": i, "file_name": f"{i}.png", "width": W, "height": H} for i in (1, 2, 3)],
-        "annotations": list(entries),
-    }
+def mask_file(*entries):
+    images = [{"id": i, "file_name": f"{i}.png", "width": W, "height": H} for i in (1, 2, 3)]
+    return MaskFile(PSEUDO_MASKS, Path("images"), images, list(entries))
 
 
 def test_merge_of_a_round():
-    pointer = {"store": "x", "row": 0, "instance": 0}
-    earlier = document(
-        annotation(1, mask(0, 10), 0.9, pointer),  # IoU 1 with a kept prediction: goes
-        annotation(1, mask(15, 25), 0.4, pointer),  # apart: stays
-        annotation(2, mask(0, 10), 0.5, pointer),  # its image has no confident prediction: stays
+    ours = {"cut": 0, "confidence": Confidence(np.ones((3, 3)), 0.5)}
+    earlier = mask_file(
+        annotation(1, mask(0, 10), 0.9, **ours),  # IoU 1 with a kept prediction: goes
+        annotation(1, mask(15, 25), 0.4, **ours),  # apart: stays
+        annotation(2, mask(0, 10), 0.5, **ours),  # its image has no confident prediction: stays
     )
     predictions = [
         annotation(1, mask(0, 10), 0.8),
@@ -41,13 +42,13 @@ def test_merge_of_a_round():
     merged, n_new = selftrain.merge_labels(earlier, predictions, 0.7, 0.5)
     assert n_new == 2
     assert [(entry["image_id"], entry["score"]) for entry in merged] == [(1, 0.8), (1, 0.4), (2, 0.5), (3, 0.95)]
-    assert all("confidence" not in entry for entry in merged)
+    assert not any({"confidence", "cut"} & entry.keys() for entry in merged)
 
 
 @pytest.mark.parametrize(("shift", "stays"), [(4, False), (5, True)])
 def test_overlap_with_earlier_masks(shift, stays):
     # 12 wide, shifted: IoU 8/16 = 0.5 stays at most merge_iou = 0.5 ... 7/17 below
-    earlier = document(annotation(1, mask(0, 12), 0.9))
+    earlier = mask_file(annotation(1, mask(0, 12), 0.9))
     merged, _ = selftrain.merge_labels(earlier, [annotation(1, mask(shift, shift + 12), 0.9)], 0.7, 0.45)
     assert (len(merged) == 2) is stays
 
@@ -81,16 +82,16 @@ def test_two_rounds(round0, labelled, micro, tmp_path):
     counts = run(round0, labelled, tmp_path / "round1", micro, score_threshold=0.0, max_detections=3)
     assert counts.total == 5
     first = read_masks(tmp_path / "round1/annotations.json")
-    assert [image["id"] for image in first["images"]] == [1, 2, 3, 4, 5]
-    assert image_root(first, tmp_path / "round1/annotations.json").resolve() == (tmp_path / "images").resolve()
-    assert len(first["annotations"]) >= 5 and len(read_curve(tmp_path / "round1/metrics.jsonl")) == 2
+    assert [image["id"] for image in first.images] == [1, 2, 3, 4, 5]
+    assert first.image_root.resolve() == (tmp_path / "images").resolve() and first.counts == counts
+    assert len(first.annotations) >= 5 and len(read_curve(tmp_path / "round1/metrics.jsonl")) == 2
     run(tmp_path / "round1/checkpoint.pth", tmp_path / "round1/annotations.json", tmp_path / "round2", micro, number=2)
     assert (tmp_path / "round2/checkpoint.pth").is_file() and (tmp_path / "round2/config.json").is_file()
 
 
 def test_without_confident_predictions_the_masks_stay(round0, labelled, micro, tmp_path):
     run(round0, labelled, tmp_path / "round1", micro, score_threshold=1.0, score_step=0.0)
-    before, after = read_masks(labelled)["annotations"], read_masks(tmp_path / "round1/annotations.json")["annotations"]
+    before, after = read_masks(labelled).annotations, read_masks(tmp_path / "round1/annotations.json").annotations
     assert [entry["segmentation"] for entry in before] == [entry["segmentation"] for entry in after]
 
 
@@ -107,6 +108,16 @@ def test_labels_of_a_stopped_round_are_reused(round0, labelled, micro, tmp_path,
     assert (tmp_path / "round1/annotations.json").read_bytes() == expected
     with pytest.raises(AssertionError, match="predicted again"):
         run(round0, labelled, tmp_path / "round1", micro, merge_iou=0.1)
+
+
+def test_labels_of_an_older_cuts3d_are_made_again(round0, labelled, micro, tmp_path):
+    run(round0, labelled, tmp_path / "round1", micro)
+    labels = tmp_path / "round1/work/annotations.json"
+    document = json.loads(labels.read_text())
+    del document["info"]["format_version"]
+    labels.write_text(json.dumps(document))
+    run(round0, labelled, tmp_path / "round1", micro)
+    assert read_masks(labels).counts.total == 5
 
 
 def test_a_fresh_round_keeps_its_labels(round0, labelled, micro, tmp_path):
@@ -143,7 +154,7 @@ def test_files_of_others(round0, labelled, micro, tmp_path):
     counts = run(round0, labelled, tmp_path / "round1", micro, score_threshold=0.06)
     assert counts.total == 5 and not counts.failures
     made = read_masks(tmp_path / "round1/annotations.json")
-    assert {(image["width"], image["height"]) for image in made["images"]} == {(96, 60)}
+    assert {(image["width"], image["height"]) for image in made.images} == {(96, 60)}
 
 
 def test_a_missing_checkpoint(labelled, micro, tmp_path):
@@ -167,8 +178,8 @@ def test_as_many_detections_as_allowed(round0, labelled, micro, tmp_path):
     for most in (1, 3):
         config = SelfTrainConfig(score_threshold=0.0, max_detections=most, merge_iou=0.0)
         selftrain.make_labels(round0, labelled, labels, round_number=1, config=config, device="cpu", threads=1)
-        old = {json.dumps(entry["segmentation"]) for entry in read_masks(labelled)["annotations"]}
-        new = [e for e in read_masks(labels)["annotations"] if json.dumps(e["segmentation"]) not in old]
+        old = {json.dumps(entry["segmentation"]) for entry in read_masks(labelled).annotations}
+        new = [e for e in read_masks(labels).annotations if json.dumps(e["segmentation"]) not in old]
         per_image = [sum(entry["image_id"] == image for entry in new) for image in range(1, 6)]
         assert max(per_image) == most
 
@@ -193,9 +204,10 @@ class TestTarget:
         counts = self.run(round0, tmp_path / "images", tmp_path / "target", micro, target_threshold=0.0)
         assert counts.total == 6 and list(counts.failures) == ["broken.png"]
         labels = read_masks(tmp_path / "target/annotations.json")
-        assert len(labels["images"]) == 5 and 5 <= len(labels["annotations"]) <= 15
-        assert labels["info"]["config"]["score_threshold"] == 0.0
-        assert image_root(labels, tmp_path / "target/annotations.json").resolve() == (tmp_path / "images").resolve()
+        assert len(labels.images) == 5 and 5 <= len(labels.annotations) <= 15
+        assert labels.provenance.config["selftrain"]["score_threshold"] == 0.0
+        assert labels.provenance.images == read_masks(tmp_path / "target/images.json").provenance.images != ""
+        assert labels.image_root.resolve() == (tmp_path / "images").resolve()
         assert len(read_curve(tmp_path / "target/metrics.jsonl")) == 2
         assert (tmp_path / "target/checkpoint.pth").is_file()
 
@@ -223,4 +235,6 @@ class TestTarget:
 def test_labels_are_plain_json(round0, labelled, micro, tmp_path):
     run(round0, labelled, tmp_path / "round1", micro, score_threshold=0.0)
     info = json.loads((tmp_path / "round1/annotations.json").read_text())["info"]
-    assert info["round"] == 1 and info["config"]["score_threshold"] == pytest.approx(-0.05)
+    settings = info["config"]["selftrain"]
+    assert settings["round"] == 1 and settings["score_threshold"] == pytest.approx(-0.05)
+    assert info["inputs"].keys() == {"checkpoint", "annotations"}

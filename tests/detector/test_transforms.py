@@ -1,5 +1,3 @@
-from unittest import mock
-
 import numpy as np
 import pytest
 import torch
@@ -22,6 +20,7 @@ from cuts3d_cli.detector.transforms import (
     largest_cover,
     mask_boxes,
 )
+from cuts3d_cli.store.confidence import Confidence
 
 H, W = 40, 60
 
@@ -170,14 +169,11 @@ class TestAlignment:
 
     def test_the_confidence_at_the_outline_is_that_inside(self, labelled):
         """A grid that says 0.9 inside says 0.9 up to the mask's outline, not something nearer to SC_min."""
-        entry = PseudoMaskDataset(labelled).get_data_info(0)
-        load = LoadPseudoMasks()
-        with mock.patch("cuts3d_cli.detector.transforms.confidence_grid") as grid:
-            cells = np.zeros((12, 12), np.float32)
-            cells[3:9, 3:9] = 0.9
-            grid.return_value = (cells, 0.5)
-            field = load._field(entry["instances"][0]["confidence"], (60, 96))
-        np.testing.assert_allclose(field[15:45, 24:72], 0.9, atol=1e-5)
+        cells = np.zeros((12, 12), np.float32)
+        cells[3:9, 3:9] = 0.9
+        instance = PseudoMaskDataset(labelled).get_data_info(0)["instances"][0]
+        field = LoadPseudoMasks()._field({**instance, "confidence": Confidence(cells, 0.5).encode()}, (60, 96))
+        np.testing.assert_allclose(field[15:45, 24:72], np.float16(0.9), atol=1e-5)
         assert field[:10].max() == field.min() == 0.5
 
 

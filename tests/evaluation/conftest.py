@@ -14,9 +14,10 @@ from cuts3d_cli.evaluation import evaluate
 from cuts3d_cli.pipeline.graph import result_path
 from cuts3d_cli.pipeline.methods import OWN
 from cuts3d_cli.stages import prepare
-from cuts3d_cli.store.coco import annotation, image_entry, write_masks
+from cuts3d_cli.store.coco import annotation, image_entry
 from cuts3d_cli.store.layout import OUTCOME_NAMES, SOLVER_NAMES, manifest_path, round_path, shard_name
 from cuts3d_cli.store.manifest import read_manifest
+from cuts3d_cli.store.masks import PREDICTIONS, PSEUDO_MASKS, Counts, MaskFile, Provenance, write_masks
 from cuts3d_cli.store.zarr_store import create_store
 
 
@@ -146,10 +147,12 @@ def write_stores(base, config, shard, records):
                     writer.write(row, **values)
 
 
-def write_coco(path, records, masks, root, **info):
+def write_coco(path, records, masks, root, kind=PREDICTIONS, config=None):
     entries = [annotation(r.id, masks[r.file_name], 0.75) for r in records if r.file_name in masks]
     images = [image_entry(r) for r in records]
-    write_masks(path, kind="masks", image_root=root, images=images, annotations=entries, info=info)
+    failures = {r.file_name: r.error for r in records if r.error}
+    counts = Counts(len(records) - len(failures), 0, failures)
+    write_masks(path, MaskFile(kind, root, images, entries, provenance=Provenance(config=config or {}), counts=counts))
 
 
 def write_set(base, images, sizes_hw, config, n_shards=2):
@@ -159,12 +162,10 @@ def write_set(base, images, sizes_hw, config, n_shards=2):
     for shard in range(n_shards):
         records = manifest.records(shard)
         write_stores(base, config, shard, records)
-        failures = {r.file_name: r.error for r in records if r.error}
-        counts = {"done": len(records) - len(failures), "no_object": 0, "failures": failures}
         for method in (OWN, "maskcut"):
             path = result_path(base, "crf", shard_name(shard), method)
             made_with = {"localcut": config.localcut.model_dump(), "crf": config.crf.model_dump()}
-            write_coco(path, records, masks, images, counts=counts, config=made_with)
+            write_coco(path, records, masks, images, PSEUDO_MASKS, made_with)
     records = [r for r in manifest.records() if not r.error]
     truth = base.parent / f"{images.name}_truth.json"
     write_coco(truth, records, masks, images)
@@ -192,9 +193,7 @@ def finished_run(tmp_path_factory):
         folder.mkdir(parents=True)
         (folder / "metrics.jsonl").write_text("".join(json.dumps(p) + "\n" for p in points))
         made[f"round{number}_val"] = folder / "predictions_val.json"
-        statuses = {"done": 2, "no object": 0, "failed": 1}
-        info = {"statuses": statuses, "failures": {"broken.png": "no image"}}
-        write_coco(made[f"round{number}_val"], records, masks, data / "val", **info)
+        write_coco(made[f"round{number}_val"], records, masks, data / "val")
     for name, path in made.items():
         annotations = val_truth if name.endswith("val") else truth
         evaluate.run(path, annotations, config=config.evaluate, out=run / "evaluation" / f"{name}.json")

@@ -13,8 +13,9 @@ import pytest
 from cuts3d_cli.config import resolve
 from cuts3d_cli.pipeline.cache import run_image
 from cuts3d_cli.pipeline.declarations import LAST, STAGES
-from cuts3d_cli.store.coco import decode_mask, read_masks
+from cuts3d_cli.store.coco import decode_mask
 from cuts3d_cli.store.layout import ARRAYS
+from cuts3d_cli.store.masks import read_masks
 from cuts3d_cli.store.zarr_store import open_store
 
 RECORD = Path(__file__).parents[1] / "golden" / "algorithms.npz"
@@ -51,7 +52,7 @@ def outputs(folder: Path) -> dict[str, np.ndarray]:
         if stage in ARRAYS:
             store = open_store(path, stage)
             found |= {f"{stage}/{name}": store.array(name)[0] for name in ARRAYS[stage]}
-    annotations = read_masks(result.paths[LAST])["annotations"]
+    annotations = read_masks(result.paths[LAST]).annotations
     found["crf/masks"] = np.stack([decode_mask(entry["segmentation"]) for entry in annotations])
     found["crf/scores"] = np.array([entry["score"] for entry in annotations])
     return found

@@ -11,7 +11,8 @@ from cuts3d_cli.config import resolve
 from cuts3d_cli.pipeline.cache import ImageResult, image_source, run_image
 from cuts3d_cli.pipeline.runner import Counts
 from cuts3d_cli.report import preview
-from cuts3d_cli.store.coco import annotation, image_entry, write_masks
+from cuts3d_cli.store.coco import annotation, image_entry
+from cuts3d_cli.store.masks import PREDICTIONS, PSEUDO_MASKS, MaskFile, write_masks
 
 CONFIG = resolve(
     {
@@ -33,26 +34,25 @@ def grey(tmp_path, monkeypatch):
 
 @pytest.fixture
 def masks_of(photo):
-    """Rows and result of the CRF's masks whose confidence lies in these slots."""
+    """Rows and result of the CRF's masks of these cuts."""
 
-    def make(slots):
+    def make(cuts):
         source = image_source(photo, None)
         record = source.records[0]
         found = []
-        for n, slot in enumerate(slots):
+        for n, cut in enumerate(cuts):
             mask = np.zeros((record.height, record.width), bool)
             mask[10 * n : 10 * n + 8, 4:24] = True
-            pointer = None if slot is None else {"store": "s", "fingerprint": "f", "row": 0, "instance": slot}
-            found.append(annotation(1, mask, 0.8255814, pointer))
-        write_masks("m.json", kind="pseudo-masks", image_root=".", images=[image_entry(record)], annotations=found)
+            found.append(annotation(1, mask, 0.8255814, cut=cut))
+        write_masks("m.json", MaskFile(PSEUDO_MASKS, Path(), [image_entry(record)], found))
         return ImageResult(photo, source, {"crf": Path("m.json")}, Counts(done=1))
 
     return make
 
 
-@pytest.mark.parametrize(("slots", "numbers"), [([0, 2], [1, 3]), ([None, None], [1, 2]), ([1, 1], [1, 2])])
-def test_an_instance_keeps_the_number_of_its_cut(masks_of, slots, numbers):
-    result = masks_of(slots)
+@pytest.mark.parametrize(("cuts", "numbers"), [([0, 2], [1, 3]), ([None, None], [1, 2]), ([1, 1], [1, 2])])
+def test_an_instance_keeps_the_number_of_its_cut(masks_of, cuts, numbers):
+    result = masks_of(cuts)
     assert [row["instance"] for row in preview.rows("crf", result)] == numbers
     assert preview.picture("crf", result).shape == (120, 160, 3)
 
@@ -136,7 +136,7 @@ def test_overlays_of_images_of_one_stem_are_all_written(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.fromarray(np.full((8, 9, 3), number, np.uint8)).save(tmp_path / name)
         images.append({"id": number, "file_name": name, "width": 9, "height": 8})
-    write_masks(tmp_path / "f.json", kind="predictions", image_root=tmp_path, images=images, annotations=[])
+    write_masks(tmp_path / "f.json", MaskFile(PREDICTIONS, tmp_path, images, []))
     preview.write_overlays(tmp_path / "f.json", tmp_path / "out", least_score=0.5)
     written = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png")}
     assert written == {

@@ -19,7 +19,7 @@ from cuts3d_cli.pipeline.results import Damaged, read_result
 from cuts3d_cli.pipeline.runner import Source, solver_and_device
 from cuts3d_cli.report import status
 from cuts3d_cli.stages import features, merge, prepare
-from cuts3d_cli.store.coco import decode_mask, read_masks
+from cuts3d_cli.store.coco import confidence_of, cut_of, decode_mask
 from cuts3d_cli.store.image_files import find_images
 from cuts3d_cli.store.layout import (
     DEPTH_SOURCES,
@@ -31,6 +31,7 @@ from cuts3d_cli.store.layout import (
     pseudo_masks_path,
 )
 from cuts3d_cli.store.manifest import read_manifest
+from cuts3d_cli.store.masks import read_masks
 from cuts3d_cli.store.zarr_store import open_store
 
 SMALL = {
@@ -80,9 +81,9 @@ def test_instances_are_cut_apart_in_depth(done, dataset):
     from pycocotools.coco import COCO
 
     truth, masks = COCO(str(dataset / "annotations.json")), read_masks(pseudo_masks_path(done, OWN))
-    names = {image["id"]: image["file_name"] for image in masks["images"]}
-    assert masks["annotations"]
-    for entry in masks["annotations"]:
+    names = {image["id"]: image["file_name"] for image in masks.images}
+    assert masks.annotations
+    for entry in masks.annotations:
         image = next(i for i in truth.imgs.values() if i["file_name"] == names[entry["image_id"]])
         left, right, _ = (truth.annToMask(a).astype(bool) for a in truth.loadAnns(truth.getAnnIds(imgIds=image["id"])))
         mask = decode_mask(entry["segmentation"])
@@ -122,10 +123,10 @@ def test_images_refined_together_give_what_each_gives_alone(done, dataset, tmp_p
     ((counts, _),) = run_all(tmp_path, dataset, values, stages=["crf"])
     assert list(counts.failures) == ["s2.png"] and counts.total == 4
     found = read_masks(result_path(tmp_path, "crf", "00000"))
-    gone = next(image["id"] for image in found["images"] if image["file_name"] == "s2.png")
-    alone = [a for i in (0, 1) for a in read_masks(result_path(done, "crf", f"0000{i}"))["annotations"]]
+    gone = next(image["id"] for image in found.images if image["file_name"] == "s2.png")
+    alone = [a for i in (0, 1) for a in read_masks(result_path(done, "crf", f"0000{i}")).annotations]
     expected = [(a["image_id"], a["segmentation"]) for a in alone if a["image_id"] != gone]
-    assert expected and [(a["image_id"], a["segmentation"]) for a in found["annotations"]] == expected
+    assert expected and [(a["image_id"], a["segmentation"]) for a in found.annotations] == expected
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 20])
@@ -160,42 +161,36 @@ def test_a_named_gpu_takes_eigenvectors_and_masks_through_torch(monkeypatch):
     assert solver_and_device(resolve({"device": "cuda"}), "dense") == ("dense", "cpu")
 
 
-def test_confidence_pointers_lead_to_their_maps(done):
+def test_annotations_carry_the_maps_of_the_store_and_their_cut(done):
     masks = read_masks(pseudo_masks_path(done, OWN))
-    for entry in masks["annotations"]:
-        pointer = entry["confidence"]
-        store = open_store(done / pointer["store"], "confidence")
-        assert store.image_ids[pointer["row"]] == entry["image_id"]
-        assert store.array("confidence")[pointer["row"], pointer["instance"]].any()
-        assert entry["score"] == pytest.approx(store.array("score")[pointer["row"]][pointer["instance"]], abs=1e-6)
+    stores = [open_store(result_path(done, "confidence", f"0000{i}"), "confidence") for i in (0, 1)]
+    assert masks.annotations
+    for entry in masks.annotations:
+        store = next(store for store in stores if entry["image_id"] in store.image_ids)
+        row, cut = store.image_ids.tolist().index(entry["image_id"]), cut_of(entry)
+        confidence = confidence_of(entry)
+        np.testing.assert_array_equal(confidence.grid, store.array("confidence")[row, cut].astype(np.float32))
+        assert confidence.grid.any() and confidence.sc_min == store.config["sc_min"]
+        assert entry["score"] == pytest.approx(store.array("score")[row][cut], abs=1e-6)
 
 
 def test_the_crf_gives_its_own_confidence(done, dataset, tmp_path):
-    """The same masks; pointers and scores lead to the second store, and the detector reads it."""
-    pytest.importorskip("cuts3d_cli.detector")
-    from cuts3d_cli.detector.dataset import PseudoMaskDataset, confidence_grid
-
+    """The same masks with maps and scores of the CRF, in the file alone."""
     own = {**SMALL, "crf": {**SMALL["crf"], "confidence": "crf"}, "confidence": {"tau_knn_min": 0.05, "sc_min": 0.4}}
     for shard in (0, 1):
         run_all(tmp_path, dataset, own, shard=shard)
     merge.run(tmp_path)
-    masks, before = read_masks(pseudo_masks_path(tmp_path, OWN)), read_masks(pseudo_masks_path(done, OWN))
-    assert [a["segmentation"] for a in masks["annotations"]] == [a["segmentation"] for a in before["annotations"]]
-    for entry in masks["annotations"]:
-        pointer = entry["confidence"]
-        assert pointer["store"].startswith("crf-confidence/")
-        store = open_store(tmp_path / pointer["store"], "confidence")
-        assert store.image_ids[pointer["row"]] == entry["image_id"] and store.config["sc_min"] == 0.4
-        grid = store.array("confidence")[pointer["row"], pointer["instance"]].astype(np.float32)
-        assert ((grid == 0) | ((grid >= 0.4) & (grid <= 1))).all()
-        score = store.array("score")[pointer["row"]][pointer["instance"]]
-        assert entry["score"] == pytest.approx(score, abs=1e-6)
-        assert score == pytest.approx(grid[grid > 0].mean(), abs=1e-3)
-    read = [i["confidence"] for e in PseudoMaskDataset(pseudo_masks_path(tmp_path, OWN)) for i in e["instances"]]
-    assert [confidence_grid(pointer)[1] for pointer in read] == [0.4] * len(masks["annotations"])
+    masks, before = (read_masks(pseudo_masks_path(run, OWN)).annotations for run in (tmp_path, done))
+    assert [a["segmentation"] for a in masks] == [a["segmentation"] for a in before]
+    assert [cut_of(a) for a in masks] == [cut_of(a) for a in before]
+    for entry in masks:
+        confidence = confidence_of(entry)
+        grid = confidence.grid
+        assert grid.shape == (12, 12) and ((grid == 0) | ((grid >= np.float16(0.4)) & (grid <= 1))).all()
+        assert confidence.sc_min == 0.4 and entry["score"] == pytest.approx(grid[grid > 0].mean(), abs=1e-3)
+    assert not np.array_equal(confidence_of(masks[0]).grid, confidence_of(before[0]).grid)
+    assert {path.name for path in tmp_path.iterdir()} == {*STAGES[:3], "masks", "manifest.jsonl"}
     assert all(kept for _, kept in run_all(tmp_path, dataset, own))
-    shutil.rmtree(tmp_path / "crf-confidence/00000.zarr")
-    assert [kept for _, kept in run_all(tmp_path, dataset, own)] == [True] * 5 + [False]
     assert not run_all(tmp_path, dataset, {**own, "confidence": {**own["confidence"], "sc_min": 0.6}})[-1][1]
 
 
@@ -203,15 +198,44 @@ def test_maskcut_gets_confidence_from_the_crf_alone(dataset, tmp_path):
     values = {"preset": "maskcut", "features": {"backend": "kernel", "image_size": 96, "weights": None}}
     stages = ["features", "localcut", "crf"]
     run_all(tmp_path, dataset, {**values, "crf": {"confidence": "crf"}}, stages=stages)
-    entries = read_masks(result_path(tmp_path, "crf", "00000"))["annotations"]
-    assert entries and all(0.5 <= entry["score"] <= 1 and "confidence" in entry for entry in entries)
+    entries = read_masks(result_path(tmp_path, "crf", "00000")).annotations
+    assert entries and all(0.5 <= entry["score"] <= 1 and confidence_of(entry).sc_min == 0.5 for entry in entries)
     with pytest.raises(ConfigError, match=r"crf\.unary confidence; expected Spatial Confidence"):
         run_all(tmp_path, dataset, {**values, "crf": {"unary": "confidence"}}, stages=stages)
+
+
+def test_status_says_that_merged_masks_are_of_an_older_cuts3d(done, dataset, tmp_path):
+    run_dir = tmp_path / "run"
+    shutil.copytree(done, run_dir)
+    path = pseudo_masks_path(run_dir, OWN)
+    *_, row = status.run(run_dir, resolve(SMALL), depth_maps=dataset / "depth")
+    assert (row.stage, row.current, row.why) == ("merge", 1, "")
+    damage_version(path)
+    *_, row = status.run(run_dir, resolve(SMALL), depth_maps=dataset / "depth")
+    assert (row.current, row.total) == (0, 1) and "older cuts3d" in row.why and "`cuts3d merge`" in row.why
+
+
+def test_the_record_of_a_shard_and_of_all(done):
+    shards = [read_masks(result_path(done, "crf", f"0000{i}"), own=True) for i in (0, 1)]
+    whole = read_masks(pseudo_masks_path(done, OWN), own=True)
+    stores = {stage: open_store(result_path(done, stage, "00000")).fingerprint for stage in ("localcut", "confidence")}
+    assert shards[0].provenance.inputs == stores and set(shards[0].provenance.config) == {
+        stage.replace("-", "_") for stage in STAGES
+    }
+    assert whole.provenance.inputs == {f"crf/0000{i}": shard.provenance.fingerprint for i, shard in enumerate(shards)}
+    assert whole.provenance.config == shards[0].provenance.config
+    assert whole.counts == shards[0].counts + shards[1].counts and whole.counts.total == 4
 
 
 def damage_missing_key(path):
     document = json.loads(path.read_text())
     del document["info"]["counts"]
+    path.write_text(json.dumps(document))
+
+
+def damage_version(path):
+    document = json.loads(path.read_text())
+    del document["info"]["format_version"]
     path.write_text(json.dumps(document))
 
 
@@ -242,6 +266,7 @@ def damage_meta(path):
     [
         ("crf", damage_missing_key),
         ("crf", damage_text),
+        ("crf", damage_version),
         ("crf", damage_info),
         ("depth", damage_attributes),
         ("depth", damage_array),
@@ -374,8 +399,8 @@ def test_a_broken_image_keeps_its_place(dataset, tmp_path):
     assert localcut.status.tolist()[1] == 2 and "s2.png" in localcut.failures[1]
     merge.run(run_dir)
     masks = read_masks(pseudo_masks_path(run_dir, OWN))
-    assert len(masks["images"]) == 4 and {a["image_id"] for a in masks["annotations"]} == {1, 3, 4}
-    assert "s2.png" in masks["info"]["failures"]
+    assert len(masks.images) == 4 and {a["image_id"] for a in masks.annotations} == {1, 3, 4}
+    assert list(masks.counts.failures) == ["s2.png"] and (masks.counts.done, masks.counts.no_object) == (3, 0)
 
 
 def test_merge_refuses_missing_and_mixed_shards(dataset, tmp_path):
@@ -459,12 +484,15 @@ def test_merge_refuses_masks_of_another_version_or_without_record(done, tmp_path
     run_dir = tmp_path / "run"
     shutil.copytree(done, run_dir)
     path = result_path(run_dir, "crf", "00001")
-    document = read_masks(path)
+    document = json.loads(path.read_text())
     path.write_text(json.dumps({**document, "info": {**document["info"], "algorithm": 0}}))
     with pytest.raises(StoreError, match=r"another version of the CRF stage .*expected algorithm 1; found algorithm 0"):
         merge.run(run_dir)
     damage_missing_key(path)
-    with pytest.raises(StoreError, match=r"damaged or of an older cuts3d; expected info.counts"):
+    with pytest.raises(StoreError, match=r"00001.json are damaged: info; .*'counts' -> rerun `cuts3d crf`"):
+        merge.run(run_dir)
+    path.write_text(json.dumps({**document, "info": {**document["info"], "format_version": 2}}))
+    with pytest.raises(StoreError, match=r"older cuts3d; expected format version 4; found 2 -> rerun `cuts3d crf`"):
         merge.run(run_dir)
 
 
@@ -581,7 +609,7 @@ def test_the_crf_works_at_its_own_size(done, dataset, tmp_path):
     shutil.copytree(done, run_dir)
     finer = {**SMALL, "crf": {**SMALL["crf"], "image_size": 240}}
     ((_, kept),) = run_all(run_dir, dataset, finer, stages=["crf"])
-    coarse, fine = (read_masks(result_path(run, "crf", "00000"))["annotations"] for run in (done, run_dir))
+    coarse, fine = (read_masks(result_path(run, "crf", "00000")).annotations for run in (done, run_dir))
     assert not kept and len(fine) == len(coarse)
     assert [a["segmentation"] for a in fine] != [a["segmentation"] for a in coarse]
     assert all(a["segmentation"]["size"] == [120, 160] for a in fine)

@@ -7,15 +7,16 @@ from pycocotools.coco import COCO
 from cuts3d_cli.errors import StoreError
 from cuts3d_cli.store.coco import (
     annotation,
+    confidence_of,
+    cut_of,
     decode_mask,
     encode_mask,
     image_entry,
-    image_root,
-    moved_confidence,
-    read_masks,
-    write_masks,
+    score_of,
 )
+from cuts3d_cli.store.confidence import Confidence
 from cuts3d_cli.store.manifest import ImageRecord
+from cuts3d_cli.store.masks import PSEUDO_MASKS, MaskFile, write_masks
 
 
 def ring(h=30, w=50):
@@ -28,13 +29,8 @@ def ring(h=30, w=50):
 
 def test_pycocotools_reads_the_same_masks_and_sizes(tmp_path):
     record = ImageRecord(7, "a/b.jpg", 30, 50, "d")
-    write_masks(
-        tmp_path / "m.json",
-        kind="pseudo-masks",
-        image_root="/i",
-        images=[image_entry(record)],
-        annotations=[annotation(7, ring(), 0.5)],
-    )
+    masks = MaskFile(PSEUDO_MASKS, tmp_path, [image_entry(record)], [annotation(7, ring(), 0.5)])
+    write_masks(tmp_path / "m.json", masks)
     coco = COCO(str(tmp_path / "m.json"))
     image, found = coco.loadImgs(7)[0], coco.loadAnns(coco.getAnnIds(imgIds=7))[0]
     assert (image["height"], image["width"]) == (30, 50)
@@ -47,27 +43,23 @@ def test_code_and_decode_are_inverse():
     np.testing.assert_array_equal(decode_mask(encode_mask(ring())), ring())
 
 
-def test_confidence_pointer_follows_the_file(tmp_path):
-    entry = annotation(1, ring(), 1.0, {"store": "../confidence/00000.zarr", "row": 2, "instance": 1})
-    moved = moved_confidence(entry, tmp_path / "run/crf/00000.json", tmp_path / "run/pseudo_masks.json")
-    assert moved["confidence"] == {"store": "confidence/00000.zarr", "row": 2, "instance": 1}
-    assert entry["confidence"]["store"].startswith("../")
-    assert "confidence" not in moved_confidence(annotation(1, ring(), 1.0), tmp_path / "a", tmp_path / "b")
+def test_what_is_ours_in_an_annotation():
+    confidence = Confidence(np.full((3, 4), 0.75), 0.5)
+    entry = json.loads(json.dumps(annotation(1, ring(), 0.25, cut=np.int64(2), confidence=confidence)))
+    found = confidence_of(entry)
+    assert (score_of(entry), cut_of(entry), found.sc_min) == (0.25, 2, 0.5)
+    np.testing.assert_array_equal(found.grid, confidence.grid)
 
 
-def test_annotations_are_numbered_from_one(tmp_path):
-    entries = [{"id": 9, **annotation(1, ring(), 1.0)}, annotation(1, ring(), 1.0)]
-    write_masks(tmp_path / "m.json", kind="x", image_root="i", images=[], annotations=entries)
-    document = read_masks(tmp_path / "m.json")
-    assert [a["id"] for a in document["annotations"]] == [1, 2]
-    assert image_root(document, tmp_path / "m.json") == tmp_path / "i"
+def test_annotations_of_others_have_none_of_it():
+    entry = annotation(1, ring(), 0.5)
+    assert not {"cut", "confidence"} & entry.keys() and cut_of(entry) is None and confidence_of(entry) is None
+    del entry["score"]
+    assert score_of(entry) == 1 and confidence_of({**entry, "confidence": 0.9}) is None
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [("{", "expected COCO JSON"), ("[]", "no images and no annotations"), ('{"images": []}', "no annotations")],
-)
-def test_other_files_are_refused(tmp_path, text, message):
-    (tmp_path / "m.json").write_text(text)
-    with pytest.raises(StoreError, match=message):
-        read_masks(tmp_path / "m.json")
+def test_a_damaged_confidence_is_named():
+    entry = {"id": 7, **annotation(1, ring(), 0.5, confidence=Confidence(np.ones((3, 4)), 0.5))}
+    del entry["confidence"]["size"]
+    with pytest.raises(StoreError, match=r"annotation 7: damaged confidence \(KeyError: 'size'\)"):
+        confidence_of(entry)

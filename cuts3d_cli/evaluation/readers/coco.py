@@ -25,7 +25,7 @@ def read(path: Path) -> GroundTruth:
 
 def convert(truth: Record) -> GroundTruth:
     """Ground truth of a COCO document."""
-    images, n_turned = turned_images(truth)
+    images, n_turned = turned_images(truth["images"], truth["annotations"])
     notes = []
     if n_turned:
         notes.append(f"{n_turned} image records have width and height exchanged; the annotations' sizes were taken")
