@@ -302,6 +302,16 @@ class BaselineConfig(Section):
     )
 
 
+def check_unary(unary: str, local_cut: bool) -> None:
+    """Check that there is a Spatial Confidence for a CRF that starts from it.
+
+    Raises:
+        ConfigError: the unary is the confidence, and nothing is cut in 3D.
+    """
+    if unary == "confidence" and not local_cut:
+        raise ConfigError("crf.unary confidence", expected="Spatial Confidence", found="localcut.local_cut off")
+
+
 def check_thresholds(tau_knn_min: float, tau_knn: float) -> None:
     """Check that the thresholds of Spatial Confidence rise (Eq. 4).
 

@@ -1,6 +1,7 @@
 """The loop over one image's instances: NCut, LocalCut, exclusion, repeat (Sec. 3.1-3.3).
 
-With ``local_cut=False, sharpen=False, exclude="features", stop_at_rest=False`` it is CutLER's MaskCut.
+With ``local_cut=False, sharpen=False, exclude="features", stop_at_rest=False`` it is CutLER's MaskCut. No setting has a
+default here: the configuration (``config.LocalCutConfig``) is their one source.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ def discover(
     depth: np.ndarray | None = None,
     importance: np.ndarray | None = None,
     *,
-    eigensolver: str = "lanczos",
+    eigensolver: str,
+    device: str = "cpu",
     **settings: Any,
 ) -> Discovery:
     """Find up to N instances in one image.
@@ -36,6 +38,7 @@ def discover(
         depth: (H, W) float in [0, 1], 0 nearest; needed by ``local_cut``.
         importance: (h, w) float in [0, 1]; needed by ``sharpen``.
         eigensolver: see `ncut.second_eigenvector`.
+        device: where torch computes.
         settings: the keywords of `discovery`.
 
     Returns:
@@ -44,13 +47,13 @@ def discover(
     Raises:
         ValueError: an input that is missing, of the wrong shape or not finite, or an unknown choice.
     """
-    return discover_batch([(features, depth, importance)], eigensolver=eigensolver, **settings)[0]
+    return discover_batch([(features, depth, importance)], eigensolver=eigensolver, device=device, **settings)[0]
 
 
 def discover_batch(
     images: Iterable[tuple[np.ndarray, np.ndarray | None, np.ndarray | None]],
     *,
-    eigensolver: str = "lanczos",
+    eigensolver: str,
     device: str = "cpu",
     **settings: Any,
 ) -> list[Discovery]:
@@ -84,25 +87,25 @@ def discovery(
     depth: np.ndarray | None = None,
     importance: np.ndarray | None = None,
     *,
-    n_instances: int = 3,
-    tau_ncut: float = 0.13,
-    tau_ncut_at: str = "sharpened",
-    sharpen: bool = True,
-    exponent: str = "mean",
-    local_cut: bool = True,
-    tau_knn: float = 0.115,
-    k: int = 20,
-    xy_extent: float = 1.0,
-    background_z: float = 1.5,
-    capacity: str = "inverse",
-    sink: str = "outside",
-    maxflow: str = "scipy",
-    exclude: str = "nodes",
-    component: str = "seed",
-    max_overlap: float = 0.5,
-    min_area: float = 0.01,
-    corners: int = 3,
-    stop_at_rest: bool = True,
+    n_instances: int,
+    tau_ncut: float,
+    tau_ncut_at: str,
+    sharpen: bool,
+    exponent: str,
+    local_cut: bool,
+    tau_knn: float,
+    k: int,
+    xy_extent: float,
+    background_z: float,
+    capacity: str,
+    sink: str,
+    maxflow: str,
+    exclude: str,
+    component: str,
+    max_overlap: float,
+    min_area: float,
+    corners: int,
+    stop_at_rest: bool,
 ) -> Generator[PatchGraph, tuple[np.ndarray, str], Discovery]:
     """Find up to ``n_instances`` instances in one image, leaving the eigenvectors to the caller.
 

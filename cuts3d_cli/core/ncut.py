@@ -30,7 +30,7 @@ _DOUBLE = {"steps": 300, "tol": 1e-7, "dead": 1e-12}
 _BLOCK = 2**20
 
 
-def second_eigenvector(graph: Graph | np.ndarray, *, solver: str = "lanczos") -> tuple[np.ndarray, str]:
+def second_eigenvector(graph: Graph | np.ndarray, *, solver: str) -> tuple[np.ndarray, str]:
     """Eigenvector of the second smallest eigenvalue of (Z - W) x = lambda Z x, Z the diagonal of row sums.
 
     ``lanczos`` finds the largest eigenvector of Z^-1/2 W Z^-1/2 beside the known first one, Z^1/2 1, which is
@@ -60,7 +60,7 @@ def second_eigenvector(graph: Graph | np.ndarray, *, solver: str = "lanczos") ->
 
 
 def second_eigenvectors(
-    graphs: list[Graph] | list[np.ndarray], *, solver: str = "lanczos", device: str = "cpu"
+    graphs: list[Graph] | list[np.ndarray], *, solver: str, device: str = "cpu"
 ) -> list[tuple[np.ndarray, str]]:
     """`second_eigenvector` of several graphs, with ``torch`` all of one size at once.
 
@@ -194,7 +194,7 @@ class Bipartition:
 
 
 def bipartition(
-    x: np.ndarray, *, nodes: np.ndarray | None = None, corners: int = 3, component: str = "seed", tie: float = TIE
+    x: np.ndarray, *, corners: int, component: str, nodes: np.ndarray | None = None, tie: float = TIE
 ) -> Bipartition:
     """Split the grid at the mean of the eigenvector and choose the foreground (Sec. 3.1, as CutLER).
 
@@ -206,9 +206,9 @@ def bipartition(
 
     Args:
         x: (h, w) eigenvector.
-        nodes: (h, w) bool, patches of the graph; the others are on neither side. None takes all.
         corners: corners that make a side background; 5 never flips.
         component: seed keeps the 4-connected part of the foreground that holds the seed; none keeps all of it.
+        nodes: (h, w) bool, patches of the graph; the others are on neither side. None takes all.
         tie: values within this share of the largest |x| are equal, and the first one is the seed.
 
     Returns:

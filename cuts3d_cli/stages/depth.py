@@ -20,7 +20,7 @@ def run(job: Job) -> Counts:
 
     With backend ``auto`` a file wins over the model.
     """
-    from cuts3d_cli.backends.depth_files import depth_of_image, has_depth_map, normalise_depth
+    from cuts3d_cli.backends.depth_files import depth_of_image, has_depth_map, predicted_depth
 
     config, source = job.section, job.source
     predicted: list[str] = []
@@ -38,10 +38,7 @@ def run(job: Job) -> Counts:
         if from_file(record):
             depth, origin = depth_of_image(record.file_name, source.image_root, source.depth_maps, config), "file"
         else:
-            rgb = job.image(record)
-            raw = model().predict(rgb, config.size)
-            depth = normalise_depth(raw, model().convention, config.inverse_to, holes="none", clip=config.clip)
-            origin = "model"
+            depth, origin = predicted_depth(model(), job.image(record), config), "model"
             predicted.append(record.file_name)
         arrays = {"depth": depth.depth, "range": depth.near_far, "reading": depth.reading}
         return Result({**arrays, "source": np.uint8(DEPTH_SOURCES.index(origin))})
