@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -95,7 +96,7 @@ def load_detector(path: str | os.PathLike[str], *, device: str = "auto", **setti
         from cuts3d_cli.backends.torch_tools import resolve_device
         from cuts3d_cli.detector.inference import categories_of, load_model
 
-        model = load_model(path, predict, resolve_device(device))
+        model = load_model(Path(path), predict, resolve_device(device))
     except ModuleNotFoundError as error:
         raise missing_package(error) from error
     return Detector(tuple(category["name"] for category in categories_of(model.meta)), model.meta, model)

@@ -208,8 +208,8 @@ def refine_images(
     """
     given = list(zip(mask, confidence or [None] * len(mask), strict=True))
     unaries = [unary_probability(one.astype(bool), unary=unary, confidence=sure) for one, sure in given]
-    judge = {"fill_holes": fill_holes, "min_iou": min_iou}
-    return [_judged(one, p, **judge) for one, p in zip(mask, crfs.probabilities(unaries), strict=True)]
+    pairs = zip(mask, crfs.probabilities(unaries), strict=True)
+    return [_judged(one, p, fill_holes=fill_holes, min_iou=min_iou) for one, p in pairs]
 
 
 def _judged(

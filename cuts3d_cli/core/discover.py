@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -68,18 +69,19 @@ def discover_batch(
         settings: the keywords of `discovery`.
     """
     searches = [discovery(*image, **settings) for image in images]
-    results: list[Discovery | None] = [None] * len(searches)
+    results: dict[int, Discovery] = {}
     answers: dict[int, tuple[np.ndarray, str] | None] = dict.fromkeys(range(len(searches)))
     while answers:
         graphs = {}
         for number, answer in answers.items():
             try:
-                graphs[number] = searches[number].send(answer)
+                search = searches[number]
+                graphs[number] = next(search) if answer is None else search.send(answer)
             except StopIteration as end:
                 results[number] = end.value
         solved = second_eigenvectors(list(graphs.values()), solver=eigensolver, device=device)
         answers = dict(zip(graphs, solved, strict=True))
-    return results
+    return [results[number] for number in range(len(searches))]
 
 
 def discovery(
@@ -150,10 +152,10 @@ def discovery(
     h, w = grid_hw = features.shape[1:]
     if tau_ncut_at not in ("sharpened", "cosine"):
         raise ValueError(f"tau_ncut_at: expected sharpened or cosine, got {tau_ncut_at!r}")
-    if sharpen and tau_ncut_at == "cosine":
+    if sharpen and importance is not None and tau_ncut_at == "cosine":
         tau_ncut = affinity.threshold_of_cosine(tau_ncut, importance)
     graphs = _Graphs(features, importance if sharpen else None, exponent, tau_ncut, remove_nodes=exclude == "nodes")
-    points = grid_points(depth, grid_hw, xy_extent=xy_extent) if local_cut else None
+    points = grid_points(depth, grid_hw, xy_extent=xy_extent) if local_cut and depth is not None else None
 
     semantic = np.zeros((n_instances, h, w), dtype=bool)
     instance = np.zeros_like(semantic)
@@ -164,7 +166,8 @@ def discovery(
     taken = np.zeros(grid_hw, dtype=bool)  # out of the graph
     union = np.zeros(grid_hw, dtype=bool)  # of the instances
     previous = np.zeros(grid_hw, dtype=bool)  # candidate of the try before, empty if rejected
-    x, solver = None, None
+    x: np.ndarray | None = None
+    solver: str | None = None
     for slot in range(n_instances):
         nodes = graphs.nodes(taken)
         if np.count_nonzero(nodes) < max(2, min_area * h * w):
@@ -187,7 +190,7 @@ def discovery(
         if component == "alike":
             candidate = alike_component(candidate, sides.seed, graphs.strong)
         semantic[slot] = candidate
-        if local_cut:
+        if points is not None:
             source, to = terminals[slot] = sides.seed, choose_sink(x, candidate, sides.seed, sink=sink, nodes=nodes)
             near = semantic_graph(points, candidate, k=k, background_z=background_z, longest=tau_knn)
             candidate = cut_in_3d(near, candidate, source, to, tau_knn=tau_knn, capacity=capacity, maxflow=maxflow)
@@ -215,8 +218,10 @@ class _Graphs:
         self, features: np.ndarray, importance: np.ndarray | None, exponent: str, tau_ncut: float, *, remove_nodes: bool
     ):
         self.remove_nodes = remove_nodes
-        self.rule = {"tau_ncut": tau_ncut, "importance": importance, "exponent": exponent}
-        self.strong = affinity.strong_pairs(features, **self.rule)
+        self.strong = affinity.strong_pairs(features, tau_ncut, exponent=exponent, importance=importance)
+        self._rows_without = partial(
+            affinity.strong_without_features, tau_ncut=tau_ncut, exponent=exponent, importance=importance
+        )
 
     def nodes(self, taken: np.ndarray) -> np.ndarray:
         """(h, w) bool: the patches of the graph."""
@@ -226,7 +231,7 @@ class _Graphs:
         """The graph once these patches are taken; graphs given before may not be used any more."""
         index = np.flatnonzero(taken)
         if len(index) and not self.remove_nodes:
-            rows = affinity.strong_without_features(index, taken.size, **self.rule)
+            rows = self._rows_without(index, taken.size)
             self.strong[index], self.strong[:, index] = rows, rows.T
         return PatchGraph(self.strong, self.nodes(taken))
 

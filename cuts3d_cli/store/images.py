@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from cuts3d_cli.errors import ImageError
 
@@ -134,7 +134,7 @@ def opened(path: str | Path, what: str = "image") -> Iterator[Image.Image]:
 def _reason(path: Path, error: BaseException) -> str:
     if path.is_file() and path.stat().st_size == 0:
         return "an empty file"
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return "no known image format"
     return str(error) or type(error).__name__
 
@@ -162,7 +162,7 @@ def _to_rgb(image: Image.Image, what: str) -> Image.Image:
 def _eight_bit(grey: np.ndarray, what: str) -> np.ndarray:
     """(H, W) integers or floats to uint8 by the range of their type."""
     low, high = float(grey.min()), float(grey.max())
-    limits = (1.0, 255.0) if grey.dtype.kind == "f" else (255.0, 65535.0)
+    limits: tuple[float, ...] = (1.0, 255.0) if grey.dtype.kind == "f" else (255.0, 65535.0)
     if grey.dtype.itemsize == 2:
         limits = (65535.0,)
     for limit in limits:

@@ -102,7 +102,7 @@ def test_large_graphs_without_an_answer_get_one_without_the_dense_solver(solver,
 def test_an_iteration_that_ends_too_soon_is_not_trusted_where_dense_can_answer(limit, name, monkeypatch):
     monkeypatch.setattr(ncut, "DENSE_LIMIT", limit)
     for precision in ("_SINGLE", "_DOUBLE"):
-        monkeypatch.setattr(ncut, precision, getattr(ncut, precision) | {"steps": 4})
+        monkeypatch.setattr(ncut, precision, getattr(ncut, precision)._replace(steps=4))
     weights = random_graph(150)
     x, used = second_eigenvector(weights)
     assert used == name and np.isfinite(x).all() and np.ptp(x) > 0
