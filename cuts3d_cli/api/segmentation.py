@@ -122,6 +122,7 @@ def segment(
     preset: str | None = None,
     config: Config | Mapping[str, Any] | str | os.PathLike[str] | None = None,
     method: str = "cuts3d",
+    depth_settings: Mapping[str, Any] | None = None,
     **overrides: Any,
 ) -> Segmentation:
     """Find and segment the objects of one image: the masks that ``cuts3d crf`` makes of the same file.
@@ -139,7 +140,9 @@ def segment(
         config: settings beside it: a YAML file, its nested values, or a whole `Config`.
         method: ``cuts3d``; ``maskcut``, CutLER's MaskCut on the same features, without depth; or ``localcut``, CutS3D
             without Spatial Importance.
-        overrides: settings by section, such as ``localcut={"n_instances": 6}``, and ``device="cpu"``; see config.yaml.
+        depth_settings: settings of the section ``depth``, such as ``{"kind": "inverse"}``, as ``depth`` is the map.
+        overrides: settings of other sections, such as ``localcut={"n_instances": 6}``, and ``device="cpu"``; every key
+            is explained in config.yaml.
 
     Raises:
         ConfigError: an unknown preset, method, key or value.
@@ -148,6 +151,8 @@ def segment(
         Cuts3dError: a package is missing.
     """
     path = Path(rgb) if isinstance(rgb, str | os.PathLike) else None
+    if depth_settings is not None:
+        overrides["depth"] = dict(depth_settings)
     settings = _with_method(_config(preset, config, overrides, path), method)
     cut = settings.localcut
     check_unary(settings.crf.unary, cut.local_cut)
@@ -281,7 +286,7 @@ def _depth(
     if settings.backend == FILES:
         raise ImageError(
             "depth", expected="a map, as depth.backend is files", found="none",
-            hint='give it as `depth`, or a model: depth={"backend": "auto"}',
+            hint='give it as `depth`, or a model: depth_settings={"backend": "auto"}',
         )  # fmt: skip
     return depth_files.predicted_depth(_depth_backend(settings, config.device), image, settings), "model"
 
