@@ -137,7 +137,7 @@ def segment(
             ``depth.backend`` names; for an image file also a map beside it.
         preset: name of a preset, see `presets`; by default that of ``config``, else ``photo`` (``embedded``, which
             needs no weights, for files of the sample).
-        config: settings beside it: a YAML file, its nested values, or a whole `Config`.
+        config: settings beside it: a YAML file or its nested values; or a whole `Config`, which takes no preset.
         method: ``cuts3d``; ``maskcut``, CutLER's MaskCut on the same features, without depth; or ``localcut``, CutS3D
             without Spatial Importance.
         depth_settings: settings of the section ``depth``, such as ``{"kind": "inverse"}``, as ``depth`` is the map.
@@ -237,6 +237,11 @@ def _config(
     if config is None:
         values: dict[str, Any] = {}
     elif isinstance(config, Config):
+        if preset is not None:
+            raise ConfigError(
+                "preset", expected="none beside a Config, which has every key", found=repr(preset),
+                hint="give single settings by section",
+            )  # fmt: skip
         values = config.model_dump()
     else:
         values = dict(config) if isinstance(config, Mapping) else read_values(Path(config))

@@ -206,6 +206,7 @@ GOOD = np.zeros((8, 8, 3), np.uint8)
         ([GOOD], {"preset": "embeded"}, cuts3d.ConfigError, "config key preset; expected one of embedded"),
         ([GOOD], {"method": "votecut"}, cuts3d.ConfigError, "method; expected one of cuts3d, localcut, maskcut"),
         ([GOOD], {"localcut": {"n_instance": 3}}, cuts3d.ConfigError, "did you mean n_instances"),
+        ([GOOD], {"config": resolve()}, cuts3d.ConfigError, "preset; expected none beside a Config"),
         ([GOOD], {"tau_knn": 0.1}, cuts3d.ConfigError, "unknown key tau_knn"),
         ([GOOD], {"localcut": {"tau_knn": 0.01}}, cuts3d.ConfigError, "confidence.tau_knn_min"),
         (
