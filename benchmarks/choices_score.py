@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 from cuts3d_cli import config as settings
 from cuts3d_cli.core.geometry import grid_points
 from cuts3d_cli.core.localcut import semantic_graph
-from cuts3d_cli.core.masks import enlarge, mask_iou
+from cuts3d_cli.core.masks import enlarge_all, mask_iou
 from cuts3d_cli.core.segment import Settings, candidates, find, finish, refine
 from cuts3d_cli.core.types import Discovery
 from cuts3d_cli.evaluation.coco_eval import Judge, judged, read_metrics
@@ -69,7 +69,7 @@ def make_masks(scene: Scene, config: settings.Config, method: str, crf: bool = F
         final = finish(chosen, refined, size_hw, crf=sections["crf"], confidence=sections["confidence"])
         slots, masks = final.slots, final.masks
     else:
-        masks = np.array([enlarge(mask, size_hw) for mask in chosen.masks], bool).reshape(-1, *size_hw)
+        masks = enlarge_all(chosen.masks, size_hw)
         kept = masks.any(axis=(1, 2))
         slots, masks = chosen.slots[kept], masks[kept]
     by_flow = _decided_by_flow(found, scene.depth, keywords) if keywords["local_cut"] else []

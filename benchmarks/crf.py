@@ -31,7 +31,7 @@ from measuring import in_child, peak_gb, reset_peak, table
 from cuts3d_cli.config import resolve
 from cuts3d_cli.core.crf import DenseCrf, unary_probability
 from cuts3d_cli.core.image_sizes import working_image
-from cuts3d_cli.core.masks import boxes_xywh_px, enlarge
+from cuts3d_cli.core.masks import boxes_xywh_px, enlarge_all
 from cuts3d_cli.core.segment import dense_crf_settings
 from cuts3d_cli.store.images import read_image
 from cuts3d_cli.store.layout import manifest_path, shard_name, stage_path
@@ -133,7 +133,7 @@ def scenes_of_run(run: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             found = instance[instance.any(axis=(1, 2))]
             if len(found):
                 image = working_image(read_image(manifest.image_root / record.file_name), SIZE)
-                yield image, np.array([enlarge(mask, image.shape[:2]) for mask in found])
+                yield image, enlarge_all(found, image.shape[:2])
 
 
 def scenes_of_folder(folder: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -148,7 +148,7 @@ def scenes_of_folder(folder: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         image = working_image(read_image(path), SIZE)
         found = discover(backend.extract(image), None, None, **config.localcut.model_dump()).instance
         if found.any():
-            yield image, np.array([enlarge(mask, image.shape[:2]) for mask in found[found.any(axis=(1, 2))]])
+            yield image, enlarge_all(found[found.any(axis=(1, 2))], image.shape[:2])
 
 
 @dataclass

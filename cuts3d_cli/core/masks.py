@@ -121,6 +121,11 @@ def enlarge(mask: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     return grown.astype(bool)
 
 
+def enlarge_all(masks: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """`enlarge` of masks (M, h, w) bool, M may be 0: (M, *size_hw) bool."""
+    return np.array([enlarge(mask, size_hw) for mask in masks], bool).reshape(-1, *size_hw)
+
+
 def boxes_xywh_px(masks: np.ndarray) -> np.ndarray:
     """Tight boxes of masks.
 

@@ -253,7 +253,7 @@ def refine(
         Cuts3dError: the CRF cannot run with these settings.
     """
     size_hw = (crf["image_size"], crf["image_size"])
-    enlarged = [np.array([masks.enlarge(m, size_hw) for m in c.masks], bool).reshape(-1, *size_hw) for c in chosen]
+    enlarged = [masks.enlarge_all(own.masks, size_hw) for own in chosen]
     results = [Refined(e, e.astype(np.float32), np.ones(len(e), bool)) for e in enlarged]
     places = [place for place, own in enumerate(enlarged) if crf["enabled"] and len(own)]
     if not places:
