@@ -26,6 +26,7 @@ test: $(VENV)/.installed lint
 lint: $(VENV)/.installed
 	ruff check .
 	ruff format --check .
+	mypy
 	snakefmt --check Snakefile rules
 
 format: $(VENV)/.installed

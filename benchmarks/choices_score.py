@@ -10,17 +10,14 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from cuts3d_cli import config as settings
-from cuts3d_cli.core.discover import discover
 from cuts3d_cli.core.geometry import grid_points
 from cuts3d_cli.core.localcut import semantic_graph
-from cuts3d_cli.core.masks import enlarge, mask_iou
-from cuts3d_cli.core.spatial_importance import spatial_importance
+from cuts3d_cli.core.masks import enlarge_all, mask_iou
+from cuts3d_cli.core.segment import Settings, candidates, find, finish, refine
 from cuts3d_cli.core.types import Discovery
 from cuts3d_cli.evaluation.coco_eval import Judge, judged, read_metrics
 from cuts3d_cli.evaluation.coco_files import match
-from cuts3d_cli.stages.crf import refined_masks
 from cuts3d_cli.store.coco import encode_mask
-from cuts3d_cli.store.images import image_sized_mask
 
 METHODS = {
     "MaskCut": {"local_cut": False, "sharpen": False, "exclude": "features", "stop_at_rest": False},
@@ -64,23 +61,19 @@ def make_masks(scene: Scene, config: settings.Config, method: str, crf: bool = F
     keywords = config.localcut.model_dump() | METHODS[method]
     if method == "MaskCut":
         keywords["tau_ncut"] = config.baseline.tau_ncut
-    features = scene.features.astype(np.float32)
-    importance = None
-    if keywords["sharpen"]:
-        importance = spatial_importance(scene.depth, features.shape[1:], **config.spatial_importance.model_dump())
-    found = discover(features, scene.depth, importance, **keywords)
-    slots, size_hw = np.flatnonzero(found.found), scene.masks.shape[1:]
+    sections = {name: getattr(config, name).model_dump() for name in ("spatial_importance", "confidence", "crf")}
+    found = find(scene.features, scene.depth, Settings(localcut=keywords, **sections)).discovery
+    chosen, size_hw = candidates(found.instance), scene.masks.shape[1:]
     if crf:
-        refined, _, accepted = refined_masks(scene.image, found.instance[slots], config.crf)
-        slots, refined = slots[accepted], refined[accepted]
-        masks = [image_sized_mask(mask, size_hw) for mask in refined]
+        refined = refine([scene.image], [chosen], sections["crf"])[0]
+        final = finish(chosen, refined, size_hw, crf=sections["crf"], confidence=sections["confidence"])
+        slots, masks = final.slots, final.masks
     else:
-        masks = [enlarge(mask, size_hw) for mask in found.instance[slots]]
-    kept = [index for index, mask in enumerate(masks) if mask.any()]
-    stacked = np.array([masks[index] for index in kept], bool).reshape(-1, *size_hw)
+        masks = enlarge_all(chosen.masks, size_hw)
+        kept = masks.any(axis=(1, 2))
+        slots, masks = chosen.slots[kept], masks[kept]
     by_flow = _decided_by_flow(found, scene.depth, keywords) if keywords["local_cut"] else []
-    runs = [encode_mask(mask) for mask in stacked]
-    return Masks(runs, [int(slots[index]) for index in kept], mask_iou(scene.masks, stacked), by_flow)
+    return Masks([encode_mask(mask) for mask in masks], slots.tolist(), mask_iou(scene.masks, masks), by_flow)
 
 
 def _decided_by_flow(found: Discovery, depth: np.ndarray, keywords: dict) -> list[bool]:

@@ -16,12 +16,13 @@ import cv2
 import numpy as np
 
 from cuts3d_cli import config as settings
+from cuts3d_cli.core.image_sizes import working_image
 from cuts3d_cli.errors import ConfigError, Cuts3dError
 from cuts3d_cli.evaluation.coco_files import read_json
 from cuts3d_cli.pipeline.cache import CACHE, run_image
 from cuts3d_cli.store.coco import encode_mask
 from cuts3d_cli.store.image_files import find_images
-from cuts3d_cli.store.images import opened, read_image, working_image
+from cuts3d_cli.store.images import opened, read_image
 from cuts3d_cli.store.zarr_store import open_store
 
 SETS = {

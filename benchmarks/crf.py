@@ -30,9 +30,11 @@ from measuring import in_child, peak_gb, reset_peak, table
 
 from cuts3d_cli.config import resolve
 from cuts3d_cli.core.crf import DenseCrf, unary_probability
-from cuts3d_cli.core.masks import boxes_xywh_px, enlarge
+from cuts3d_cli.core.image_sizes import working_image
+from cuts3d_cli.core.masks import boxes_xywh_px, enlarge_all
+from cuts3d_cli.core.segment import dense_crf_settings
 from cuts3d_cli.pipeline.graph import result_path
-from cuts3d_cli.store.images import read_image, working_image
+from cuts3d_cli.store.images import read_image
 from cuts3d_cli.store.layout import manifest_path, shard_name
 from cuts3d_cli.store.manifest import read_manifest
 from cuts3d_cli.store.zarr_store import open_store
@@ -40,6 +42,9 @@ from cuts3d_cli.store.zarr_store import open_store
 MARGINS = (32, 64, 128)
 
 SIZE = 480
+
+SECTION = resolve({"preset": "embedded"}).crf.model_dump()
+CRF = dense_crf_settings(SECTION)
 
 Way = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """From an image (S, S, 3) uint8 and masks (M, S, S) bool to probabilities (M, S, S)."""
@@ -50,7 +55,8 @@ def each_apart(image: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 
 def one_lattice(image: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    return DenseCrf(image, solver="pydensecrf").probabilities(unary_probability(masks))
+    crf = DenseCrf(image, **CRF | {"solver": "pydensecrf"})
+    return crf.probabilities(unary_probability(masks, unary=SECTION["unary"]))
 
 
 def side_by_side(image: np.ndarray, masks: np.ndarray) -> np.ndarray:
@@ -68,18 +74,23 @@ def side_by_side(image: np.ndarray, masks: np.ndarray) -> np.ndarray:
         return np.asarray(matrix).T
 
     crf = DenseCRF2D(image.shape[1], image.shape[0], 2)
-    crf.addPairwiseGaussian(sxy=3, compat=7)
-    crf.addPairwiseBilateral(sxy=50, srgb=5, rgbim=np.ascontiguousarray(image), compat=10)
+    crf.addPairwiseGaussian(sxy=CRF["gaussian_sxy"], compat=CRF["gaussian_compat"])
+    crf.addPairwiseBilateral(
+        sxy=CRF["bilateral_sxy"],
+        srgb=CRF["bilateral_srgb"],
+        rgbim=np.ascontiguousarray(image),
+        compat=CRF["bilateral_compat"],
+    )
     ones, total = channels(1), channels(1)
     columns(ones)[:] = 1
     crf.stepInference(ones, total, channels(1))
-    unaries = unary_probability(masks).reshape(len(masks), -1)
+    unaries = unary_probability(masks, unary=SECTION["unary"]).reshape(len(masks), -1)
     flat = np.full((max(len(masks), 3), unaries.shape[1]), 0.5)
     flat[: len(masks)] = unaries
     q, sums, scratch = (channels(len(flat)) for _ in range(3))
     columns(q)[:] = flat.T
     fixed = (np.log(flat) - np.log1p(-flat)).T.astype(np.float32) - columns(total)
-    for _ in range(10):
+    for _ in range(CRF["iterations"]):
         crf.stepInference(q, sums, scratch)
         odds = np.multiply(columns(sums), -2)
         odds -= fixed
@@ -90,7 +101,7 @@ def side_by_side(image: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 
 def lattice(image: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    return DenseCrf(image).probabilities(unary_probability(masks))
+    return DenseCrf(image, **CRF).probabilities(unary_probability(masks, unary=SECTION["unary"]))
 
 
 def cropped(image: np.ndarray, masks: np.ndarray, margin: int) -> np.ndarray:
@@ -123,7 +134,7 @@ def scenes_of_run(run: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             found = instance[instance.any(axis=(1, 2))]
             if len(found):
                 image = working_image(read_image(manifest.image_root / record.file_name), SIZE)
-                yield image, np.array([enlarge(mask, image.shape[:2]) for mask in found])
+                yield image, enlarge_all(found, image.shape[:2])
 
 
 def scenes_of_folder(folder: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -138,7 +149,7 @@ def scenes_of_folder(folder: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         image = working_image(read_image(path), SIZE)
         found = discover(backend.extract(image), None, None, **config.localcut.model_dump()).instance
         if found.any():
-            yield image, np.array([enlarge(mask, image.shape[:2]) for mask in found[found.any(axis=(1, 2))]])
+            yield image, enlarge_all(found[found.any(axis=(1, 2))], image.shape[:2])
 
 
 @dataclass

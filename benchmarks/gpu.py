@@ -28,8 +28,9 @@ from cuts3d_cli.backends.base import feature_backend
 from cuts3d_cli.backends.torch_tools import resolve_device
 from cuts3d_cli.config import Config, merge_values, resolve
 from cuts3d_cli.core.discover import discover_batch
+from cuts3d_cli.core.image_sizes import working_image
 from cuts3d_cli.core.masks import mask_iou
-from cuts3d_cli.store.images import read_image, working_image
+from cuts3d_cli.store.images import read_image
 
 TRAINING_IMAGES = ROOT / "sample/train/images"
 BEST = 10
@@ -106,25 +107,28 @@ def measure_ncut(features: list, config: Config, device: torch.device, n_check: 
 
 
 def measure_crf(images: np.ndarray, grids: list, config: Config, device: torch.device, n_check: int) -> Part:
-    from cuts3d_cli.stages.crf import images_at_once, refined_images
+    from cuts3d_cli.core.segment import candidates, images_at_once, refine
 
     size = config.crf.image_size
     working = np.stack([working_image(image, size) for image in images])
-    torch_section = config.crf.model_copy(update={"solver": "torch", "unary": "hard"})
-    own_section = torch_section.model_copy(update={"solver": "lattice"})
+    own = {**config.crf.model_dump(), "solver": "lattice", "unary": "hard"}
+    chosen = [candidates(grid) for grid in grids]
     at_once = images_at_once(size, "torch")
 
     def on_device() -> list[np.ndarray]:
         return [
-            refined[0]
+            refined.masks
             for begin in range(0, len(working), at_once)
-            for refined in refined_images(
-                working[begin : begin + at_once], grids[begin : begin + at_once], torch_section, device=str(device)
+            for refined in refine(
+                working[begin : begin + at_once],
+                chosen[begin : begin + at_once],
+                own | {"solver": "torch"},
+                device=str(device),
             )
         ]
 
     found, seconds, peak = timed(on_device, device)
-    expected = [refined[0] for refined in refined_images(working[:n_check], grids[:n_check], own_section)]
+    expected = [refined.masks for refined in refine(working[:n_check], chosen[:n_check], own)]
     return Part("CRF", len(images), seconds, peak, mask_agreement(found[:n_check], expected))
 
 
@@ -168,11 +172,11 @@ def measure_training(config: Config, device: torch.device, folder: Path) -> tupl
 def measure_predictions(
     paths: Sequence[Path], checkpoint: Path, config: Config, device: torch.device, batch: int, n_check: int
 ) -> list[Part]:
-    from cuts3d_cli.detector.inference import load_model
+    from cuts3d_cli.detector.inference import load_model, sample_of
 
     @torch.inference_mode()
     def best_masks(detector, some: Sequence[Path]) -> list[np.ndarray]:
-        samples = [detector.pipeline({"img_path": str(path), "img_id": 0}) for path in some]
+        samples = [sample_of(detector, read_image(path)) for path in some]
         found = detector.model.test_step({key: [sample[key] for sample in samples] for key in samples[0]})
         instances = [one.pred_instances for one in found]
         return [one.masks[one.scores.argsort(descending=True)[:BEST]].cpu().numpy() for one in instances]

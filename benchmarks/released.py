@@ -36,7 +36,7 @@ def maskcut(features: np.ndarray, tau_ncut: float, n_instances: int, watch: Stop
         with watch.part("second eigenvector"):
             x = dense_eigenvector(weights)
         with watch.part("bipartition"):
-            mask = bipartition(canonical_sign(x).reshape(painted.shape)).semantic
+            mask = bipartition(canonical_sign(x).reshape(painted.shape), corners=3, component="seed").semantic
         if found and (mask_iou(mask[None], found[-1][None])[0, 0] > 0.5 or mask.mean() <= 0.01):
             mask = np.zeros_like(mask)
         found.append(mask & ~painted)

@@ -78,35 +78,37 @@ class Material:
 def material_of(picture: Picture, config: Config) -> Material:
     """The material of a picture."""
     from cuts3d_cli.backends.base import feature_backend
-    from cuts3d_cli.store.images import working_image
+    from cuts3d_cli.core.image_sizes import working_image
+    from cuts3d_cli.core.segment import half
 
     features = feature_backend(config.features).extract(working_image(picture.rgb, config.features.image_size))
-    features = features.astype(np.float16).astype(np.float32)
-    return Material(
-        working_image(picture.rgb, config.crf.image_size), features, picture.depth.astype(np.float16).astype(np.float32)
-    )
+    return Material(working_image(picture.rgb, config.crf.image_size), half(features), half(picture.depth))
 
 
 def ours(material: Material, config: Config):
     """Spatial Importance, N cuts with LocalCut, and their Spatial Confidence: (Discovery, confidence)."""
-    from cuts3d_cli.core.confidence import spatial_confidence
-    from cuts3d_cli.core.discover import discover
-    from cuts3d_cli.core.spatial_importance import spatial_importance
+    from cuts3d_cli.api import mask_settings
+    from cuts3d_cli.core.segment import cut_confidence, find
 
-    localcut = config.localcut.model_dump()
-    grid_hw = material.features.shape[1:]
-    importance = spatial_importance(material.depth, grid_hw, **config.spatial_importance.model_dump())
-    found = discover(material.features, material.depth, importance, **localcut)
-    shared = {name: localcut[name] for name in ("tau_knn", "k", "xy_extent", "background_z", "capacity", "maxflow")}
-    settings = shared | config.confidence.model_dump()
-    return found, spatial_confidence(found.semantic, found.instance, found.terminals, material.depth, **settings)
+    settings = mask_settings(config)
+    found = find(material.features, material.depth, settings)
+    cuts = found.discovery
+    confidence, _ = cut_confidence(
+        cuts.semantic,
+        cuts.instance,
+        cuts.terminals,
+        found.depth,
+        localcut=settings.localcut,
+        confidence=settings.confidence,
+    )
+    return cuts, confidence
 
 
 def ours_crf(material: Material, instances: np.ndarray, config: Config) -> None:
     """The CRF of all instances (M, h, w)."""
-    from cuts3d_cli.stages.crf import refined_masks
+    from cuts3d_cli.core.segment import candidates, refine
 
-    refined_masks(material.working, instances, config.crf)
+    refine([material.working], [candidates(instances)], config.crf.model_dump())
 
 
 def measure_cuts(n_images: int, repeat: int, config: Config) -> dict[str, list[float]]:
@@ -145,11 +147,14 @@ def _seconds_once(material: Material, config: Config) -> dict[str, float]:
     from cuts3d_cli.core.patch_graph import PatchGraph
 
     grid_hw, size_hw = material.features.shape[1:], material.working.shape[:2]
-    strong = strong_pairs(material.features, tau_ncut=config.localcut.tau_ncut)
-    sparse, (x, solver) = seconds_of(lambda: second_eigenvector(PatchGraph(strong)))
+    strong = strong_pairs(material.features, tau_ncut=config.localcut.tau_ncut, exponent=config.localcut.exponent)
+    sparse, (x, solver) = seconds_of(lambda: second_eigenvector(PatchGraph(strong), solver=config.localcut.eigensolver))
     weights = PatchGraph(strong).weights()
     dense, reference = seconds_of(released.dense_eigenvector, weights)
-    sides = [bipartition(v.reshape(grid_hw)).foreground for v in (x, canonical_sign(reference))]
+    sides = [
+        bipartition(v.reshape(grid_hw), corners=config.localcut.corners, component="seed").foreground
+        for v in (x, canonical_sign(reference))
+    ]
     whole, (found, _) = seconds_of(ours, material, config)
     instances = found.instance[found.found]
     crf = seconds_of(ours_crf, material, instances, config)[0] if len(instances) else 0.0

@@ -50,7 +50,7 @@ def watching_stages(watch: Stopwatch, config: Config) -> Iterator[None]:
 
     from cuts3d_cli.backends import depth_files
     from cuts3d_cli.backends.base import feature_backend
-    from cuts3d_cli.core import confidence, discover
+    from cuts3d_cli.core import confidence, discover, segment
     from cuts3d_cli.pipeline import graph as pipeline
     from cuts3d_cli.pipeline import runner as common
     from cuts3d_cli.stages import crf, features, spatial_importance
@@ -87,9 +87,9 @@ def watching_stages(watch: Stopwatch, config: Config) -> Iterator[None]:
             (discover, "cut_in_3d", "LocalCut: min-cut"),
             (confidence, "semantic_graph", "k-NN graph"),
             (confidence, "local_cut", "Spatial Confidence: T min-cuts"),
-            (crf, "DenseCrfs", "CRF: build"),
-            (crf, "refine_images", "CRF: inference, fill, judge"),
-            (crf, "image_sized_mask", "resize to the image's size"),
+            (segment, "DenseCrfs", "CRF: build"),
+            (segment, "refine_images", "CRF: inference, fill, judge"),
+            (segment, "image_sized_mask", "resize to the image's size"),
             (crf, "annotation", "RLE"),
             (pipeline, "open_store", "Zarr"),
             (zarr.Array, "__getitem__", "Zarr"),
@@ -146,7 +146,7 @@ def _released(names: list[str], config: Config, n_instances: int, watch: Stopwat
     import released
 
     from cuts3d_cli.backends.base import feature_backend
-    from cuts3d_cli.core import masks
+    from cuts3d_cli.core import image_sizes, masks
     from cuts3d_cli.store import images
     from cuts3d_cli.store.coco import annotation
 
@@ -156,14 +156,14 @@ def _released(names: list[str], config: Config, n_instances: int, watch: Stopwat
         with watch.part("read image"):
             image = images.read_image(Path(config.data.images) / name)
         with watch.part("resize to the working size"):
-            working = images.working_image(image, size)
-            refined_on = working if crf_size == size else images.working_image(image, crf_size)
+            working = image_sizes.working_image(image, size)
+            refined_on = working if crf_size == size else image_sizes.working_image(image, crf_size)
         with watch.part("features"):
             features = backend.extract(working)
         for mask in released.maskcut(features, config.baseline.tau_ncut, n_instances, watch):
             refined, accepted = released.crf(refined_on, masks.enlarge(mask, refined_on.shape[:2]), watch)
             with watch.part("resize to the image's size"):
-                full = images.image_sized_mask(refined, image.shape[:2])
+                full = image_sizes.image_sized_mask(refined, image.shape[:2])
             if accepted:
                 with watch.part("RLE"):
                     annotation(1, full, 1.0)

@@ -34,6 +34,33 @@ def first_line(error: BaseException) -> str:
     return text.splitlines()[0][:200] if text else type(error).__name__
 
 
+def missing_package(error: ModuleNotFoundError) -> Cuts3dError:
+    """The line that names the package that is not installed and the extra of cuts3d that brings it.
+
+    Raises:
+        ModuleNotFoundError: the module is one of our own, which is a bug.
+    """
+    name = (error.name or "").split(".")[0]
+    if name == "cuts3d_cli":
+        raise error
+    if name == "cv2":
+        return Cuts3dError(
+            "Python package cv2 is missing", hint="pip install opencv-python-headless (or opencv-python)"
+        )
+    extra = f"[{_EXTRAS[name]}]" if name in _EXTRAS else ""
+    return Cuts3dError(f"Python package {name} is missing", hint=f"pip install 'cuts3d{extra}'")
+
+
+_EXTRAS = {
+    "torch": "models,detector",
+    **dict.fromkeys(("torchvision", "mmdet", "mmengine", "mmcv"), "detector"),
+    **dict.fromkeys(
+        ("timm", "transformers", "onnx", "safetensors", "huggingface_hub", "filelock", "platformdirs"), "models"
+    ),
+}
+"""The extra of cuts3d that brings a package."""
+
+
 class ConfigError(Cuts3dError):
     """A wrong key or value in the configuration."""
 

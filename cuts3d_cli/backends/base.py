@@ -67,6 +67,24 @@ class Surface(NamedTuple):
     aspect: float
 
 
+def surface_of(
+    depth: np.ndarray, near_far: np.ndarray, reading: np.ndarray, *, relative_range: float, aspect: float
+) -> Surface:
+    """The surface of a working image from its normalised depth, as distances again.
+
+    Args:
+        depth: (S, S) float in [0, 1], 0 nearest, in the precision it is kept in.
+        near_far: (2,) what 0 and 1 stand for; see `core.geometry.to_distance`.
+        reading: (S, S) bool, False where the depth is filled in.
+        relative_range: see `core.geometry.to_distance`.
+        aspect: width of the image over its height.
+    """
+    from cuts3d_cli.core.geometry import to_distance
+
+    distance = to_distance(depth.astype("float32"), near_far, relative_range=relative_range)
+    return Surface(distance, reading & (distance > 0), aspect)
+
+
 class DepthFeatureBackend(Protocol):
     """As `FeatureBackend`, from the depth of the image as well."""
 

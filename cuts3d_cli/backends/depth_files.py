@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from cuts3d_cli.backends.base import Convention
+from cuts3d_cli.backends.base import Convention, DepthBackend
 from cuts3d_cli.errors import ImageError
 from cuts3d_cli.store.files import digest_file
 from cuts3d_cli.store.images import COLOUR_MARKS, DEPTH_MARKS, image_size, opened, stored_size
@@ -165,11 +165,36 @@ def load_depth_map(
     raw = read_raw(path)
     check_aspect(path, raw.shape, image_hw, stored_hw)
     try:
-        whole = normalise_depth(raw, kind, inverse_to, holes, clip)
+        return _sized(normalise_depth(raw, kind, inverse_to, holes, clip), size)
     except ImageError as error:
         raise ImageError(f"depth map {path}: {error.what}", expected=error.expected, found=error.found) from None
-    reading = resize(whole.reading.astype(np.float32), size) >= 0.5
-    return DepthMap(resize(whole.depth, size), whole.near_far, reading)
+
+
+def depth_of_array(values: np.ndarray, image_hw: tuple[int, int], config: DepthConfig) -> DepthMap:
+    """Normalise the depth map of an image that is at hand as an array, as one from a file with the same values.
+
+    Args:
+        values: (H, W) integers or floats; what they hold says ``config.kind``, what is no reading ``config.holes``.
+        image_hw: height and width of its image.
+        config: the settings of depth.
+
+    Returns:
+        The map, (config.size, config.size).
+
+    Raises:
+        ImageError: not a depth map, another shape than its image, or nothing but holes.
+    """
+    if values.ndim != 2 or not values.size or values.dtype.kind not in "fiub":
+        raise ImageError("depth", expected="(H, W) numbers", found=f"shape {values.shape} of {values.dtype}")
+    check_aspect("given", values.shape, image_hw)
+    whole = normalise_depth(values.astype(np.float32), config.kind, config.inverse_to, config.holes, config.clip)
+    return _sized(whole, config.size)
+
+
+def predicted_depth(model: DepthBackend, rgb: np.ndarray, config: DepthConfig) -> DepthMap:
+    """Depth of an image (H, W, 3) uint8 by a model, normalised, (config.size, config.size)."""
+    raw = model.predict(rgb, config.size)
+    return normalise_depth(raw, model.convention, config.inverse_to, holes="none", clip=config.clip)
 
 
 def read_raw(path: str | Path) -> np.ndarray:
@@ -309,6 +334,11 @@ def _read_npy(path: Path) -> np.ndarray:
 def _read_picture(path: Path) -> np.ndarray:
     with opened(path, "depth map") as picture:
         return np.array(picture.convert("RGB") if picture.mode in ("P", "PA", "CMYK", "YCbCr") else picture)
+
+
+def _sized(whole: DepthMap, size: int) -> DepthMap:
+    reading = resize(whole.reading.astype(np.float32), size) >= 0.5
+    return DepthMap(resize(whole.depth, size), whole.near_far, reading)
 
 
 def _with_suffixes(*stems: Path) -> list[Path]:

@@ -80,7 +80,7 @@ def cli(verbose: int, quiet: bool) -> None:
 def main(args: list[str] | None = None) -> None:
     """Entry point: errors become one line on stderr and exit code 1 (2 for wrong usage, 130 for Ctrl-C)."""
     from cuts3d_cli import threads
-    from cuts3d_cli.errors import Cuts3dError
+    from cuts3d_cli.errors import Cuts3dError, missing_package
 
     threads.limit()
     # Threads that wait sleep instead of spinning: on a shared machine spinning costs several times the work.
@@ -98,7 +98,8 @@ def main(args: list[str] | None = None) -> None:
         click.echo(f"cuts3d: error: {error}", err=True)
         sys.exit(1)
     except ModuleNotFoundError as error:
-        _fail_missing(error)
+        click.echo(f"cuts3d: error: {missing_package(error)}", err=True)
+        sys.exit(1)
     except ImportError as error:
         if error.name != "cv2":
             raise
@@ -110,24 +111,6 @@ def main(args: list[str] | None = None) -> None:
     except OSError as error:
         click.echo(f"cuts3d: error: {error.filename or ''}: {error.strerror or error}", err=True)
         sys.exit(1)
-
-
-def _fail_missing(error: ModuleNotFoundError) -> None:
-    """Name the extra that brings a missing package; a missing module of our own is a bug and is raised."""
-    name = (error.name or "").split(".")[0]
-    extras = {"torch": "models,detector"} | dict.fromkeys(("torchvision", "mmdet", "mmengine", "mmcv"), "detector")
-    extras |= dict.fromkeys(
-        ("timm", "transformers", "onnx", "safetensors", "huggingface_hub", "filelock", "platformdirs"), "models"
-    )
-    if name == "cuts3d_cli":
-        raise error
-    if name == "cv2":
-        what = "opencv-python-headless (or opencv-python)"
-        click.echo(f"cuts3d: error: Python package cv2 is missing -> pip install {what}", err=True)
-        sys.exit(1)
-    extra = f"[{extras[name]}]" if name in extras else ""
-    click.echo(f"cuts3d: error: Python package {name} is missing -> pip install 'cuts3d{extra}'", err=True)
-    sys.exit(1)
 
 
 if __name__ == "__main__":

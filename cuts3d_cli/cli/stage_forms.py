@@ -15,10 +15,11 @@ from cuts3d_cli.pipeline.cache import check_depth_map, image_files, run_image
 from cuts3d_cli.pipeline.graph import depth_maps_of, execute, result_path
 from cuts3d_cli.pipeline.image_set import common_root, relative_name
 from cuts3d_cli.pipeline.methods import method_config
-from cuts3d_cli.pipeline.runner import Counts, Source, check_failed
+from cuts3d_cli.pipeline.runner import Source, check_failed
 from cuts3d_cli.report import preview
 from cuts3d_cli.store.layout import manifest_path, shard_name
 from cuts3d_cli.store.manifest import read_manifest
+from cuts3d_cli.store.masks import Counts
 
 
 def on_run(

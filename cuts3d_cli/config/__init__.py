@@ -27,6 +27,7 @@ from cuts3d_cli.config.masks import (
     LocalCutConfig,
     SpatialImportanceConfig,
     check_thresholds,
+    check_unary,
 )
 from cuts3d_cli.config.results import EvaluateConfig, ExperimentsConfig, ReportConfig
 from cuts3d_cli.config.root import Config
@@ -51,6 +52,7 @@ __all__ = [
     "SpatialImportanceConfig",
     "TrainConfig",
     "check_thresholds",
+    "check_unary",
     "default_preset",
     "load",
     "merge_values",

@@ -79,7 +79,7 @@ class DepthConfig(Section):
 
     @model_validator(mode="after")
     def _only_what_is_used(self) -> DepthConfig:
-        return without_effect(self)
+        return without_effect(self, self.backend)
 
     def used_keys(self) -> tuple[str, ...]:
         """The keys that the backend reads."""
@@ -165,7 +165,7 @@ class FeaturesConfig(Section):
 
     @model_validator(mode="after")
     def _only_what_is_used(self) -> FeaturesConfig:
-        return without_effect(self)
+        return without_effect(self, self.backend)
 
     def used_keys(self) -> tuple[str, ...]:
         """The keys that the backend reads."""
@@ -323,6 +323,16 @@ class BaselineConfig(Section):
     tau_ncut: float = Field(
         0.15, ge=-1, le=1, description="threshold that binarises the affinity (CutLER's recipe: 0.15)"
     )
+
+
+def check_unary(unary: str, local_cut: bool) -> None:
+    """Check that there is a Spatial Confidence for a CRF that starts from it.
+
+    Raises:
+        ConfigError: the unary is the confidence, and nothing is cut in 3D.
+    """
+    if unary == "confidence" and not local_cut:
+        raise ConfigError("crf.unary confidence", expected="Spatial Confidence", found="localcut.local_cut off")
 
 
 def check_thresholds(tau_knn_min: float, tau_knn: float) -> None:

@@ -31,11 +31,7 @@ class Config(Section):
         "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto (a GPU where there is one), cpu, cuda or cuda:N"
     )
     max_failed: float = Field(0.2, ge=0, le=1, description="a stage fails when a larger share of its images failed")
-    finder: str = Field(
-        "localcut",
-        description="stage that finds the instances; set by the method",
-        json_schema_extra={"internal": True},
-    )
+    finder: str = Field("localcut", description="stage that finds the instances; set by the method")
     data: DataConfig = DataConfig()
     depth: DepthConfig = DepthConfig()
     features: FeaturesConfig = FeaturesConfig()

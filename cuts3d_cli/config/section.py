@@ -20,7 +20,7 @@ class Section(BaseModel):
 S = TypeVar("S", bound=Section)
 
 
-def without_effect(section: S) -> S:
+def without_effect(section: S, backend: str) -> S:
     """The section itself, where no key that the backend does not read was set.
 
     Raises:
@@ -29,5 +29,5 @@ def without_effect(section: S) -> S:
     used = section.used_keys()
     for name, field in type(section).model_fields.items():
         if name not in used and getattr(section, name) != field.default:
-            raise ValueError(f"{name} has no effect with backend {section.backend}")
+            raise ValueError(f"{name} has no effect with backend {backend}")
     return section

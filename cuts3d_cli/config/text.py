@@ -23,17 +23,17 @@ def config_text(config: Config, *, preset: str = "embedded") -> str:
     """YAML of a configuration with a comment on every key; reading it back gives the same configuration."""
     lines = [HEADER.format(preset=preset)]
     values = config.model_dump(mode="json")
-    for section, defaults in backend_defaults(config.features.backend).items():
-        for key in BY_BACKEND[section]:
-            if values[section][key] == defaults[key]:
-                values[section][key] = None
+    for own, defaults in backend_defaults(config.features.backend).items():
+        for key in BY_BACKEND[own]:
+            if values[own][key] == defaults[key]:
+                values[own][key] = None
     for name, field in Config.model_fields.items():
-        if name == "preset" or (field.json_schema_extra or {}).get("internal"):
+        if name in ("preset", "finder"):  # the one chose the values, the other is set by the method
             continue
-        if isinstance(getattr(config, name), Section):
-            section = type(getattr(config, name))
-            lines += ["", f"# {_first_line(section)}", f"{name}:"]
-            for key, inner in section.model_fields.items():
+        section = getattr(config, name)
+        if isinstance(section, Section):
+            lines += ["", f"# {_first_line(type(section))}", f"{name}:"]
+            for key, inner in type(section).model_fields.items():
                 lines += _entry(key, values[name][key], inner, indent="  ")
         else:
             lines += _entry(name, values[name], field, indent="")
@@ -42,9 +42,10 @@ def config_text(config: Config, *, preset: str = "embedded") -> str:
 
 def explanation(field: FieldInfo) -> str:
     """Meaning, unit and range of a setting."""
-    unit = (field.json_schema_extra or {}).get("unit")
+    extra = field.json_schema_extra
+    unit = extra.get("unit") if isinstance(extra, dict) else None
     limits = allowed(field)
-    return field.description + (f" [{unit}]" if unit else "") + (f" ({limits})" if limits else "")
+    return (field.description or "") + (f" [{unit}]" if unit else "") + (f" ({limits})" if limits else "")
 
 
 def allowed(field: FieldInfo) -> str:
@@ -59,7 +60,7 @@ def allowed(field: FieldInfo) -> str:
 
 
 def _first_line(section: type[Section]) -> str:
-    return section.__doc__.strip().splitlines()[0]
+    return (section.__doc__ or "").strip().splitlines()[0]
 
 
 def _entry(key: str, value: Any, field: FieldInfo, *, indent: str) -> list[str]:

@@ -34,7 +34,7 @@ def cosine_affinity(features: np.ndarray) -> np.ndarray:
 
 
 def strong_pairs(
-    features: np.ndarray, tau_ncut: float, *, importance: np.ndarray | None = None, exponent: str = "mean"
+    features: np.ndarray, tau_ncut: float, *, exponent: str, importance: np.ndarray | None = None
 ) -> np.ndarray:
     """The pairs of patches whose affinity, sharpened by Eq. 3 where there is an importance, exceeds ``tau_ncut``.
 
@@ -44,8 +44,8 @@ def strong_pairs(
     Args:
         features: (C, h, w), any float type.
         tau_ncut: threshold.
+        exponent: mean, row or max; see `sharpen`. Without an importance it changes nothing.
         importance: (h, w) in [0, 1], or None.
-        exponent: mean, row or max; see `sharpen`.
 
     Returns:
         (n, n) bool, n = h * w, symmetric.
@@ -69,14 +69,14 @@ def strong_pairs(
 
 
 def strong_without_features(
-    index: np.ndarray, n: int, tau_ncut: float, *, importance: np.ndarray | None = None, exponent: str = "mean"
+    index: np.ndarray, n: int, tau_ncut: float, *, exponent: str, importance: np.ndarray | None = None
 ) -> np.ndarray:
     """The rows of `strong_pairs` for patches whose features are zero, and so all their cosines (CutLER's exclusion).
 
     Args:
         index: (m,) int, the patches.
         n: patches in all.
-        tau_ncut, importance, exponent: as for `strong_pairs`.
+        tau_ncut, exponent, importance: as for `strong_pairs`.
 
     Returns:
         (m, n) bool.
@@ -88,7 +88,7 @@ def strong_without_features(
     return _raised(none, power[index, None], power[None, :], exponent) > np.float32(tau_ncut)
 
 
-def sharpen(weights: np.ndarray, importance: np.ndarray, *, exponent: str = "mean") -> np.ndarray:
+def sharpen(weights: np.ndarray, importance: np.ndarray, *, exponent: str) -> np.ndarray:
     """Raise affinities where depth changes: W_ij <- W_ij^(1 - e_ij) (Eq. 3).
 
     The paper gives one patch's importance to a pair; the graph must be symmetric, hence a choice:

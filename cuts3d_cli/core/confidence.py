@@ -25,11 +25,11 @@ def average_cuts(
     source: int,
     sink: int,
     *,
-    tau_knn: float = 0.115,
-    tau_knn_min: float = 0.05,
-    n_thresholds: int = 6,
-    capacity: str = "inverse",
-    maxflow: str = "scipy",
+    tau_knn: float,
+    tau_knn_min: float,
+    n_thresholds: int,
+    capacity: str,
+    maxflow: str,
 ) -> np.ndarray:
     """Share of the T thresholds whose LocalCut holds a patch (Eq. 4).
 
@@ -53,7 +53,7 @@ def average_cuts(
     return total / np.float32(n_thresholds)
 
 
-def clamp_confidence(share: np.ndarray, instance: np.ndarray, *, sc_min: float = 0.5) -> np.ndarray:
+def clamp_confidence(share: np.ndarray, instance: np.ndarray, *, sc_min: float) -> np.ndarray:
     """At least ``sc_min`` inside the instance, 0 outside (Sec. 3.4).
 
     Args:
@@ -88,15 +88,15 @@ def spatial_confidence(
     terminals: np.ndarray,
     depth: np.ndarray | None,
     *,
-    tau_knn: float = 0.115,
-    tau_knn_min: float = 0.05,
-    n_thresholds: int = 6,
-    sc_min: float = 0.5,
-    k: int = 20,
-    xy_extent: float = 1.0,
-    background_z: float = 1.5,
-    capacity: str = "inverse",
-    maxflow: str = "scipy",
+    tau_knn: float,
+    tau_knn_min: float,
+    n_thresholds: int,
+    sc_min: float,
+    k: int,
+    xy_extent: float,
+    background_z: float,
+    capacity: str,
+    maxflow: str,
 ) -> np.ndarray:
     """Confidence of all instances of an image (Sec. 3.4, Eq. 4), from what `discover` found.
 

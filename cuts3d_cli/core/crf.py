@@ -1,4 +1,4 @@
-"""Dense CRF on a mask and its image, with CutLER's numbers (Sec. 4, implementation details)."""
+"""Dense CRF on a mask and its image, as in CutLER (Sec. 4, implementation details)."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class DenseCrfs:
         images: each (H, W, 3) uint8 RGB.
         solver: ``lattice``, mean field on the permutohedral lattice; ``torch``, the same on torch tensors, all images
             at once; ``pydensecrf``, the package of that name, the oracle of both.
-        device: where torch computes.
         iterations: mean-field iterations.
         gaussian_sxy: deviation of the smoothness kernel in px.
         gaussian_compat: its weight.
         bilateral_sxy: deviation in space of the appearance kernel in px.
         bilateral_srgb: deviation in colour of it in grey levels.
         bilateral_compat: its weight.
+        device: where torch computes.
 
     Raises:
         Cuts3dError: pydensecrf is asked for and not installed, or the deviations are too small for the size.
@@ -44,14 +44,14 @@ class DenseCrfs:
         self,
         images: Sequence[np.ndarray],
         *,
-        solver: str = "lattice",
+        solver: str,
+        iterations: int,
+        gaussian_sxy: float,
+        gaussian_compat: float,
+        bilateral_sxy: float,
+        bilateral_srgb: float,
+        bilateral_compat: float,
         device: str = "cpu",
-        iterations: int = 10,
-        gaussian_sxy: float = 3.0,
-        gaussian_compat: float = 7.0,
-        bilateral_sxy: float = 50.0,
-        bilateral_srgb: float = 5.0,
-        bilateral_compat: float = 10.0,
     ):
         for image in images:
             if image.shape != (*images[0].shape[:2], 3) or image.dtype != np.uint8:
@@ -150,7 +150,7 @@ def _pydensecrf_field(image: np.ndarray, kernels: Mapping[str, float]) -> Field:
     return probabilities
 
 
-def unary_probability(mask: np.ndarray, *, unary: str = "softmax", confidence: np.ndarray | None = None) -> np.ndarray:
+def unary_probability(mask: np.ndarray, *, unary: str, confidence: np.ndarray | None = None) -> np.ndarray:
     """Foreground probability of each pixel by itself.
 
     ``softmax``: that of the mask taken as two scores, so 0.731 inside and 0.269 outside (CutLER);
@@ -185,10 +185,10 @@ def refine_images(
     crfs: DenseCrfs,
     mask: Sequence[np.ndarray],
     *,
-    unary: str = "softmax",
+    unary: str,
+    fill_holes: bool,
+    min_iou: float,
     confidence: Sequence[np.ndarray | None] | None = None,
-    fill_holes: bool = True,
-    min_iou: float = 0.5,
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Refine the masks of images by the CRF, fill their holes and judge them (CutLER).
 
@@ -196,9 +196,9 @@ def refine_images(
         crfs: of the images.
         mask: (M, H, W) bool for each image.
         unary: see `unary_probability`.
-        confidence: (M, H, W) float for each, for the unary ``confidence``.
         fill_holes: fill the holes of the refined masks.
         min_iou: below this IoU with the mask before, the refined one is rejected.
+        confidence: (M, H, W) float for each, for the unary ``confidence``.
 
     Returns:
         For each image
@@ -208,8 +208,8 @@ def refine_images(
     """
     given = list(zip(mask, confidence or [None] * len(mask), strict=True))
     unaries = [unary_probability(one.astype(bool), unary=unary, confidence=sure) for one, sure in given]
-    judge = {"fill_holes": fill_holes, "min_iou": min_iou}
-    return [_judged(one, p, **judge) for one, p in zip(mask, crfs.probabilities(unaries), strict=True)]
+    pairs = zip(mask, crfs.probabilities(unaries), strict=True)
+    return [_judged(one, p, fill_holes=fill_holes, min_iou=min_iou) for one, p in pairs]
 
 
 def _judged(

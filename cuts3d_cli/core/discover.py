@@ -1,12 +1,14 @@
 """The loop over one image's instances: NCut, LocalCut, exclusion, repeat (Sec. 3.1-3.3).
 
-With ``local_cut=False, sharpen=False, exclude="features", stop_at_rest=False`` it is CutLER's MaskCut.
+With ``local_cut=False, sharpen=False, exclude="features", stop_at_rest=False`` it is CutLER's MaskCut. No setting has a
+default here: the configuration (``config.LocalCutConfig``) is their one source.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,7 +28,8 @@ def discover(
     depth: np.ndarray | None = None,
     importance: np.ndarray | None = None,
     *,
-    eigensolver: str = "lanczos",
+    eigensolver: str,
+    device: str = "cpu",
     **settings: Any,
 ) -> Discovery:
     """Find up to N instances in one image.
@@ -36,6 +39,7 @@ def discover(
         depth: (H, W) float in [0, 1], 0 nearest; needed by ``local_cut``.
         importance: (h, w) float in [0, 1]; needed by ``sharpen``.
         eigensolver: see `ncut.second_eigenvector`.
+        device: where torch computes.
         settings: the keywords of `discovery`.
 
     Returns:
@@ -44,13 +48,13 @@ def discover(
     Raises:
         ValueError: an input that is missing, of the wrong shape or not finite, or an unknown choice.
     """
-    return discover_batch([(features, depth, importance)], eigensolver=eigensolver, **settings)[0]
+    return discover_batch([(features, depth, importance)], eigensolver=eigensolver, device=device, **settings)[0]
 
 
 def discover_batch(
     images: Iterable[tuple[np.ndarray, np.ndarray | None, np.ndarray | None]],
     *,
-    eigensolver: str = "lanczos",
+    eigensolver: str,
     device: str = "cpu",
     **settings: Any,
 ) -> list[Discovery]:
@@ -65,18 +69,19 @@ def discover_batch(
         settings: the keywords of `discovery`.
     """
     searches = [discovery(*image, **settings) for image in images]
-    results: list[Discovery | None] = [None] * len(searches)
+    results: dict[int, Discovery] = {}
     answers: dict[int, tuple[np.ndarray, str] | None] = dict.fromkeys(range(len(searches)))
     while answers:
         graphs = {}
         for number, answer in answers.items():
             try:
-                graphs[number] = searches[number].send(answer)
+                search = searches[number]
+                graphs[number] = next(search) if answer is None else search.send(answer)
             except StopIteration as end:
                 results[number] = end.value
         solved = second_eigenvectors(list(graphs.values()), solver=eigensolver, device=device)
         answers = dict(zip(graphs, solved, strict=True))
-    return results
+    return [results[number] for number in range(len(searches))]
 
 
 def discovery(
@@ -84,25 +89,25 @@ def discovery(
     depth: np.ndarray | None = None,
     importance: np.ndarray | None = None,
     *,
-    n_instances: int = 3,
-    tau_ncut: float = 0.13,
-    tau_ncut_at: str = "sharpened",
-    sharpen: bool = True,
-    exponent: str = "mean",
-    local_cut: bool = True,
-    tau_knn: float = 0.115,
-    k: int = 20,
-    xy_extent: float = 1.0,
-    background_z: float = 1.5,
-    capacity: str = "inverse",
-    sink: str = "outside",
-    maxflow: str = "scipy",
-    exclude: str = "nodes",
-    component: str = "seed",
-    max_overlap: float = 0.5,
-    min_area: float = 0.01,
-    corners: int = 3,
-    stop_at_rest: bool = True,
+    n_instances: int,
+    tau_ncut: float,
+    tau_ncut_at: str,
+    sharpen: bool,
+    exponent: str,
+    local_cut: bool,
+    tau_knn: float,
+    k: int,
+    xy_extent: float,
+    background_z: float,
+    capacity: str,
+    sink: str,
+    maxflow: str,
+    exclude: str,
+    component: str,
+    max_overlap: float,
+    min_area: float,
+    corners: int,
+    stop_at_rest: bool,
 ) -> Generator[PatchGraph, tuple[np.ndarray, str], Discovery]:
     """Find up to ``n_instances`` instances in one image, leaving the eigenvectors to the caller.
 
@@ -147,10 +152,10 @@ def discovery(
     h, w = grid_hw = features.shape[1:]
     if tau_ncut_at not in ("sharpened", "cosine"):
         raise ValueError(f"tau_ncut_at: expected sharpened or cosine, got {tau_ncut_at!r}")
-    if sharpen and tau_ncut_at == "cosine":
+    if sharpen and importance is not None and tau_ncut_at == "cosine":
         tau_ncut = affinity.threshold_of_cosine(tau_ncut, importance)
     graphs = _Graphs(features, importance if sharpen else None, exponent, tau_ncut, remove_nodes=exclude == "nodes")
-    points = grid_points(depth, grid_hw, xy_extent=xy_extent) if local_cut else None
+    points = grid_points(depth, grid_hw, xy_extent=xy_extent) if local_cut and depth is not None else None
 
     semantic = np.zeros((n_instances, h, w), dtype=bool)
     instance = np.zeros_like(semantic)
@@ -161,7 +166,8 @@ def discovery(
     taken = np.zeros(grid_hw, dtype=bool)  # out of the graph
     union = np.zeros(grid_hw, dtype=bool)  # of the instances
     previous = np.zeros(grid_hw, dtype=bool)  # candidate of the try before, empty if rejected
-    x, solver = None, None
+    x: np.ndarray | None = None
+    solver: str | None = None
     for slot in range(n_instances):
         nodes = graphs.nodes(taken)
         if np.count_nonzero(nodes) < max(2, min_area * h * w):
@@ -184,7 +190,7 @@ def discovery(
         if component == "alike":
             candidate = alike_component(candidate, sides.seed, graphs.strong)
         semantic[slot] = candidate
-        if local_cut:
+        if points is not None:
             source, to = terminals[slot] = sides.seed, choose_sink(x, candidate, sides.seed, sink=sink, nodes=nodes)
             near = semantic_graph(points, candidate, k=k, background_z=background_z, longest=tau_knn)
             candidate = cut_in_3d(near, candidate, source, to, tau_knn=tau_knn, capacity=capacity, maxflow=maxflow)
@@ -212,8 +218,10 @@ class _Graphs:
         self, features: np.ndarray, importance: np.ndarray | None, exponent: str, tau_ncut: float, *, remove_nodes: bool
     ):
         self.remove_nodes = remove_nodes
-        self.rule = {"tau_ncut": tau_ncut, "importance": importance, "exponent": exponent}
-        self.strong = affinity.strong_pairs(features, **self.rule)
+        self.strong = affinity.strong_pairs(features, tau_ncut, exponent=exponent, importance=importance)
+        self._rows_without = partial(
+            affinity.strong_without_features, tau_ncut=tau_ncut, exponent=exponent, importance=importance
+        )
 
     def nodes(self, taken: np.ndarray) -> np.ndarray:
         """(h, w) bool: the patches of the graph."""
@@ -223,7 +231,7 @@ class _Graphs:
         """The graph once these patches are taken; graphs given before may not be used any more."""
         index = np.flatnonzero(taken)
         if len(index) and not self.remove_nodes:
-            rows = affinity.strong_without_features(index, taken.size, **self.rule)
+            rows = self._rows_without(index, taken.size)
             self.strong[index], self.strong[:, index] = rows, rows.T
         return PatchGraph(self.strong, self.nodes(taken))
 

@@ -46,7 +46,7 @@ def depth_to_grid(depth: np.ndarray, grid_hw: tuple[int, int]) -> np.ndarray:
     return np.median(blocks.reshape(h, w, -1), axis=2).astype(np.float32)
 
 
-def to_distance(depth: np.ndarray, near_far: np.ndarray, *, relative_range: float = 3.0) -> np.ndarray:
+def to_distance(depth: np.ndarray, near_far: np.ndarray, *, relative_range: float) -> np.ndarray:
     """Distances along the optical axis out of normalised depth.
 
     Args:
@@ -65,7 +65,7 @@ def to_distance(depth: np.ndarray, near_far: np.ndarray, *, relative_range: floa
     return 1 / (1 - depth * (1 - 1 / relative_range))
 
 
-def grid_points(depth: np.ndarray, grid_hw: tuple[int, int], *, xy_extent: float = 1.0) -> np.ndarray:
+def grid_points(depth: np.ndarray, grid_hw: tuple[int, int], *, xy_extent: float) -> np.ndarray:
     """Unproject the patch grid: x and y even over [0, xy_extent], z the depth of the patch (Sec. 3.2).
 
     Args:
@@ -84,7 +84,7 @@ def grid_points(depth: np.ndarray, grid_hw: tuple[int, int], *, xy_extent: float
     return np.stack([x.ravel(), y.ravel(), depth_to_grid(depth, grid_hw).ravel()], axis=1).astype(np.float64)
 
 
-def to_background(points: np.ndarray, inside: np.ndarray, *, background_z: float = 1.5) -> np.ndarray:
+def to_background(points: np.ndarray, inside: np.ndarray, *, background_z: float) -> np.ndarray:
     """Move the points outside a mask to the background plane (Sec. 3.2).
 
     Args:

@@ -49,7 +49,7 @@ class KnnGraph:
         return csr_array((np.tile(self.lengths, 2), pairs), shape=(self.n, self.n))
 
 
-def knn_graph(points: np.ndarray, *, k: int = 20, longest: float = np.inf) -> KnnGraph:
+def knn_graph(points: np.ndarray, *, k: int, longest: float = np.inf) -> KnnGraph:
     """Join every point to its k nearest ones; a pair is an edge if either counts the other among them.
 
     Args:
@@ -81,7 +81,7 @@ def knn_graph(points: np.ndarray, *, k: int = 20, longest: float = np.inf) -> Kn
     return KnnGraph(n, edges, np.linalg.norm(points[edges[:, 0]] - points[edges[:, 1]], axis=1))
 
 
-def edge_capacities(lengths: np.ndarray, *, capacity: str = "inverse") -> np.ndarray:
+def edge_capacities(lengths: np.ndarray, *, capacity: str) -> np.ndarray:
     """Capacity of edges from their length: its inverse, the length itself, or 1.
 
     The paper words the weight as the distance, which makes near points cheap to part; ``inverse`` makes them dear,
@@ -106,9 +106,7 @@ def edge_capacities(lengths: np.ndarray, *, capacity: str = "inverse") -> np.nda
     raise ValueError(f"capacity: expected inverse, distance or unit, got {capacity!r}")
 
 
-def choose_sink(
-    x: np.ndarray, semantic: np.ndarray, source: int, *, sink: str = "outside", nodes: np.ndarray | None = None
-) -> int:
+def choose_sink(x: np.ndarray, semantic: np.ndarray, source: int, *, sink: str, nodes: np.ndarray | None = None) -> int:
     """Patch of the smallest |x|: the least decided one (Sec. 3.2).
 
     Args:
@@ -142,9 +140,9 @@ def local_cut(
     source: int,
     sink: int,
     *,
-    tau_knn: float = 0.115,
-    capacity: str = "inverse",
-    maxflow: str = "scipy",
+    tau_knn: float,
+    capacity: str,
+    maxflow: str,
 ) -> np.ndarray:
     """Instance: the source's side of the minimum cut, within the semantic mask (Sec. 3.2).
 

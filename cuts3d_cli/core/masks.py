@@ -69,7 +69,7 @@ def mask_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         raise ValueError(f"masks: expected (A, h, w) and (B, h, w), got {a.shape} and {b.shape}")
     # float32 sums of 0 and 1 are exact up to 2^24; larger images need float64
     pixels = a.shape[1] * a.shape[2]
-    dtype = np.float32 if pixels < 2**24 else np.float64
+    dtype = np.dtype(np.float32 if pixels < 2**24 else np.float64)
     flat_a, flat_b = a.reshape(len(a), pixels).astype(dtype), b.reshape(len(b), pixels).astype(dtype)
     both = (flat_a @ flat_b.T).astype(np.float64)
     either = flat_a.sum(axis=1, dtype=np.float64)[:, None] + flat_b.sum(axis=1, dtype=np.float64)[None, :] - both
@@ -121,6 +121,11 @@ def enlarge(mask: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     return grown.astype(bool)
 
 
+def enlarge_all(masks: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """`enlarge` of masks (M, h, w) bool, M may be 0: (M, *size_hw) bool."""
+    return np.array([enlarge(mask, size_hw) for mask in masks], bool).reshape(-1, *size_hw)
+
+
 def boxes_xywh_px(masks: np.ndarray) -> np.ndarray:
     """Tight boxes of masks.
 
@@ -131,7 +136,7 @@ def boxes_xywh_px(masks: np.ndarray) -> np.ndarray:
         (N, 4) float64: left, top, width, height in pixels, whole pixels included; zeros for an empty mask.
     """
     boxes = np.zeros((len(masks), 4))
-    columns, rows = masks.any(axis=1), masks.any(axis=2)
+    columns, rows = np.any(masks, axis=1), np.any(masks, axis=2)
     for box, in_columns, in_rows in zip(boxes, columns, rows, strict=True):
         if in_rows.any():
             x, y = np.flatnonzero(in_columns), np.flatnonzero(in_rows)

@@ -12,7 +12,7 @@ LARGEST_SUM = 2**29
 
 
 def min_cut(
-    n: int, edges: np.ndarray, capacities: np.ndarray, source: int, sink: int, *, solver: str = "scipy"
+    n: int, edges: np.ndarray, capacities: np.ndarray, source: int, sink: int, *, solver: str
 ) -> tuple[np.ndarray, float]:
     """The cheapest set of edges that parts source from sink, by maximum flow.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import eigh
@@ -25,12 +27,21 @@ two eigenvectors visibly (it is about 1e-6, divided by the gap), so the products
 TIE = 1e-5
 """Values closer than this share of the largest |x| count as equal: solvers differ by their rounding."""
 
-_SINGLE = {"steps": 80, "tol": 1e-7, "dead": 1e-6}
-_DOUBLE = {"steps": 300, "tol": 1e-7, "dead": 1e-12}
+
+class _Rule(NamedTuple):
+    """When an iteration ends: after ``steps``, at the error ``tol``, or at a next vector of norm ``dead``."""
+
+    steps: int
+    tol: float
+    dead: float
+
+
+_SINGLE = _Rule(steps=80, tol=1e-7, dead=1e-6)
+_DOUBLE = _Rule(steps=300, tol=1e-7, dead=1e-12)
 _BLOCK = 2**20
 
 
-def second_eigenvector(graph: Graph | np.ndarray, *, solver: str = "lanczos") -> tuple[np.ndarray, str]:
+def second_eigenvector(graph: Graph | np.ndarray, *, solver: str) -> tuple[np.ndarray, str]:
     """Eigenvector of the second smallest eigenvalue of (Z - W) x = lambda Z x, Z the diagonal of row sums.
 
     ``lanczos`` finds the largest eigenvector of Z^-1/2 W Z^-1/2 beside the known first one, Z^1/2 1, which is
@@ -60,7 +71,7 @@ def second_eigenvector(graph: Graph | np.ndarray, *, solver: str = "lanczos") ->
 
 
 def second_eigenvectors(
-    graphs: list[Graph] | list[np.ndarray], *, solver: str = "lanczos", device: str = "cpu"
+    graphs: Sequence[Graph | np.ndarray], *, solver: str, device: str = "cpu"
 ) -> list[tuple[np.ndarray, str]]:
     """`second_eigenvector` of several graphs, with ``torch`` all of one size at once.
 
@@ -137,27 +148,27 @@ def _lanczos(graph: Graph) -> tuple[Ritz | None, str]:
     n_linked = np.count_nonzero(graph.degrees)
     if n_linked <= TINY:
         return None, "dense"
-    found = _iterate(graph, fixed_start(len(graph.degrees)), double=False, **_SINGLE)
+    found = _iterate(graph, fixed_start(len(graph.degrees)), _SINGLE, double=False)
     if found.second[0] <= DEAD or (found.converged[0] and found.first[0] - found.second[0] >= SMALL_GAP):
         return found, "lanczos"
-    return _iterate(graph, found.vector[0], double=True, **_DOUBLE), "lanczos float64"
+    return _iterate(graph, found.vector[0], _DOUBLE, double=True), "lanczos float64"
 
 
-def _iterate(graph: Graph, start: np.ndarray, *, double: bool, steps: int, tol: float, dead: float) -> Ritz:
+def _iterate(graph: Graph, start: np.ndarray, rule: _Rule, *, double: bool) -> Ritz:
     """Lanczos on Z^-1/2 W Z^-1/2 with its first eigenvector, Z^1/2 1, out of the way.
 
     Its eigenvalue, 1, goes to -1 and not to 0: the second one may be negative.
     """
     first = np.sqrt(graph.degrees / graph.degrees.sum())
     start = np.where(graph.degrees > 0, start, 0)
-    basis = np.empty((1, steps, len(start)))
+    basis = np.empty((1, rule.steps, len(start)))
     basis[0, 0] = start - (first @ start) * first
 
     def product(v: np.ndarray) -> np.ndarray:
         along = to_generalised(graph.product(to_generalised(v[0], graph.degrees), double=double), graph.degrees)
         return (along - 2 * (first @ v[0]) * first)[None]
 
-    return lanczos(product, basis, tol=tol, dead=dead)
+    return lanczos(product, basis, tol=rule.tol, dead=rule.dead)
 
 
 class _WeightGraph:
@@ -194,7 +205,7 @@ class Bipartition:
 
 
 def bipartition(
-    x: np.ndarray, *, nodes: np.ndarray | None = None, corners: int = 3, component: str = "seed", tie: float = TIE
+    x: np.ndarray, *, corners: int, component: str, nodes: np.ndarray | None = None, tie: float = TIE
 ) -> Bipartition:
     """Split the grid at the mean of the eigenvector and choose the foreground (Sec. 3.1, as CutLER).
 
@@ -206,9 +217,9 @@ def bipartition(
 
     Args:
         x: (h, w) eigenvector.
-        nodes: (h, w) bool, patches of the graph; the others are on neither side. None takes all.
         corners: corners that make a side background; 5 never flips.
         component: seed keeps the 4-connected part of the foreground that holds the seed; none keeps all of it.
+        nodes: (h, w) bool, patches of the graph; the others are on neither side. None takes all.
         tie: values within this share of the largest |x| are equal, and the first one is the seed.
 
     Returns:

@@ -43,8 +43,8 @@ def ritz_vectors(graphs: list[Graph], *, device: str = "cpu") -> list[Ritz]:
 
 def _solve(graphs: list[Graph], device: torch.device) -> list[Ritz]:
     """Lanczos on graphs of one size; as `ncut._iterate`, with the batch as the first axis."""
-    product_of = _two_weight_product if all(isinstance(graph, PatchGraph) for graph in graphs) else _weight_product
-    weighted = product_of(graphs, device)
+    own = [graph for graph in graphs if isinstance(graph, PatchGraph)]
+    weighted = _two_weight_product(own, device) if len(own) == len(graphs) else _weight_product(graphs, device)
     degrees = torch.as_tensor(np.stack([graph.degrees for graph in graphs]), device=device)
     scale = torch.where(degrees > 0, degrees, 1).rsqrt() * (degrees > 0)
     first = (degrees / degrees.sum(-1, keepdim=True)).sqrt()

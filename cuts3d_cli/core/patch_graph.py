@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from cuts3d_cli.core.affinity import WEAK_EDGE
-from cuts3d_cli.core.lanczos import exact_pieces
+from cuts3d_cli.core.lanczos import Array, exact_pieces
 
 _BLOCK = 2**20
 """Entries of B turned into float32 at once: 4 MB, which stay in the cache."""
@@ -96,6 +96,6 @@ class PatchGraph:
         return out
 
 
-def two_weights(strong_sums: np.ndarray, total: float | np.ndarray) -> np.ndarray:
+def two_weights(strong_sums: Array, total: float | Array) -> Array:
     """W v from B v and the sum of v over the graph; numpy or torch."""
     return (1 - WEAK_EDGE) * strong_sums + WEAK_EDGE * total

@@ -104,13 +104,14 @@ def _nearest_corners(positions: torch.Tensor, scales: torch.Tensor) -> tuple[tor
     """
     n_dims = len(positions)
     size = n_dims + 1
-    running, place = torch.zeros_like(positions[0]), [None] * size
+    running = torch.zeros_like(positions[0])
+    along: list[torch.Tensor] = []  # of the last direction first
     for j in range(n_dims, 0, -1):
         moved = positions[j - 1] * scales[j - 1]
-        place[j] = running - j * moved
+        along.append(running - j * moved)
         running = running + moved
-    place = torch.stack([running, *place[1:]])
-    near = (place * np.float32(1 / size)).round()
+    place = torch.stack([running, *reversed(along)])
+    near = (place * float(np.float32(1 / size))).round()
     apart = place - near * size
     rank = near.sum(0).long().repeat(size, 1)
     for j in range(size):

@@ -13,7 +13,7 @@ FLAT = 1e-6
 
 
 def spatial_importance(
-    depth: np.ndarray, grid_hw: tuple[int, int], *, beta: float = 0.45, sigma: float = 3.0, resolution: str = "image"
+    depth: np.ndarray, grid_hw: tuple[int, int], *, beta: float, sigma: float, resolution: str
 ) -> np.ndarray:
     """Importance of every patch: dD = |G_sigma * D - D| (Eq. 1), normalised to [beta, 1] (Eq. 2).
 

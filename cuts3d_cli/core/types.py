@@ -59,4 +59,4 @@ class Discovery:
     @property
     def found(self) -> np.ndarray:
         """(N,) bool: the slots that hold an instance."""
-        return self.instance.any(axis=(1, 2))
+        return np.asarray(self.instance.any(axis=(1, 2)))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
@@ -24,9 +25,10 @@ from cuts3d_cli.detector import checkpoints
 from cuts3d_cli.detector.dataset import compose
 from cuts3d_cli.errors import Cuts3dError, ImageError
 from cuts3d_cli.log import logger, progress
-from cuts3d_cli.pipeline.runner import Counts
 from cuts3d_cli.store.coco import CATEGORIES, annotation
+from cuts3d_cli.store.images import read_image
 from cuts3d_cli.store.manifest import ImageRecord
+from cuts3d_cli.store.masks import Counts
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Detector:
 
     Attributes:
         model: MMDetection model in evaluation mode.
-        pipeline: transforms of an image.
+        pipeline: transforms of a sample, see :func:`sample_of`.
         meta: how it was made.
         score_threshold: detections below are left out.
     """
@@ -44,6 +46,23 @@ class Detector:
     pipeline: Compose
     meta: dict[str, Any]
     score_threshold: float
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What was detected in an image, best first.
+
+    Attributes:
+        masks: (M, H, W) bool, none of them empty.
+        scores: (M,) float32.
+        boxes: (M, 4) float64: left, top, width, height in px, as detected (not that of the mask).
+        labels: (M,) int64, places in `categories_of`.
+    """
+
+    masks: np.ndarray
+    scores: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
 
 
 def load_model(checkpoint: str | Path, config: PredictConfig, device: torch.device) -> Detector:
@@ -62,7 +81,7 @@ def load_model(checkpoint: str | Path, config: PredictConfig, device: torch.devi
     with DefaultScope.overwrite_default_scope("mmdet"):
         model = revert_sync_batchnorm(MODELS.build(model_config))
     pack = {"type": "PackConfidenceInputs", "meta_keys": ("img_id", "ori_shape", "img_shape", "scale_factor")}
-    pipeline = compose([{"type": "LoadRgb"}, *described["test"], pack])
+    pipeline = compose([*described["test"], pack])
     checkpoints.fill(model, content["state_dict"], checkpoint)
     cv2.setNumThreads(0)
     return Detector(model.to(device).eval(), pipeline, content["meta"], config.score_threshold)
@@ -95,7 +114,6 @@ def predict_images(
     return annotations, counts
 
 
-@torch.inference_mode()
 def predict_image(detector: Detector, record: ImageRecord, path: Path) -> list[dict[str, Any]]:
     """COCO annotations of one image, best first; ``bbox`` is the box that was detected, not that of the mask.
 
@@ -104,25 +122,42 @@ def predict_image(detector: Detector, record: ImageRecord, path: Path) -> list[d
     """
     if record.error:
         raise ImageError(record.error)
-    sample = detector.pipeline({"img_path": str(path), "img_id": record.id})
-    height, width = sample["data_samples"].ori_shape
+    rgb = read_image(path)
+    height, width = rgb.shape[:2]
     if (height, width) != (record.height, record.width):
         raise ImageError(
             f"image {path} changed", expected=f"{record.width} x {record.height} px", found=f"{width} x {height}",
             hint="rerun `cuts3d prepare`",
         )  # fmt: skip
+    found = detections_of(detector, rgb)
+    ids = [category["id"] for category in categories_of(detector.meta)]
+    return [
+        {**annotation(record.id, mask, score), "bbox": [round(v, 3) for v in box], "category_id": ids[label]}
+        for mask, box, score, label in zip(
+            found.masks, found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True
+        )
+    ]
+
+
+@torch.inference_mode()
+def detections_of(detector: Detector, rgb: np.ndarray) -> Detections:
+    """Detections in an image (H, W, 3) uint8, best first; those whose mask is empty are left out."""
+    sample = sample_of(detector, rgb)
     batch = {"inputs": [sample["inputs"]], "data_samples": [sample["data_samples"]]}
     found = detector.model.test_step(batch)[0].pred_instances
     order = found.scores.argsort(descending=True, stable=True)
     found = found[order[found.scores[order] >= detector.score_threshold]]
-    masks, scores, labels = found.masks.cpu().numpy(), found.scores.tolist(), found.labels.tolist()
-    boxes = box_convert(found.bboxes.double().cpu(), "xyxy", "xywh").tolist()
-    ids = [category["id"] for category in categories_of(detector.meta)]
-    return [
-        {**annotation(record.id, mask, score), "bbox": [round(v, 3) for v in box], "category_id": ids[label]}
-        for mask, box, score, label in zip(masks, boxes, scores, labels, strict=True)
-        if mask.any()
-    ]
+    masks = found.masks.cpu().numpy().astype(bool)
+    some = masks.any(axis=(1, 2))
+    boxes = box_convert(found.bboxes.double().cpu(), "xyxy", "xywh").numpy()
+    scores, labels = found.scores.cpu().numpy(), found.labels.cpu().numpy()
+    return Detections(masks[some], scores[some], boxes[some], labels[some])
+
+
+def sample_of(detector: Detector, rgb: np.ndarray) -> dict[str, Any]:
+    """What the model takes of an image (H, W, 3) uint8: ``inputs`` and ``data_samples``."""
+    size = rgb.shape[:2]
+    return detector.pipeline({"img": rgb, "img_shape": size, "ori_shape": size, "img_id": 0})
 
 
 def categories_of(meta: dict[str, Any]) -> list[dict[str, Any]]:

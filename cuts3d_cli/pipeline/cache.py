@@ -12,8 +12,9 @@ from cuts3d_cli.errors import Cuts3dError, ImageError
 from cuts3d_cli.log import logger, quiet
 from cuts3d_cli.pipeline.declarations import LAST, upstream_of
 from cuts3d_cli.pipeline.graph import execute, expected_fingerprints
-from cuts3d_cli.pipeline.runner import Counts, Source
+from cuts3d_cli.pipeline.runner import Source
 from cuts3d_cli.store.image_files import find_images, make_record
+from cuts3d_cli.store.masks import Counts
 
 CACHE = Path(".cuts3d")
 """Folder below the working directory; safe to delete at any time."""

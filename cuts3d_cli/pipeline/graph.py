@@ -11,10 +11,11 @@ from cuts3d_cli.log import logger
 from cuts3d_cli.pipeline.declarations import LAST, STAGES, inputs_of, settings_of, upstream_of
 from cuts3d_cli.pipeline.methods import OWN
 from cuts3d_cli.pipeline.results import Damaged, read_result
-from cuts3d_cli.pipeline.runner import Counts, Job, Source, contents
+from cuts3d_cli.pipeline.runner import Job, Source, contents
 from cuts3d_cli.store.files import fingerprint
 from cuts3d_cli.store.layout import FORMAT_VERSION, stage_path
 from cuts3d_cli.store.manifest import Manifest
+from cuts3d_cli.store.masks import Counts
 from cuts3d_cli.store.zarr_store import Store, open_store
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cuts3d_cli.errors import StoreError
-from cuts3d_cli.pipeline.runner import Counts, count_statuses
-from cuts3d_cli.store.masks import read_masks
+from cuts3d_cli.pipeline.runner import count_statuses
+from cuts3d_cli.store.masks import Counts, read_masks
 from cuts3d_cli.store.zarr_store import open_store
 
 

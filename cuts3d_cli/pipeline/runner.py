@@ -137,7 +137,7 @@ def run_stage(
 
         def take(row: int, result: Result | None, failure: str | None) -> None:
             if result is None:
-                writer.fail(row, failure)
+                writer.fail(row, failure or "no reason recorded")
             else:
                 writer.write(row, no_object=result.no_object, **result.arrays)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cuts3d_cli.core.masks import boxes_xywh_px, enlarge
+from cuts3d_cli.core.masks import boxes_xywh_px, enlarge_all
 from cuts3d_cli.pipeline.cache import ImageResult
 from cuts3d_cli.report.overlay import colourise, heat_over, overlay, resized
 from cuts3d_cli.report.panels import cut_slots
@@ -104,7 +104,7 @@ def picture(stage: str, result: ImageResult) -> np.ndarray:
         return colourise(resized(nearness, height, width), 0, 1)
     store = open_store(result.paths[stage], stage)
     if stage == "localcut":
-        return overlay(rgb, _image_sized(store.array("instance")[0], (height, width)))
+        return overlay(rgb, enlarge_all(store.array("instance")[0], (height, width)))
     if stage == "confidence":
         best = store.array("confidence")[0].astype(np.float32).max(axis=0)
         return heat_over(rgb, resized(best, height, width, smooth=False), 0.0, 1.0)
@@ -211,10 +211,6 @@ def _terminal_cells(terminals: np.ndarray, grid_hw: tuple[int, int]) -> dict[str
     """Row and column of source and sink patch; without a 3D cut there is none."""
     named = zip(("source_rc", "sink_rc"), terminals.tolist(), strict=True)
     return {name: list(divmod(flat, grid_hw[1])) if flat >= 0 else None for name, flat in named}
-
-
-def _image_sized(grid_masks: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    return np.array([enlarge(mask, size_hw) for mask in grid_masks], bool).reshape(-1, *size_hw)
 
 
 def _principal_colours(features: np.ndarray) -> np.ndarray:

@@ -15,12 +15,12 @@ from cuts3d_cli.pipeline.declarations import LAST, STAGES, inputs_of, settings_o
 from cuts3d_cli.pipeline.graph import depth_maps_of, result_path, stage_fingerprint
 from cuts3d_cli.pipeline.methods import METHODS, OWN, method_config, methods_of
 from cuts3d_cli.pipeline.results import Damaged, Found, read_result
-from cuts3d_cli.pipeline.runner import Counts, Source
+from cuts3d_cli.pipeline.runner import Source
 from cuts3d_cli.store.files import digest_file
 from cuts3d_cli.store.image_files import find_images
 from cuts3d_cli.store.layout import manifest_path, method_root, pseudo_masks_path, round_path, shard_name
 from cuts3d_cli.store.manifest import Manifest, read_manifest
-from cuts3d_cli.store.masks import read_masks
+from cuts3d_cli.store.masks import Counts, read_masks
 from cuts3d_cli.training.selftrain import round_config
 from cuts3d_cli.training.train import RESUME_ONLY
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from cuts3d_cli.config import check_thresholds
-from cuts3d_cli.core.confidence import mean_confidence, spatial_confidence
+from cuts3d_cli.core.segment import cut_confidence
 from cuts3d_cli.errors import StoreError
-from cuts3d_cli.pipeline.runner import Counts, Job, Result, run_stage
+from cuts3d_cli.pipeline.runner import Job, Result, run_stage
+from cuts3d_cli.store.masks import Counts
 from cuts3d_cli.store.rows import Rows
 
 
@@ -26,14 +27,11 @@ def run(job: Job) -> Counts:
         )
     check_thresholds(config.tau_knn_min, cut["tau_knn"])
     arrays = {name: Rows(localcut.array(name)) for name in ("semantic", "instance", "terminals", "depth")}
-
-    settings = {name: cut[name] for name in ("tau_knn", "k", "xy_extent", "background_z", "capacity", "maxflow")}
-    settings |= config.model_dump()
+    settings = {"localcut": cut, "confidence": config.model_dump()}
 
     def compute(row, record):
         found = {name: array[row] for name, array in arrays.items()}
-        instance, confidence = found["instance"], spatial_confidence(**found, **settings)
-        score = mean_confidence(confidence, instance)
-        return Result({"confidence": confidence, "score": score}, no_object=not instance.any())
+        confidence, score = cut_confidence(**found, **settings)
+        return Result({"confidence": confidence, "score": score}, no_object=not found["instance"].any())
 
     return run_stage("confidence", job, compute)

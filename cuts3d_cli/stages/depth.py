@@ -10,9 +10,10 @@ import numpy as np
 from cuts3d_cli.backends.base import DepthBackend, depth_backend
 from cuts3d_cli.config.backends import AUTO, FILES, READS_FILES
 from cuts3d_cli.log import notices
-from cuts3d_cli.pipeline.runner import Counts, Job, Result, run_stage
+from cuts3d_cli.pipeline.runner import Job, Result, run_stage
 from cuts3d_cli.store.layout import DEPTH_SOURCES
 from cuts3d_cli.store.manifest import ImageRecord
+from cuts3d_cli.store.masks import Counts
 
 
 def run(job: Job) -> Counts:
@@ -20,7 +21,7 @@ def run(job: Job) -> Counts:
 
     With backend ``auto`` a file wins over the model.
     """
-    from cuts3d_cli.backends.depth_files import depth_of_image, has_depth_map, normalise_depth
+    from cuts3d_cli.backends.depth_files import depth_of_image, has_depth_map, predicted_depth
 
     config, source = job.config.depth, job.source
     predicted: list[str] = []
@@ -38,10 +39,7 @@ def run(job: Job) -> Counts:
         if from_file(record):
             depth, origin = depth_of_image(record.file_name, source.image_root, source.depth_maps, config), "file"
         else:
-            rgb = job.image(record)
-            raw = model().predict(rgb, config.size)
-            depth = normalise_depth(raw, model().convention, config.inverse_to, holes="none", clip=config.clip)
-            origin = "model"
+            depth, origin = predicted_depth(model(), job.image(record), config), "model"
             predicted.append(record.file_name)
         arrays = {"depth": depth.depth, "range": depth.near_far, "reading": depth.reading}
         return Result({**arrays, "source": np.uint8(DEPTH_SOURCES.index(origin))})

@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cuts3d_cli.backends.base import Surface, feature_backend
+from cuts3d_cli.backends.base import Surface, feature_backend, surface_of
 from cuts3d_cli.config.backends import needs_depth
-from cuts3d_cli.core.geometry import to_distance
-from cuts3d_cli.errors import Cuts3dError, ImageError
-from cuts3d_cli.pipeline.runner import Counts, Job, Result, ahead, run_stage, usable_rows
-from cuts3d_cli.store.images import working_image
+from cuts3d_cli.core.image_sizes import working_image
+from cuts3d_cli.core.segment import half
+from cuts3d_cli.errors import Cuts3dError
+from cuts3d_cli.pipeline.runner import Job, Result, ahead, run_stage, usable_rows
 from cuts3d_cli.store.manifest import ImageRecord
+from cuts3d_cli.store.masks import Counts
 from cuts3d_cli.store.rows import Rows
 
 
@@ -44,7 +45,7 @@ def run(job: Job) -> Counts:
         features = features_of(row)
         if isinstance(features, Cuts3dError):
             raise features
-        return Result({"features": _stored(features)})
+        return Result({"features": half(features)})
 
     return run_stage("features", job, compute, sizes={"G": config.grid}, attrs={"backend": backend.description})
 
@@ -55,23 +56,7 @@ def _surfaces(job: Job) -> Callable[[int, ImageRecord], Surface]:
     depth, near_far, reading = (Rows(store.array(name)) for name in ("depth", "range", "reading"))
 
     def of(row: int, record: ImageRecord) -> Surface:
-        distance = to_distance(depth[row].astype(np.float32), near_far[row], relative_range=config.relative_range)
-        return Surface(distance, reading[row] & (distance > 0), record.width / record.height)
+        aspect = record.width / record.height
+        return surface_of(depth[row], near_far[row], reading[row], relative_range=config.relative_range, aspect=aspect)
 
     return of
-
-
-def _stored(features: np.ndarray) -> np.ndarray:
-    """Features in the store's half precision, which some networks' values overflow.
-
-    Raises:
-        ImageError: a value is not finite.
-    """
-    with np.errstate(over="ignore"):
-        features = features.astype(np.float16)
-    wrong = np.count_nonzero(~np.isfinite(features))
-    if wrong:
-        raise ImageError(
-            f"{wrong} of {features.size} features are not finite", expected="numbers within half precision, 65504"
-        )
-    return features

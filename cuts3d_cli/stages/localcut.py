@@ -7,8 +7,9 @@ import numpy as np
 from cuts3d_cli.core.discover import discover_batch
 from cuts3d_cli.core.geometry import depth_to_grid
 from cuts3d_cli.core.types import Discovery
-from cuts3d_cli.pipeline.runner import Counts, Job, Result, ahead, check_grid, run_stage, solver_and_device, usable_rows
+from cuts3d_cli.pipeline.runner import Job, Result, ahead, check_grid, run_stage, solver_and_device, usable_rows
 from cuts3d_cli.store.layout import OUTCOME_NAMES, SOLVER_NAMES
+from cuts3d_cli.store.masks import Counts
 from cuts3d_cli.store.rows import Rows
 
 

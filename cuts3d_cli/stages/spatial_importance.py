@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from cuts3d_cli.core.spatial_importance import spatial_importance
-from cuts3d_cli.pipeline.runner import Counts, Job, Result, run_stage
+from cuts3d_cli.pipeline.runner import Job, Result, run_stage
+from cuts3d_cli.store.masks import Counts
 from cuts3d_cli.store.rows import Rows
 
 

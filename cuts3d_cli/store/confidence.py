@@ -68,7 +68,8 @@ class Confidence:
         try:
             h, w = record["size"]
             x, y, width, height = record["box"]
-            values = record["values"] if "values" in record else np.linspace(*record["range"], LEVELS)
+            low, high = record.get("range", (0, 0))
+            values = record["values"] if "values" in record else np.linspace(low, high, LEVELS)
             packed, sc_min = zlib.decompress(base64.b64decode(record["codes"], validate=True)), float(record["sc_min"])
             codes = np.frombuffer(packed, np.uint8).reshape(height, width)
             grid = np.zeros((h, w), np.float32)

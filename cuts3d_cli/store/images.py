@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from cuts3d_cli.errors import ImageError
 
@@ -64,11 +64,27 @@ def read_image(path: str | Path) -> np.ndarray:
         ImageError: the file is missing, is no image, is damaged or is too large.
     """
     with opened(path) as image:
-        orientation = _orientation(image)
-        image = _to_rgb(image, path)
-        if orientation in _TRANSPOSE:
-            image = image.transpose(_TRANSPOSE[orientation])
-        return np.array(image)
+        return _upright(image, f"image {path}")
+
+
+def pixels_of(image: Image.Image, what: str = "image") -> np.ndarray:
+    """Pixels (H, W, 3) uint8 RGB of a Pillow image, as `read_image` gives those of a file; ``what`` names it in errors.
+
+    Raises:
+        ImageError: it is damaged, or holds values that are no grey levels.
+    """
+    try:
+        return _upright(image, what)
+    except _DECODE_ERRORS as error:
+        raise ImageError(f"{what} cannot be read", found=str(error) or type(error).__name__) from None
+
+
+def _upright(image: Image.Image, what: str) -> np.ndarray:
+    orientation = _orientation(image)
+    image = _to_rgb(image, what)
+    if orientation in _TRANSPOSE:
+        image = image.transpose(_TRANSPOSE[orientation])
+    return np.array(image)
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
@@ -115,40 +131,10 @@ def opened(path: str | Path, what: str = "image") -> Iterator[Image.Image]:
         raise ImageError(f"{what} {path} cannot be read", found=_reason(path, error)) from None
 
 
-def working_image(rgb: np.ndarray, size: int) -> np.ndarray:
-    """Square image all stages work on: both sides ``size``, Lanczos (Sec. 4, as MaskCut).
-
-    Args:
-        rgb: (H, W, 3) uint8.
-        size: side in pixels.
-
-    Returns:
-        (size, size, 3) uint8.
-    """
-    return np.array(Image.fromarray(rgb).resize((size, size), Image.Resampling.LANCZOS))
-
-
-def image_sized_mask(mask: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """Bring a mask at the working size to the image's own size: bicubic, cut at half its largest value, as CutLER.
-
-    That value is below the full one where a small mask shrinks.
-
-    Args:
-        mask: (S, S) bool.
-        size_hw: (H, W) of the image.
-
-    Returns:
-        (H, W) bool.
-    """
-    resized = Image.fromarray(mask.astype(np.uint8) * 255).resize((size_hw[1], size_hw[0]), Image.Resampling.BICUBIC)
-    values = np.asarray(resized)
-    return values > values.max() / 2
-
-
 def _reason(path: Path, error: BaseException) -> str:
     if path.is_file() and path.stat().st_size == 0:
         return "an empty file"
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return "no known image format"
     return str(error) or type(error).__name__
 
@@ -164,25 +150,25 @@ def _orientation(image: Image.Image) -> int:
     return value if value in _TRANSPOSE else 1
 
 
-def _to_rgb(image: Image.Image, path: str | Path) -> Image.Image:
+def _to_rgb(image: Image.Image, what: str) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_eight_bit(np.asarray(image), path)).convert("RGB")
+        return Image.fromarray(_eight_bit(np.asarray(image), what)).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image.convert("RGB")
 
 
-def _eight_bit(grey: np.ndarray, path: str | Path) -> np.ndarray:
+def _eight_bit(grey: np.ndarray, what: str) -> np.ndarray:
     """(H, W) integers or floats to uint8 by the range of their type."""
     low, high = float(grey.min()), float(grey.max())
-    limits = (1.0, 255.0) if grey.dtype.kind == "f" else (255.0, 65535.0)
+    limits: tuple[float, ...] = (1.0, 255.0) if grey.dtype.kind == "f" else (255.0, 65535.0)
     if grey.dtype.itemsize == 2:
         limits = (65535.0,)
     for limit in limits:
         if low >= 0 and high <= limit:
             return np.rint(grey * (255.0 / limit)).astype(np.uint8)
     raise ImageError(
-        f"image {path} holds values that are no grey levels", expected=f"0 to {limits[-1]:g}",
+        f"{what} holds values that are no grey levels", expected=f"0 to {limits[-1]:g}",
         found=f"{low:g} to {high:g}", hint="a depth map in the folder of images? Otherwise convert it to 8 bit",
     )  # fmt: skip

@@ -212,7 +212,7 @@ def _maker(info: Mapping[str, Any]) -> str:
     """The command that writes such a file, of an older format too."""
     if info.get("kind") == PREDICTIONS:
         return "`cuts3d predict`"
-    inputs = info.get("inputs") if isinstance(info.get("inputs"), dict) else {}
+    inputs: Mapping[str, Any] = info["inputs"] if isinstance(info.get("inputs"), dict) else {}
     if "round" in info or "annotations" in inputs:
         return "`cuts3d selftrain`"
     merged = "shards" in info or any(name.startswith("crf/") for name in inputs)
@@ -223,10 +223,11 @@ def _record(path: Path, info: Mapping[str, Any]) -> tuple[Provenance, Counts]:
     """What ``info`` of one of ours says of how the masks were made."""
     try:
         made = {name: info[name] for name in Provenance.__dataclass_fields__}
-        counts = Counts(**info["counts"])
+        found: dict[str, Any] = info["counts"]
+        counts = Counts(**found)
         if not all(isinstance(made[name], dict) for name in ("config", "inputs")):
             raise TypeError("config or inputs are no objects")
-        if not isinstance(counts.done + counts.no_object, int) or not isinstance(counts.failures, dict):
+        if not isinstance(found["done"] + found["no_object"], int) or not isinstance(found["failures"], dict):
             raise TypeError("counts are no numbers")
     except (KeyError, TypeError) as error:
         raise StoreError(

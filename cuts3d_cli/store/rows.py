@@ -23,7 +23,8 @@ class Rows:
         self._array = array
         row_bytes = int(np.prod(array.shape[1:])) * array.dtype.itemsize
         self._count = max(1, block_bytes // max(1, row_bytes))
-        self._start, self._block = -1, None
+        self._start = -1
+        self._block = np.empty(0)
 
     def __getitem__(self, row: int) -> np.ndarray:
         """Row ``row`` (0 or more); not to be written to.
@@ -40,7 +41,7 @@ class Rows:
 
     def _read(self, start: int) -> np.ndarray:
         try:
-            return self._array[start : start + self._count]
+            return np.asarray(self._array[start : start + self._count])
         except (ValueError, RuntimeError, OSError) as error:  # a checksum or a code that cannot be unpacked
             raise StoreError(
                 f"array {self._array.store_path} is damaged",

@@ -37,15 +37,14 @@ class Store:
     def __init__(self, path: Path, group: zarr.Group, attrs: dict[str, Any]):
         self.path, self._group, self.attrs = path, group, attrs
         self.stage: str = attrs["stage"]
-        self.image_ids: np.ndarray = group["image_id"][:]
-        self.status: np.ndarray = group["status"][:]
         self._arrays: dict[str, zarr.Array] = {}
+        self.image_ids, self.status = _values(group, "image_id"), _values(group, "status")
 
     def array(self, name: str) -> zarr.Array:
         """The array called ``name``; index it by row to read one image."""
         if name not in self._arrays:
             try:
-                self._arrays[name] = self._group[name]
+                self._arrays[name] = _array(self._group, name)
             except KeyError:
                 known = ", ".join(ARRAYS[self.stage])
                 raise StoreError(f"store {self.path}: no array {name}", expected=f"one of {known}") from None
@@ -112,7 +111,7 @@ def open_store(path: str | Path, stage: str | None = None) -> Store:
 
 def _opened(path: Path, stage: str | None, name: str) -> Store:
     group = zarr.open_group(path, mode="r")
-    attrs = dict(group.attrs)
+    attrs: dict[str, Any] = dict(group.attrs)
     version = attrs.get("format_version")
     if version != FORMAT_VERSION:
         raise StoreError(
@@ -122,6 +121,17 @@ def _opened(path: Path, stage: str | None, name: str) -> Store:
         raise StoreError(f"store {path}", expected=f"stage {stage}", found=attrs["stage"])
     _check_files(path, attrs["files"], name)
     return Store(path, group, attrs)
+
+
+def _array(group: zarr.Group, name: str) -> zarr.Array:
+    found = group[name]
+    if not isinstance(found, zarr.Array):
+        raise KeyError(name)
+    return found
+
+
+def _values(group: zarr.Group, name: str) -> np.ndarray:
+    return np.asarray(_array(group, name)[:])
 
 
 class StoreWriter:
@@ -221,11 +231,9 @@ class StoreWriter:
         for start in sorted({row // step * step for row in pending}):
             rows = [row for row in range(start, min(start + step, self.n)) if row in pending]
             first, last = rows[0], rows[-1] + 1
-            block = (
-                array[first:last]
-                if len(rows) < last - first
-                else np.empty((last - first, *array.shape[1:]), array.dtype)
-            )
+            block = np.empty((last - first, *array.shape[1:]), array.dtype)
+            if len(rows) < last - first:
+                block[:] = array[first:last]
             for row in rows:
                 block[row - first] = pending[row]
             array[first:last] = block

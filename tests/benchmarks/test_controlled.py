@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation
 
+from cuts3d_cli.config import resolve
 from cuts3d_cli.core.discover import discover
 from cuts3d_cli.core.masks import enlarge, mask_iou
 
@@ -92,6 +93,7 @@ def test_without_noise_every_separate_object_is_found(controlled):
         depth[labels == index] = z
     classes = (1, 1, 2, 3)
     features = controlled.class_features(labels, classes, patch_size=PATCH, noise=0, rng=np.random.default_rng(0))
-    found = discover(features, depth, sharpen=False, n_instances=4).instance
+    settings = resolve({"preset": "paper"}).localcut.model_dump()
+    found = discover(features, depth, **settings | {"sharpen": False, "n_instances": 4}).instance
     masks = np.stack([enlarge(mask, labels.shape) for mask in found])
     assert (mask_iou(labels == np.arange(4)[:, None, None], masks).max(axis=1) > 0.9).all()

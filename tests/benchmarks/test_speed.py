@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from cuts3d_cli.config import resolve
+
 
 def test_every_budget_has_its_row(in_process, small):
     pytest.importorskip("pydensecrf", reason="the released CRF needs the extra crf-oracle")
@@ -60,8 +62,7 @@ def test_released_maskcut_finds_what_our_preset_finds(benchmarks):
     labels[2:8, 2:8], labels[9:14, 8:15] = 1, 2
     features = (centres[:, labels] + 0.1 * rng.normal(size=(8, 16, 16))).astype(np.float32)
     masks = released.maskcut(features, 0.15, 3, Stopwatch())
-    settings = {"sharpen": False, "local_cut": False, "exclude": "features", "stop_at_rest": False}
-    found = discover(features, tau_ncut=0.15, n_instances=3, **settings)
+    found = discover(features, **resolve({"preset": "maskcut"}).localcut.model_dump())
     np.testing.assert_array_equal(masks, found.instance[found.found])
 
 

@@ -1,15 +1,17 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cuts3d_cli.core.affinity import (
-    FLOOR,
-    cosine_affinity,
-    sharpen,
-    strong_pairs,
-    strong_without_features,
-    threshold_of_cosine,
+from cuts3d_cli.config import resolve
+from cuts3d_cli.core import affinity
+from cuts3d_cli.core.affinity import FLOOR, cosine_affinity, threshold_of_cosine
+
+sharpen, strong_pairs, strong_without_features = (
+    partial(function, exponent=resolve().localcut.exponent)
+    for function in (affinity.sharpen, affinity.strong_pairs, affinity.strong_without_features)
 )
 
 

@@ -1,11 +1,24 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cuts3d_cli.core.confidence import average_cuts, clamp_confidence, mean_confidence, spatial_confidence, thresholds
+from cuts3d_cli.config import resolve
+from cuts3d_cli.core import confidence as core
+from cuts3d_cli.core import localcut
+from cuts3d_cli.core.confidence import clamp_confidence, mean_confidence, thresholds
 from cuts3d_cli.core.geometry import grid_points
-from cuts3d_cli.core.localcut import KnnGraph, local_cut, semantic_graph
+from cuts3d_cli.core.localcut import KnnGraph, semantic_graph
+from cuts3d_cli.core.segment import CUT_SETTINGS
+
+PAPER = resolve({"preset": "paper"})
+CUT = {name: getattr(PAPER.localcut, name) for name in CUT_SETTINGS}
+CUTS = {name: CUT[name] for name in ("tau_knn", "capacity", "maxflow")}
+local_cut = partial(localcut.local_cut, **CUTS)
+average_cuts = partial(core.average_cuts, **CUTS, **PAPER.confidence.model_dump(exclude={"sc_min"}))
+spatial_confidence = partial(core.spatial_confidence, **CUT, **PAPER.confidence.model_dump())
 
 
 def stairs():

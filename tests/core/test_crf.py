@@ -1,22 +1,26 @@
 import contextlib
 import sys
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from cuts3d_cli.core.crf import (
-    DenseCrf,
-    DenseCrfs,
-    probability_on_grid,
-    refine,
-    refine_images,
-    refine_together,
-    unary_probability,
-)
+from cuts3d_cli.config import resolve
+from cuts3d_cli.core import crf as core
+from cuts3d_cli.core.crf import probability_on_grid
 from cuts3d_cli.core.masks import enlarge
+from cuts3d_cli.core.segment import dense_crf_settings
 from cuts3d_cli.errors import Cuts3dError
+
+CUTLER = resolve({"preset": "maskcut"}).crf.model_dump()
+JUDGING = {name: CUTLER[name] for name in ("unary", "fill_holes", "min_iou")}
+DenseCrf, DenseCrfs = (partial(made, **dense_crf_settings(CUTLER)) for made in (core.DenseCrf, core.DenseCrfs))
+refine, refine_together, refine_images = (
+    partial(function, **JUDGING) for function in (core.refine, core.refine_together, core.refine_images)
+)
+unary_probability = partial(core.unary_probability, unary=CUTLER["unary"])
 
 
 def disc_image(size=48):
@@ -46,7 +50,8 @@ def sample_scenes():
     """The first images of the sample at 240 px, and disturbed masks of their objects."""
     from pycocotools.coco import COCO
 
-    from cuts3d_cli.store.images import read_image, working_image
+    from cuts3d_cli.core.image_sizes import working_image
+    from cuts3d_cli.store.images import read_image
 
     folder = Path(__file__).parents[2] / "sample/train"
     with contextlib.redirect_stdout(None):

@@ -1,11 +1,21 @@
+from functools import partial
+
 import numpy as np
 import pytest
 
 from cuts3d_cli.config import LocalCutConfig, resolve
-from cuts3d_cli.core.confidence import spatial_confidence
-from cuts3d_cli.core.discover import discover, discover_batch, discovery
-from cuts3d_cli.core.spatial_importance import spatial_importance
+from cuts3d_cli.core import discover as discovering
+from cuts3d_cli.core import segment
+from cuts3d_cli.core.spatial_importance import spatial_importance as importance_of
 from cuts3d_cli.core.types import Discovery, Try
+
+PAPER = resolve({"preset": "paper"})
+"""The paper's numbers (Table 15), which the drawn scenes are made for."""
+
+discover, discover_batch = (
+    partial(function, **PAPER.localcut.model_dump()) for function in (discovering.discover, discovering.discover_batch)
+)
+spatial_importance = partial(importance_of, **PAPER.spatial_importance.model_dump())
 
 MASKCUT = {"sharpen": False, "local_cut": False, "exclude": "features", "stop_at_rest": False}
 
@@ -27,7 +37,9 @@ def test_ncut_joins_boxes_of_one_texture_and_local_cut_parts_them(two_boxes):
     assert is_one_of(parted.instance[0], two_boxes.boxes) and is_one_of(parted.instance[1], two_boxes.boxes)
     assert not (parted.instance[0] & parted.instance[1]).any()
     assert outcomes(parted)[:2] == ["kept", "kept"]
-    confidence = spatial_confidence(parted.semantic, parted.instance, parted.terminals, two_boxes.depth)
+    sections = {name: getattr(PAPER, name).model_dump() for name in ("localcut", "confidence")}
+    arrays = (parted.semantic, parted.instance, parted.terminals, two_boxes.depth)
+    confidence, _ = segment.cut_confidence(*arrays, **sections)
     assert np.array_equal(confidence > 0, parted.instance)
 
 
@@ -255,7 +267,7 @@ def test_a_batch_gives_what_each_image_gives_alone(draw_boxes, solver):
 def test_keywords_are_those_of_the_configuration():
     from inspect import signature
 
-    options = {name for name, p in signature(discovery).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    options = {name for name, p in signature(discovering.discovery).parameters.items() if p.kind is p.KEYWORD_ONLY}
     assert options | {"eigensolver"} == set(LocalCutConfig.model_fields)
 
 

@@ -1,7 +1,13 @@
+from functools import partial
+
 import numpy as np
 import pytest
 
-from cuts3d_cli.core.geometry import depth_to_grid, grid_points, nearest_indices, to_background
+from cuts3d_cli.config import resolve
+from cuts3d_cli.core import geometry
+from cuts3d_cli.core.geometry import depth_to_grid, nearest_indices, to_background
+
+grid_points = partial(geometry.grid_points, xy_extent=resolve().localcut.xy_extent)
 
 
 def test_points_span_the_cube_and_carry_the_depth():

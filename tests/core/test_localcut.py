@@ -1,11 +1,20 @@
+from functools import partial
+
 import networkx as nx
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from cuts3d_cli.core.geometry import grid_points
-from cuts3d_cli.core.localcut import choose_sink, edge_capacities, knn_graph, local_cut, semantic_graph
-from cuts3d_cli.core.mincut import min_cut
+from cuts3d_cli.config import resolve
+from cuts3d_cli.core import geometry, localcut, mincut
+from cuts3d_cli.core.localcut import edge_capacities, semantic_graph
+
+SETTINGS = resolve({"preset": "paper"}).localcut
+local_cut = partial(localcut.local_cut, capacity=SETTINGS.capacity, maxflow=SETTINGS.maxflow)
+choose_sink = partial(localcut.choose_sink, sink=SETTINGS.sink)
+knn_graph = partial(localcut.knn_graph, k=SETTINGS.k)
+grid_points = partial(geometry.grid_points, xy_extent=SETTINGS.xy_extent)
+min_cut = partial(mincut.min_cut, solver=SETTINGS.maxflow)
 
 
 def pairs(edges):
@@ -143,7 +152,7 @@ def test_empty_full_and_single_masks():
         assert np.array_equal(local_cut(graph, mask, 5, -1, tau_knn=0.5), expected)
     single = np.ones((1, 1), dtype=bool)
     graph = semantic_graph(np.zeros((1, 3)), single, k=20, background_z=1.5, longest=0.5)
-    assert local_cut(graph, single, 0, -1).all()
+    assert local_cut(graph, single, 0, -1, tau_knn=0.5).all()
 
 
 def test_permuted_points_give_the_permuted_instance():

@@ -1,10 +1,15 @@
+from functools import partial
+
 import networkx as nx
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cuts3d_cli.core.mincut import min_cut
+from cuts3d_cli.config import resolve
+from cuts3d_cli.core import mincut
+
+min_cut = partial(mincut.min_cut, solver=resolve().localcut.maxflow)
 
 
 def random_problem(seed, n=12, e=30, spread=3.0):

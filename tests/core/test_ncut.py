@@ -1,20 +1,22 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import eigh
 
-from cuts3d_cli.core import ncut
-from cuts3d_cli.core.affinity import strong_pairs
-from cuts3d_cli.core.ncut import (
-    TINY,
-    bipartition,
-    canonical_sign,
-    first_largest,
-    second_eigenvector,
-    second_eigenvectors,
-)
+from cuts3d_cli.config import resolve
+from cuts3d_cli.core import affinity, ncut
+from cuts3d_cli.core.ncut import TINY, canonical_sign, first_largest
 from cuts3d_cli.core.patch_graph import PatchGraph
+
+SETTINGS = resolve({"preset": "maskcut"}).localcut
+bipartition = partial(ncut.bipartition, corners=SETTINGS.corners, component=SETTINGS.component)
+second_eigenvector, second_eigenvectors = (
+    partial(function, solver=SETTINGS.eigensolver) for function in (ncut.second_eigenvector, ncut.second_eigenvectors)
+)
+strong_pairs = partial(affinity.strong_pairs, exponent=SETTINGS.exponent)
 
 
 def cosine_of(a, b):
@@ -100,7 +102,7 @@ def test_large_graphs_without_an_answer_get_one_without_the_dense_solver(solver,
 def test_an_iteration_that_ends_too_soon_is_not_trusted_where_dense_can_answer(limit, name, monkeypatch):
     monkeypatch.setattr(ncut, "DENSE_LIMIT", limit)
     for precision in ("_SINGLE", "_DOUBLE"):
-        monkeypatch.setattr(ncut, precision, getattr(ncut, precision) | {"steps": 4})
+        monkeypatch.setattr(ncut, precision, getattr(ncut, precision)._replace(steps=4))
     weights = random_graph(150)
     x, used = second_eigenvector(weights)
     assert used == name and np.isfinite(x).all() and np.ptp(x) > 0

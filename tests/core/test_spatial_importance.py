@@ -1,8 +1,13 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from cuts3d_cli.core.spatial_importance import spatial_importance
+from cuts3d_cli.config import resolve
+from cuts3d_cli.core import spatial_importance as core
+
+spatial_importance = partial(core.spatial_importance, **resolve({"preset": "paper"}).spatial_importance.model_dump())
 
 
 def step(size=48):

@@ -9,10 +9,9 @@ from PIL import Image
 
 from cuts3d_cli.config import resolve
 from cuts3d_cli.pipeline.cache import ImageResult, image_source, run_image
-from cuts3d_cli.pipeline.runner import Counts
 from cuts3d_cli.report import preview
 from cuts3d_cli.store.coco import annotation, image_entry
-from cuts3d_cli.store.masks import PREDICTIONS, PSEUDO_MASKS, MaskFile, write_masks
+from cuts3d_cli.store.masks import PREDICTIONS, PSEUDO_MASKS, Counts, MaskFile, write_masks
 
 CONFIG = resolve(
     {

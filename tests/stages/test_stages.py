@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from cuts3d_cli.config import resolve
-from cuts3d_cli.errors import ConfigError, Cuts3dError, ImageError, StoreError
+from cuts3d_cli.errors import ConfigError, Cuts3dError, StoreError
 from cuts3d_cli.pipeline.declarations import inputs_of, upstream_of
 from cuts3d_cli.pipeline.graph import depth_maps_of, execute, expected_fingerprints, result_path
 from cuts3d_cli.pipeline.methods import OWN
 from cuts3d_cli.pipeline.results import Damaged, read_result
 from cuts3d_cli.pipeline.runner import Source, solver_and_device
 from cuts3d_cli.report import status
-from cuts3d_cli.stages import features, merge, prepare
+from cuts3d_cli.stages import merge, prepare
 from cuts3d_cli.store.coco import confidence_of, cut_of, decode_mask
 from cuts3d_cli.store.image_files import find_images
 from cuts3d_cli.store.layout import (
@@ -432,12 +432,11 @@ def test_every_setting_reaches_the_core(dataset, tmp_path, monkeypatch):
 
         monkeypatch.setattr(where, name, wrapped)
 
-    from cuts3d_cli.core import discover
-    from cuts3d_cli.stages import confidence, crf
+    from cuts3d_cli.core import discover, segment
 
     for where, name in [
         (discover, "grid_points"), (discover, "semantic_graph"), (discover, "cut_in_3d"),
-        (confidence, "spatial_confidence"), (crf, "refine_images"), (crf, "DenseCrfs"),
+        (segment, "spatial_confidence"), (segment, "refine_images"), (segment, "DenseCrfs"),
     ]:  # fmt: skip
         spy(where, name)
     run_all(tmp_path, dataset, values)
@@ -448,16 +447,16 @@ def test_every_setting_reaches_the_core(dataset, tmp_path, monkeypatch):
     assert keywords("discover.grid_points") == {"xy_extent": 1.5}
     assert keywords("discover.semantic_graph") == {"k": 7, "background_z": 2.5, "longest": 0.2}
     assert keywords("discover.cut_in_3d") == {"tau_knn": 0.2, "capacity": "distance", "maxflow": "networkx"}
-    given = {key: value for key, value in keywords("confidence.spatial_confidence").items() if np.isscalar(value)}
+    given = {key: value for key, value in keywords("segment.spatial_confidence").items() if np.isscalar(value)}
     assert given == {"tau_knn": 0.2, **cut, **values["confidence"]}
-    refine = keywords("crf.refine_images")
+    refine = keywords("segment.refine_images")
     assert (refine["unary"], refine["min_iou"], refine["fill_holes"]) == ("confidence", 0.3, False)
-    masks, maps = calls["crf.refine_images"][0][0][1][0], refine["confidence"][0]
+    masks, maps = calls["segment.refine_images"][0][0][1][0], refine["confidence"][0]
     assert maps.shape == masks.shape and maps[masks].min() >= 0.4 - 1e-3 and np.ptp(maps[masks]) > 0
     expected = resolve(values).crf.model_dump(
         exclude={"enabled", "image_size", "confidence", "unary", "min_iou", "fill_holes"}
     )
-    assert keywords("crf.DenseCrfs") == expected | {"device": "cpu"}
+    assert keywords("segment.DenseCrfs") == expected | {"device": "cpu"}
 
 
 def test_merge_refuses_masks_of_other_stores_than_those_there(done, dataset, tmp_path):
@@ -619,15 +618,6 @@ def test_a_folder_of_broken_images_is_an_error(tmp_path):
     (tmp_path / "a.png").write_bytes(b"x")
     with pytest.raises(Cuts3dError, match="expected readable images; found none of 1"):
         prepare.run(tmp_path, tmp_path / "m.jsonl", n_shards=1)
-
-
-@pytest.mark.parametrize("value", [np.nan, 1e6])
-def test_features_that_are_not_finite_in_the_store_cost_the_image(value):
-    good = np.ones((2, 3, 3), np.float32)
-    assert features._stored(good).dtype == np.float16
-    good[1, 2, 0] = value
-    with pytest.raises(ImageError, match="1 of 18 features are not finite"):
-        features._stored(good)
 
 
 class SlopeModel:

@@ -110,15 +110,6 @@ def test_one_pixel(tmp_path):
     path = saved(tmp_path, "one.png", Image.new("RGB", (1, 1), (1, 2, 3)))
     read = images.read_image(path)
     assert read.tolist() == [[[1, 2, 3]]]
-    assert (images.working_image(read, 480) == (1, 2, 3)).all()
-
-
-def test_working_image_is_square_and_its_own():
-    work = images.working_image(SCENE, 32)
-    assert work.shape == (32, 32, 3)
-    assert work.dtype == np.uint8
-    assert work.flags.writeable
-    assert work[16, 2, 0] == 255 and work[16, 30, 2] == 255
 
 
 def error_of(path):
@@ -128,19 +119,6 @@ def error_of(path):
     assert "\n" not in line
     assert path.name in line
     return line
-
-
-def test_a_mask_is_cut_at_half_of_its_largest_value():
-    """A small mask on a much smaller image nowhere reaches the full value; the released code keeps it."""
-    mask = np.zeros((480, 480), bool)
-    mask[240:248, 240:248] = True
-    assert images.image_sized_mask(mask, (48, 48)).sum() == 1 and images.image_sized_mask(mask, (20, 30)).any()
-    assert np.array_equal(images.image_sized_mask(mask, (480, 480)), mask)
-    half = np.zeros((8, 8), bool)
-    half[:, 4:] = True
-    assert np.array_equal(images.image_sized_mask(half, (4, 4)), half[::2, ::2])
-    assert not images.image_sized_mask(np.zeros((8, 8), bool), (4, 4)).any()
-    assert images.image_sized_mask(np.ones((8, 8), bool), (4, 4)).all()
 
 
 def test_damaged_files(tmp_path):

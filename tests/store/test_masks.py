@@ -61,8 +61,8 @@ def test_info_has_one_shape(masks, path, tmp_path):
     for name in ("m.json", "p.json"):
         info = json.loads((tmp_path / name).read_text())["info"]
         assert list(info) == [
-            "kind", "description", "format_version", "image_root", "fingerprint", "images", "algorithm", "config", "inputs",
-            "version", "counts",
+            "kind", "description", "format_version", "image_root", "fingerprint", "images", "algorithm", "config",
+            "inputs", "version", "counts",
         ]  # fmt: skip
         assert info["format_version"] == FORMAT_VERSION and info["version"] == __version__
         assert list(info["counts"]) == ["done", "no_object", "failures"]

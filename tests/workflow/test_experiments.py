@@ -38,7 +38,7 @@ def test_all_tables_train_six_variants_and_three_rounds_with_three_seeds(plan):
     found = jobs(plan("results"))
     assert trained(found) == 6 * 3 and found["selftrain_experiment"] == 3 * 3
     assert found["predict_experiment"] == found["evaluate_experiment"] == (6 + 3) * 3
-    assert found["localcut_unsharpened"] == found["localcut"] == found["localcut_baseline"] == 3
+    assert found["localcut"] == 9 and found["confidence"] == 6, "three methods, one without confidence"
     assert found["compare"] == 1 and not {"train", "selftrain", "predict", "report"} & set(found)
 
 
@@ -48,7 +48,7 @@ def test_all_tables_train_six_variants_and_three_rounds_with_three_seeds(plan):
 def test_a_table_trains_its_own_rows(plan, target, first, rounds):
     found = jobs(plan(target))
     assert trained(found) == first and found.get("selftrain_experiment", 0) == rounds
-    assert ("localcut_unsharpened" in found) == ("localcut_baseline" in found) == (target == "table4")
+    assert found["localcut"] == (9 if target == "table4" else 2)
 
 
 def test_seeds_and_rounds_come_from_the_configuration(plan):

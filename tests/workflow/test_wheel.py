@@ -42,7 +42,7 @@ def wheel(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     source.mkdir()
-    for name in ("cuts3d_cli", *LINKED, "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("cuts3d", "cuts3d_cli", *LINKED, "pyproject.toml", "README.md", "LICENSE"):
         if (ROOT / name).is_dir():
             ignored = shutil.ignore_patterns("__pycache__")
             shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=ignored)
@@ -53,6 +53,18 @@ def wheel(tmp_path_factory) -> Path:
     with zipfile.ZipFile(next(folder.glob("*.whl"))) as archive:
         archive.extractall(folder / "installed")
     return folder / "installed"
+
+
+def test_the_library_is_in_it_with_its_types(wheel, dataset, tmp_path):
+    assert all((wheel / package / "py.typed").is_file() for package in ("cuts3d", "cuts3d_cli"))
+    small = {"features": {"image_size": 96}, "crf": {"image_size": 96, "iterations": 2}, "localcut": {"tau_knn": 0.115}}
+    code = "import sys, cuts3d\nprint(cuts3d.__file__, len(cuts3d.segment(*sys.argv[1:], preset='embedded', **%r)))"
+    paths = [dataset / "images/s1.png", dataset / "depth/s1.png"]
+    environment = os.environ | {"PYTHONPATH": str(wheel), "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, "-c", code % small, *map(str, paths)]
+    out = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
+    place, n_masks = out.split()
+    assert Path(place).is_relative_to(wheel) and int(n_masks) > 0
 
 
 def test_masks_are_made_from_its_own_files(wheel, dataset, tmp_path):

@@ -1,0 +1,43 @@
+"""Images as callers have them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from cuts3d_cli.errors import ImageError
+from cuts3d_cli.store.images import pixels_of, read_image
+
+ImageLike = np.ndarray | Image.Image | str | os.PathLike[str]
+"""(H, W, 3) uint8 RGB, a Pillow image or the path of an image file."""
+
+
+def pixels(rgb: ImageLike) -> np.ndarray:
+    """(H, W, 3) uint8 of whatever an image may be given as.
+
+    Raises:
+        ImageError: it cannot be used.
+    """
+    if isinstance(rgb, str | os.PathLike):
+        return read_image(Path(rgb))
+    if isinstance(rgb, Image.Image):
+        return pixels_of(rgb)
+    array = np.asarray(rgb)
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or not array.size:
+        raise ImageError(
+            "image",
+            expected="(H, W, 3) uint8 RGB",
+            found=f"shape {array.shape} of {array.dtype}",
+            hint="PIL.Image.fromarray takes grey levels and transparency",
+        )
+    return np.ascontiguousarray(array)
+
+
+def described(masks: np.ndarray, scores: np.ndarray) -> str:
+    """Masks (M, H, W) with their scores in a few words."""
+    height, width = masks.shape[1:]
+    numbers = f", scores {' '.join(f'{score:.2f}' for score in scores)}" if len(scores) else ""
+    return f"{len(masks)} masks of {height} x {width} px{numbers}"
