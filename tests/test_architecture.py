@@ -9,8 +9,8 @@ import cuts3d_cli
 PACKAGE = Path(cuts3d_cli.__file__).parent
 
 LAYERS = (
-    "errors", "log", "threads", "jit", "config", "core", "store", "backends", "pipeline", "stages", "detector",
-    "training", "evaluation", "experiments", "report", "workflow", "cli",
+    "errors", "log", "threads", "jit", "tables", "config", "core", "store", "backends", "pipeline", "stages",
+    "detector", "training", "evaluation", "experiments", "report", "workflow", "cli",
 )  # fmt: skip
 """Modules and packages of ``cuts3d_cli``, lowest first."""
 

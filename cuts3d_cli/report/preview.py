@@ -20,6 +20,7 @@ from cuts3d_cli.store.image_files import OWN_PICTURES
 from cuts3d_cli.store.images import IMAGE_SUFFIXES, read_image
 from cuts3d_cli.store.layout import OUTCOME_NAMES
 from cuts3d_cli.store.zarr_store import Store, open_store
+from cuts3d_cli.tables import text_table
 
 CRF_REJECTED = "rejected: changed too much by the CRF"
 """What a row says where there were instances and the CRF left none; see crf.min_iou."""
@@ -45,15 +46,11 @@ def rows(stage: str, result: ImageResult) -> list[dict[str, Any]]:
     return [{"image": str(result.path), **row} for row in made]
 
 
-def table(entries: list[dict[str, Any]], *, header: bool = True) -> str:
-    """Rows as aligned text, with a line of names on top if asked."""
-    names = list(entries[0])
-    cells = [names] if header else []
-    cells += [[_cell(name, entry.get(name, "")) for name in names] for entry in entries]
-    widths = [max(len(line[i]) for line in [names, *cells]) for i in range(len(names))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells
-    )
+def table(entries: list[dict[str, Any]]) -> str:
+    """Rows as aligned text below a line of names: those of every row, in the order of their first mention."""
+    names = list(dict.fromkeys(name for entry in entries for name in entry))
+    cells = [[_cell(name, entry.get(name, "")) for name in names] for entry in entries]
+    return text_table(names, cells, left=None, rule=False)
 
 
 def _cell(name: str, value: Any) -> str:
