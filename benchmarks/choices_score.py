@@ -17,7 +17,7 @@ from cuts3d_cli.core.masks import enlarge, mask_iou
 from cuts3d_cli.core.spatial_importance import spatial_importance
 from cuts3d_cli.core.types import Discovery
 from cuts3d_cli.evaluation.coco_eval import Judge, judged, read_metrics
-from cuts3d_cli.evaluation.coco_files import match
+from cuts3d_cli.evaluation.matching import match
 from cuts3d_cli.stages.crf import refined_masks
 from cuts3d_cli.store.coco import encode_mask
 from cuts3d_cli.store.images import image_sized_mask
