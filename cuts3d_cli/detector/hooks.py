@@ -20,6 +20,7 @@ from cuts3d_cli.detector.dataset import derived_seed
 from cuts3d_cli.detector.runner import unwrapped
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.log import logger
+from cuts3d_cli.store.curve import read_curve
 from cuts3d_cli.store.files import atomic_path
 
 CURVE_POINTS = 5000
@@ -112,19 +113,6 @@ class CurveHook(Hook):
             self._shown = now
             each = (now - self._began) / (done - self._first)
             logger.info("train: %d/%d, loss %.3f, %.2f s each", done, self.total, loss, each)
-
-
-def read_curve(path: str | Path) -> list[dict[str, Any]]:
-    """Points of a loss curve; what follows a damaged line is left out."""
-    points: list[dict[str, Any]] = []
-    if not Path(path).is_file():
-        return points
-    for line in Path(path).read_text().splitlines():
-        try:
-            points.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return points
 
 
 @HOOKS.register_module()

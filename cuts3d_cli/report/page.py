@@ -17,7 +17,8 @@ from cuts3d_cli.evaluation import table
 from cuts3d_cli.evaluation.coco_files import read_json
 from cuts3d_cli.log import logger, progress
 from cuts3d_cli.report import figures
-from cuts3d_cli.report.panels import Detections, Example, Panel, make_examples
+from cuts3d_cli.report.panels import Example, Panel, make_examples
+from cuts3d_cli.report.run_image import Detections
 from cuts3d_cli.report.run_summary import (
     SetSummary,
     detections_command,
@@ -27,6 +28,7 @@ from cuts3d_cli.report.run_summary import (
 )
 from cuts3d_cli.report.words import introduction, legend
 from cuts3d_cli.store.coco import read_masks
+from cuts3d_cli.store.curve import read_curve
 from cuts3d_cli.store.files import atomic_path, write_json
 from cuts3d_cli.store.layout import manifest_path, round_path
 from cuts3d_cli.store.manifest import read_manifest
@@ -203,7 +205,7 @@ def _charts(detectors: Mapping[int, Path], results: Mapping[str, Any], notes: li
     curves, charts = {}, []
     for number, folder in detectors.items():
         path = folder / "metrics.jsonl"
-        if points := figures.read_curve(path) if path.is_file() else []:
+        if points := read_curve(path):
             curves["first training" if number == 0 else f"round {number}"] = points
     for number, folder in detectors.items():
         if curves and not (folder / "metrics.jsonl").is_file():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,10 @@ from PIL import Image
 
 from cuts3d_cli.core.masks import boxes_xywh_px, enlarge
 from cuts3d_cli.pipeline.cache import ImageResult
+from cuts3d_cli.report.annotations import cut_slots, drawn
 from cuts3d_cli.report.overlay import colourise, heat_over, overlay, resized
-from cuts3d_cli.report.panels import cut_slots
 from cuts3d_cli.report.words import OUTCOME_WORDS
-from cuts3d_cli.store.coco import decode_mask, image_root, read_masks
+from cuts3d_cli.store.coco import image_root, read_masks
 from cuts3d_cli.store.files import atomic_path
 from cuts3d_cli.store.image_files import OWN_PICTURES
 from cuts3d_cli.store.images import IMAGE_SUFFIXES, read_image
@@ -94,7 +93,7 @@ def picture(stage: str, result: ImageResult) -> np.ndarray:
     rgb = read_image(result.path)
     height, width = rgb.shape[:2]
     if stage == "crf":
-        return _drawn(rgb, read_masks(result.paths["crf"])["annotations"])
+        return drawn(rgb, read_masks(result.paths["crf"])["annotations"])
     if stage == "depth":
         nearness = 1 - _map(stage, result).astype(np.float32)  # near is bright, as in the report
         return colourise(resized(nearness, height, width), 0, 1)
@@ -119,22 +118,12 @@ def write_overlays(path: Path, folder: Path, *, least_score: float) -> None:
         found = [a for a in document["annotations"] if a["image_id"] == entry["id"] and a["score"] >= least_score]
         image = root / entry["file_name"]
         target = picture_path("predict", image, (folder / entry["file_name"]).parent)
-        _write_png(_drawn(read_image(image), found), target)
+        _write_png(drawn(read_image(image), found), target)
 
 
 def _write_png(picture: np.ndarray, target: Path) -> None:
     with atomic_path(target) as temporary:
         Image.fromarray(picture).save(temporary, format="PNG")
-
-
-def _drawn(rgb: np.ndarray, found: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """COCO annotations over their image, numbered by their cuts where these are known."""
-    slots = cut_slots(found)
-    n = max(slots, default=-1) + 1
-    masks, scores = np.zeros((n, *rgb.shape[:2]), bool), np.zeros(n)
-    for slot, entry in zip(slots, found, strict=True):
-        masks[slot], scores[slot] = decode_mask(entry["segmentation"]), entry["score"]
-    return overlay(rgb, masks, scores)
 
 
 def _map(stage: str, result: ImageResult) -> np.ndarray:

@@ -10,9 +10,9 @@ import torch
 from cuts3d_cli.config import SelfTrainConfig
 from cuts3d_cli.detector import distributed
 from cuts3d_cli.detector.dataset import PositionSampler
-from cuts3d_cli.detector.hooks import read_curve
 from cuts3d_cli.errors import ConfigError
 from cuts3d_cli.store.coco import read_masks
+from cuts3d_cli.store.curve import read_curve
 from cuts3d_cli.training import selftrain, train
 
 SCRIPT = """

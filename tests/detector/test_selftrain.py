@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from cuts3d_cli.config import SelfTrainConfig, TrainConfig
-from cuts3d_cli.detector.hooks import read_curve
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.store.coco import annotation, image_root, read_masks
+from cuts3d_cli.store.curve import read_curve
 from cuts3d_cli.training import selftrain, train
 
 H, W = 20, 30

@@ -12,8 +12,9 @@ import torch
 
 from cuts3d_cli.config import TrainConfig
 from cuts3d_cli.detector import checkpoints
-from cuts3d_cli.detector.hooks import StateHook, read_curve
+from cuts3d_cli.detector.hooks import StateHook
 from cuts3d_cli.errors import Cuts3dError, ModelError
+from cuts3d_cli.store.curve import read_curve
 from cuts3d_cli.training import train
 
 
