@@ -6,7 +6,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch import nn
 
 from cuts3d_cli.detector import checkpoints, distributed
 from cuts3d_cli.detector.dataset import derived_seed
+from cuts3d_cli.detector.loggers import Logger
 from cuts3d_cli.detector.runner import unwrapped
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.log import logger
@@ -36,7 +37,7 @@ class SeedHook(Hook):
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seed from seed, iteration and, past the first, the number of the process."""
-        process = [distributed.rank()] if distributed.rank() else []
+        process = [distributed.get_rank()] if distributed.get_rank() else []
         torch.manual_seed(derived_seed(self.seed, batch_idx, 1, *process))
 
 
@@ -52,17 +53,18 @@ class CurveHook(Hook):
         path: the file.
         total: iterations of the whole training.
         every_s: seconds between progress lines.
+        loggers: what takes the points too.
     """
 
     priority = "NORMAL"  # before the scheduler sets the next learning rate
 
-    def __init__(self, path: str, total: int, every_s: float = 10.0):
-        self.path, self.total, self.every_s = Path(path), total, every_s
+    def __init__(self, path: str, total: int, every_s: float = 10.0, loggers: Sequence[Logger] = ()):
+        self.path, self.total, self.every_s, self.loggers = Path(path), total, every_s, loggers
         self.step = max(1, math.ceil(total / CURVE_POINTS))
 
     def before_train_epoch(self, runner) -> None:
         """Cut the curve to the iteration the training starts from; the first process writes it."""
-        if not distributed.is_first():
+        if not distributed.is_main_process():
             return
         lines = [point for point in read_curve(self.path) if point["iteration"] <= runner.iter]
         with atomic_path(self.path) as temporary:
@@ -86,18 +88,20 @@ class CurveHook(Hook):
                 f"training diverged at iteration {done}: {bad[0]} is {losses[bad[0]]}",
                 hint="lower train.lr or lengthen train.warmup_iterations",
             )
-        if not distributed.is_first():
+        if not distributed.is_main_process():
             return
         if done % self.step == 0 or done == self.total:
             lr = runner.optim_wrapper.get_lr()["lr"][0]
             point = {"iteration": done, "lr": lr, **{key: round(value, 6) for key, value in losses.items()}}
             self._file.write(json.dumps(point) + "\n")
             self._file.flush()
+            for each in self.loggers:
+                each.write(point)
         self._show(done, losses["loss"])
 
     def after_train_epoch(self, runner, metrics: Any = None) -> None:
         """Close the file."""
-        if not distributed.is_first():
+        if not distributed.is_main_process():
             return
         self._file.close()
         if self._bar is not None:
@@ -163,7 +167,7 @@ class StateHook(Hook):
     def after_train_iter(self, runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None) -> None:
         """Save now and then; the first process does."""
         done = batch_idx + 1
-        if done % self.every == 0 and distributed.is_first():
+        if done % self.every == 0 and distributed.is_main_process():
             state = {
                 "fingerprint": self.fingerprint,
                 "iteration": done,

@@ -83,10 +83,10 @@ def run(
         raise Cuts3dError("round of self-training", expected="1 or more", found=round_number)
     work = out / "work"
     labels = work / "annotations.json"
-    with distributed.processes(launcher, resolve_device(device)) as own_device:
-        if not resume and distributed.is_first():
+    with distributed.process_group(launcher, resolve_device(device)) as own_device:
+        if not resume and distributed.is_main_process():
             remove(work)
-        distributed.wait()
+        distributed.barrier()
         counts = make_labels(
             checkpoint, annotations, labels,
             round_number=round_number, config=config, device=str(own_device), threads=threads,
@@ -97,7 +97,7 @@ def run(
             config=round_config(config, train), seed=seed + round_number, device=str(own_device), init=checkpoint,
             resume=resume, threads=threads,
         )  # fmt: skip
-        if distributed.is_first():
+        if distributed.is_main_process():
             _copy_labels(labels, out / "annotations.json")
             logger.info("selftrain: images %s -> %s", counts, out)
     return counts
@@ -153,8 +153,8 @@ def run_target(
         "score_step": 0.0,
         "iterations": config.target_iterations,
     }
-    with distributed.processes(launcher, resolve_device(device)) as own_device:
-        if distributed.is_first():
+    with distributed.process_group(launcher, resolve_device(device)) as own_device:
+        if distributed.is_main_process():
             write_masks(
                 unlabelled,
                 kind="pseudo-masks",
@@ -162,7 +162,7 @@ def run_target(
                 images=[image_entry(record) for record in records if not record.error],
                 annotations=[],
             )
-        distributed.wait()
+        distributed.barrier()
         counts = run(
             checkpoint, unlabelled, out,
             round_number=1, config=config.model_copy(update=settings), train=train, seed=seed, device=str(own_device),
@@ -221,7 +221,7 @@ def make_labels(
     before = read_masks(labels)["info"] if labels.is_file() else {}
     if before.get("fingerprint") == made_from:
         logger.info("selftrain: labels of round %d are there", round_number)
-        distributed.wait()
+        distributed.barrier()
         failures = before.get("failures", {})
         return Counts(done=len(document["images"]) - len(failures), failures=dict(failures))
     limit_threads(threads)
@@ -233,8 +233,8 @@ def make_labels(
         for entry in document["images"]
     ]
     predictions, counts = _predict_together(detector, records, root)
-    if not distributed.is_first():
-        distributed.wait()
+    if not distributed.is_main_process():
+        distributed.barrier()
         return counts
     merged, n_new = merge_labels(document, predictions, threshold, config.merge_iou)
     logger.info(
@@ -252,7 +252,7 @@ def make_labels(
         annotations=merged,
         info={"config": settings, "round": round_number, "fingerprint": made_from, "failures": counts.failures},
     )
-    distributed.wait()
+    distributed.barrier()
     return counts
 
 
@@ -263,9 +263,9 @@ def _predict_together(
     from cuts3d_cli.detector import distributed
     from cuts3d_cli.detector.inference import predict_images
 
-    own = predict_images(detector, records[distributed.rank() :: distributed.size()], root)
+    own = predict_images(detector, records[distributed.get_rank() :: distributed.get_world_size()], root)
     predictions, counts = [], Counts()
-    for found, ended in distributed.gathered(own):
+    for found, ended in distributed.all_gather_object(own):
         predictions += found
         counts.done += ended.done
         counts.no_object += ended.no_object
