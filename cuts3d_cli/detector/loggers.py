@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cuts3d_cli.errors import ConfigError
-from cuts3d_cli.store.files import remove
 
 FOLDERS = {"tensorboard": "tensorboard", "wandb": "wandb"}
 """Folder of each logger beside the checkpoint."""
@@ -48,23 +47,20 @@ def open_loggers(names: Sequence[str], folder: Path, *, start: int, record: Mapp
     Args:
         names: ``tensorboard``, ``wandb``.
         folder: of the detector; each has a folder of its own in it.
-        start: iterations already done; what was logged of later ones is replaced. 0: the folders are emptied.
+        start: iterations already done; what was logged of later ones counts no more.
         record: how the detector is made, as the checkpoint carries it.
     """
-    if start == 0:
-        for name in FOLDERS.values():
-            remove(folder / name)
     kinds = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases}
     return [kinds[name](folder / FOLDERS[name], start, record) for name in names]
 
 
 class TensorBoard:
-    """Event files; points after the iteration that a training resumes from are marked as purged."""
+    """Event files; those of an earlier attempt are kept, and their points after ``start`` marked as purged."""
 
     def __init__(self, folder: Path, start: int, record: Mapping[str, Any]):
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(folder), purge_step=start + 1 if start else None)
+        self._writer = SummaryWriter(str(folder), purge_step=start + 1)
 
     def write(self, point: Mapping[str, float]) -> None:
         """Write every value as a scalar ``train/NAME``."""
@@ -77,7 +73,7 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """A run of project ``cuts3d`` (or $WANDB_PROJECT); a resumed training goes on with its run."""
+    """A run of project ``cuts3d`` (or $WANDB_PROJECT); a resumed training goes on with its own."""
 
     def __init__(self, folder: Path, start: int, record: Mapping[str, Any]):
         import wandb

@@ -115,3 +115,6 @@ def test_tensorboard_takes_the_curve_and_changes_nothing(labelled, micro, tmp_pa
     learn(labelled, tmp_path / "resumed", config)
     again, times = scalars(tmp_path / "resumed")
     assert again["train/loss"].keys() == found["train/loss"].keys() and times == counts  # iteration 5 is there once
+    other = learn(labelled, tmp_path / "resumed", config.model_copy(update={"lr": 0.003}))
+    anew, times = scalars(tmp_path / "resumed")
+    assert times == counts and anew["train/lr"][6] == pytest.approx(other[0][-1]["lr"])
