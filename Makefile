@@ -1,4 +1,5 @@
 # make demo: install and run the whole workflow on the sample. make test: install and pass the tests.
+# make coverage: the tests again, with the lines of the package that they reach (runs/coverage/index.html).
 # make photos: install, get 96 photographs of COCO (PHOTOS=DIR: from there) and score pseudo-masks of them.
 # Needs Python 3.11 or newer with venv, and make. The virtual environment is .venv; PYTHON=python3.12 names another Python.
 
@@ -10,7 +11,7 @@ PHOTOS ?=
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo photos test lint format clean
+.PHONY: demo photos test coverage lint format clean
 
 demo: $(VENV)/.installed
 	snakemake --cores $(CORES)
@@ -22,6 +23,9 @@ photos: $(VENV)/.installed
 test: $(VENV)/.installed lint
 	@python -c 'import sys, torch; print("Python", sys.version, "torch", torch.__version__)'
 	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile
+
+coverage: $(VENV)/.installed
+	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --cov --cov-report term --cov-report html
 
 lint: $(VENV)/.installed
 	ruff check .

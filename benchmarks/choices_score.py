@@ -16,7 +16,7 @@ from cuts3d_cli.core.masks import enlarge_all, mask_iou
 from cuts3d_cli.core.segment import Settings, candidates, find, finish, refine
 from cuts3d_cli.core.types import Discovery
 from cuts3d_cli.evaluation.coco_eval import Judge, judged, read_metrics
-from cuts3d_cli.evaluation.coco_files import match
+from cuts3d_cli.evaluation.matching import match
 from cuts3d_cli.store.coco import encode_mask
 
 METHODS = {

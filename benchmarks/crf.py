@@ -26,7 +26,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-from measuring import in_child, peak_gb, reset_peak, table
+from measuring import in_child, peak_gb, reset_peak
 
 from cuts3d_cli.config import resolve
 from cuts3d_cli.core.crf import DenseCrf, unary_probability
@@ -38,6 +38,7 @@ from cuts3d_cli.store.images import read_image
 from cuts3d_cli.store.layout import manifest_path, shard_name
 from cuts3d_cli.store.manifest import read_manifest
 from cuts3d_cli.store.zarr_store import open_store
+from cuts3d_cli.tables import markdown_table
 
 MARGINS = (32, 64, 128)
 
@@ -222,7 +223,7 @@ def main(run: Path, images: Path | None, n_images: int, repeat: int, crops: bool
         "way", "s an image", "times side by side", "least", "memory, MB", "masks that differ", "pixels", "from 0.5",
         "mean IoU", "least IoU",
     ]  # fmt: skip
-    click.echo(table(header, rows))
+    click.echo(markdown_table(header, rows))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
-from measuring import ROOT, Stopwatch, table
+from measuring import ROOT, Stopwatch
 
 from cuts3d_cli.backends.base import feature_backend
 from cuts3d_cli.backends.torch_tools import resolve_device
@@ -31,6 +31,7 @@ from cuts3d_cli.core.discover import discover_batch
 from cuts3d_cli.core.image_sizes import working_image
 from cuts3d_cli.core.masks import mask_iou
 from cuts3d_cli.store.images import read_image
+from cuts3d_cli.tables import markdown_table
 
 TRAINING_IMAGES = ROOT / "sample/train/images"
 BEST = 10
@@ -244,7 +245,9 @@ def main(
     click.echo(f"{name}, torch {torch.__version__}; {len(paths)} images, {config.features.backend} at {side} px, "
                f"grid {grid} x {grid}, CRF at {config.crf.image_size} px\n")  # fmt: skip
     rows = [part.row() for part in (features, ncut, crf, training, *predictions)]
-    click.echo(table(["part", "images/s", "peak, GB", f"against the CPU, {min(n_check, len(paths))} images"], rows))
+    click.echo(
+        markdown_table(["part", "images/s", "peak, GB", f"against the CPU, {min(n_check, len(paths))} images"], rows)
+    )
 
 
 def random_vit(config: Config, folder: Path) -> str:

@@ -163,23 +163,6 @@ def median(values: Sequence[float]) -> float:
     return statistics.median(values) if values else float("nan")
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table, numbers to the right."""
-    cells = [[str(cell) for cell in row] for row in (header, *rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    right = [all(_is_number(row[i]) for row in cells[1:]) for i in range(len(header))]
-    lines = [
-        "| " + " | ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)) + " |"
-        for row in cells
-    ]
-    rule = "| " + " | ".join("-" * (w - 1) + ":" if r else "-" * w for w, r in zip(widths, right, strict=True)) + " |"
-    return "\n".join([lines[0], rule, *lines[1:]])
-
-
-def _is_number(text: str) -> bool:
-    return not text.strip("-") or text.lstrip("-<").split(" ")[0].replace(".", "").replace("e", "").isdigit()
-
-
 @dataclass(frozen=True)
 class Picture:
     """An image to measure on: its name, (H, W, 3) uint8 and (H, W) float32 depth in [0, 1]."""

@@ -26,11 +26,11 @@ from measuring import (
     median,
     picture_of,
     prepared_run,
-    table,
 )
 from speed import MASK_STAGES, material_of, ours, ours_crf
 
 from cuts3d_cli.config import Config
+from cuts3d_cli.tables import markdown_table
 
 PARTS = ("features", "affinity", "eigenvectors", "LocalCut, confidence", "CRF")
 FITTED_FROM = 60
@@ -99,7 +99,7 @@ def grid_table(rows: dict[int, Row]) -> str:
     slopes = [exponent(patches, [row[c][0] for row in fitted.values()]) for c in columns]
     memory = exponent(patches, [row["all"][1] for row in fitted.values()])
     body.append(["exponent", "", *(f"{slope:.2f}" for slope in slopes), f"{memory:.2f}", ""])
-    return table(["grid", "patches", *(f"{c}, s" for c in columns), "peak, GB", "at"], body)
+    return markdown_table(["grid", "patches", *(f"{c}, s" for c in columns), "peak, GB", "at"], body)
 
 
 def _largest(row: Row) -> str:
@@ -136,7 +136,7 @@ def shard_table(rows: dict[int, tuple[float, float]]) -> str:
         [size, f"{s:.2f}", f"{(s - start) / (size - first):.2f}" if size > first else "-", f"{peak:.2f}"]
         for size, (s, peak) in rows.items()
     ]
-    return table(["images", "seconds", f"seconds per image beyond {first}", "peak, GB"], body)
+    return markdown_table(["images", "seconds", f"seconds per image beyond {first}", "peak, GB"], body)
 
 
 def draw(path: Path, grids: dict[int, Row], shards: dict[int, tuple[float, float]]) -> None:

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import click
 import numpy as np
-from measuring import table
 from pycocotools import mask as rle
 
-from cuts3d_cli.evaluation.coco_files import match, read_json
+from cuts3d_cli.evaluation.coco_files import read_json
+from cuts3d_cli.evaluation.matching import match
+from cuts3d_cli.tables import markdown_table
 
 LEAST_SCORE, LEAST_IOU = 0.5, 0.5
 
@@ -51,7 +52,7 @@ def main(detectors: Path, truth: Path) -> None:
             medians[path.parent.name].append(np.median(measured, axis=0))
     header = ["detector", "seeds", "mask width", "mask height", "box width", "box height"]
     rows = [[name, len(of), *(f"{v:.2f}" for v in np.mean(of, axis=0))] for name, of in sorted(medians.items())]
-    click.echo(table(header, rows))
+    click.echo(markdown_table(header, rows))
 
 
 if __name__ == "__main__":

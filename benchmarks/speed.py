@@ -30,11 +30,11 @@ from measuring import (
     picture_of,
     prepared_run,
     seconds_of,
-    table,
 )
 from stage_profile import STEPS, warm_stages
 
 from cuts3d_cli.config import Config
+from cuts3d_cli.tables import markdown_table
 
 MASK_STAGES = ("localcut", "confidence", "crf")
 CUTS = 3
@@ -273,7 +273,7 @@ def main(
     ]
     grid = config.features.grid
     click.echo(f"grid {grid} x {grid}, {n_images} images and a drawn one, {repeat} repeats, {threads} thread(s)")
-    click.echo(table(["budget", "target", "measured", "range", ""], [budget.row() for budget in budgets]))
+    click.echo(markdown_table(["budget", "target", "measured", "range", ""], [budget.row() for budget in budgets]))
     for name in ("eigenvector", "dense eigenvector", "cuts", "dense cuts", "crf", "released crf"):
         click.echo(f"{name}: {1e3 * median(seconds[name]):.0f} ms")
     click.echo(f"took {time.perf_counter() - start:.0f} s")

@@ -16,9 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
-from measuring import Stopwatch, configuration, image_names, in_child, prepared_run, table
+from measuring import Stopwatch, configuration, image_names, in_child, prepared_run
 
 from cuts3d_cli.config import Config
+from cuts3d_cli.tables import markdown_table
 
 STAGES = ("depth", "features", "spatial-importance", "localcut", "confidence", "crf")
 STEPS = {
@@ -184,7 +185,7 @@ def profile_table(before_ms: dict[str, float], after_ms: dict[str, float]) -> st
         for step, pair in ((step, (before_ms[step], after_ms[step])) for step in STEPS)
     ]
     rows.append(["all", f"{totals[0]:.1f}", "100", f"{totals[1]:.1f}", "100"])
-    return table(["step", "before, ms", "%", "after, ms", "%"], rows)
+    return markdown_table(["step", "before, ms", "%", "after, ms", "%"], rows)
 
 
 @click.command(help=__doc__)

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import click
 import yaml
-from measuring import ROOT, median, seconds_of, table
+from measuring import ROOT, median, seconds_of
+
+from cuts3d_cli.tables import markdown_table
 
 NOTHING = "Nothing to be done"
 
@@ -97,7 +99,7 @@ def main(config_file: Path, folder: Path, shards: int, repeat: int) -> None:
         row("snakemake, nothing to do", 15, time_no_work(config_file, folder, repeat)),
         row(f"snakemake -n, {shards} shards, {jobs} jobs", 30, plan),
     ]
-    click.echo(table(["command", "target", "seconds", "range", ""], rows))
+    click.echo(markdown_table(["command", "target", "seconds", "range", ""], rows))
 
 
 if __name__ == "__main__":

@@ -29,13 +29,13 @@ def command(name, data_root, write_truth):
       cuts3d benchmarks voc --data-root datasets/ --write-truth voc.json
     """
     from cuts3d_cli.evaluation import benchmarks
-    from cuts3d_cli.evaluation.table import aligned
+    from cuts3d_cli.tables import text_table
 
     if not name:
         if write_truth:
             raise click.UsageError("--write-truth goes with the NAME of a benchmark")
         rows = benchmarks.registry_rows()
-        click.echo(aligned([list(rows[0]), *(list(row.values()) for row in rows)], left=len(rows[0])))
+        click.echo(text_table(list(rows[0]), [list(row.values()) for row in rows], left=None))
         return
     benchmark = benchmarks.get_benchmark(name)
     if not write_truth:

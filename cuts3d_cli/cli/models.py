@@ -25,14 +25,14 @@ def list_models():
     """Every model, what it is and its licence, and whether converted weights of it are here."""
     from cuts3d_cli.backends.model_weights import cached_file
     from cuts3d_cli.config.backends import DEPTH, FEATURES
-    from cuts3d_cli.evaluation.table import aligned
+    from cuts3d_cli.tables import text_table
 
-    rows = [["model", "for", "about", "in the cache"]]
+    rows = []
     for use, table in (("features", FEATURES), ("depth", DEPTH)):
         for name, entry in table.items():
             path = cached_file(name)
             rows.append([name, use, entry.about, str(path) if path.is_file() else "-"])
-    click.echo(aligned(rows, left=len(rows[0])))
+    click.echo(text_table(["model", "for", "about", "in the cache"], rows, left=None))
 
 
 @command.command("fetch")

@@ -10,7 +10,7 @@ import click
 
 from cuts3d_cli.config import Config
 from cuts3d_cli.errors import Cuts3dError
-from cuts3d_cli.log import logger
+from cuts3d_cli.log import logger, progress
 from cuts3d_cli.pipeline.cache import check_depth_map, image_files, run_image
 from cuts3d_cli.pipeline.graph import depth_maps_of, execute, result_path
 from cuts3d_cli.pipeline.image_set import common_root, relative_name
@@ -66,7 +66,7 @@ def on_images(
     force: bool,
     max_failed: float = 0.0,
 ) -> None:
-    """Run a stage on images, print a row per instance, write a picture per image.
+    """Run a stage on images, write a picture per image, print a table with a row per instance.
 
     A broken image does not stop the others; the exit code is 1 all the same where more than ``max_failed`` are broken.
     Below ``out`` pictures lie as the images do below the folder that holds them all.
@@ -76,8 +76,8 @@ def on_images(
         raise click.UsageError("--depth-map FILE goes with a single image; give a folder of depth maps for several")
     check_depth_map(depth_map, [file.path for file in files])
     counts, root = Counts(), common_root(images)
-    header = not as_json
-    for file in files:
+    rows, pictures = [], []
+    for file in progress(files, stage, len(files)) if len(files) > 1 else files:
         path = file.path
         try:
             result = run_image(stage, path, config, depth_map=file.depth_maps(depth_map), force=force)
@@ -88,16 +88,17 @@ def on_images(
             click.echo(f"cuts3d: {error}" if str(path) in str(error) else f"cuts3d: {path} failed: {error}", err=True)
             continue
         counts.done += 1
-        rows = preview.rows(stage, result)
+        found = preview.rows(stage, result)
         if as_json:
-            for row in rows:
+            for row in found:
                 click.echo(json.dumps(row))
-        else:
-            click.echo(preview.table(rows, header=header))
-            header = False
+        rows += found
         if picture:
             target = preview.picture_path(stage, path, out and (out / relative_name(path, root)).parent)
             preview.write_picture(stage, result, target)
-            if not as_json:
-                click.echo(f"picture: {target}", err=True)
+            pictures.append(target)
+    if rows and not as_json:
+        click.echo(preview.table(rows))  # of all images at once, so that the columns are aligned
+        for target in pictures:
+            click.echo(f"picture: {target}", err=True)
     check_failed(counts, max_failed, stage)

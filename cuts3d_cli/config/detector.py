@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from cuts3d_cli.config.section import Section
 
@@ -83,6 +83,14 @@ class TrainConfig(Section):
         100, ge=1, description="steps between checkpoints that a killed training resumes from"
     )
     workers: int = Field(1, ge=0, description="processes that load data, per training process")
+    loggers: list[Literal["tensorboard", "wandb"]] = Field(
+        [], description="what takes the losses beside metrics.jsonl: tensorboard, wandb; each needs its package"
+    )
+
+    @field_validator("loggers", mode="before")
+    @classmethod
+    def _none_is_empty(cls, value: Any) -> Any:
+        return [] if value is None else value
 
     @property
     def used_lr(self) -> float:

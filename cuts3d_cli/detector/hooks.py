@@ -6,7 +6,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,11 @@ from torch import nn
 
 from cuts3d_cli.detector import checkpoints, distributed
 from cuts3d_cli.detector.dataset import derived_seed
+from cuts3d_cli.detector.loggers import Logger
 from cuts3d_cli.detector.runner import unwrapped
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.log import logger
+from cuts3d_cli.store.curve import read_curve
 from cuts3d_cli.store.files import atomic_path
 
 CURVE_POINTS = 5000
@@ -35,7 +37,7 @@ class SeedHook(Hook):
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seed from seed, iteration and, past the first, the number of the process."""
-        process = [distributed.rank()] if distributed.rank() else []
+        process = [distributed.get_rank()] if distributed.get_rank() else []
         torch.manual_seed(derived_seed(self.seed, batch_idx, 1, *process))
 
 
@@ -51,17 +53,18 @@ class CurveHook(Hook):
         path: the file.
         total: iterations of the whole training.
         every_s: seconds between progress lines.
+        loggers: what takes the points too.
     """
 
     priority = "NORMAL"  # before the scheduler sets the next learning rate
 
-    def __init__(self, path: str, total: int, every_s: float = 10.0):
-        self.path, self.total, self.every_s = Path(path), total, every_s
+    def __init__(self, path: str, total: int, every_s: float = 10.0, loggers: Sequence[Logger] = ()):
+        self.path, self.total, self.every_s, self.loggers = Path(path), total, every_s, loggers
         self.step = max(1, math.ceil(total / CURVE_POINTS))
 
     def before_train_epoch(self, runner) -> None:
         """Cut the curve to the iteration the training starts from; the first process writes it."""
-        if not distributed.is_first():
+        if not distributed.is_main_process():
             return
         lines = [point for point in read_curve(self.path) if point["iteration"] <= runner.iter]
         with atomic_path(self.path) as temporary:
@@ -85,18 +88,20 @@ class CurveHook(Hook):
                 f"training diverged at iteration {done}: {bad[0]} is {losses[bad[0]]}",
                 hint="lower train.lr or lengthen train.warmup_iterations",
             )
-        if not distributed.is_first():
+        if not distributed.is_main_process():
             return
         if done % self.step == 0 or done == self.total:
             lr = runner.optim_wrapper.get_lr()["lr"][0]
             point = {"iteration": done, "lr": lr, **{key: round(value, 6) for key, value in losses.items()}}
             self._file.write(json.dumps(point) + "\n")
             self._file.flush()
+            for each in self.loggers:
+                each.write(point)
         self._show(done, losses["loss"])
 
     def after_train_epoch(self, runner, metrics: Any = None) -> None:
         """Close the file."""
-        if not distributed.is_first():
+        if not distributed.is_main_process():
             return
         self._file.close()
         if self._bar is not None:
@@ -112,19 +117,6 @@ class CurveHook(Hook):
             self._shown = now
             each = (now - self._began) / (done - self._first)
             logger.info("train: %d/%d, loss %.3f, %.2f s each", done, self.total, loss, each)
-
-
-def read_curve(path: str | Path) -> list[dict[str, Any]]:
-    """Points of a loss curve; what follows a damaged line is left out."""
-    points: list[dict[str, Any]] = []
-    if not Path(path).is_file():
-        return points
-    for line in Path(path).read_text().splitlines():
-        try:
-            points.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return points
 
 
 @HOOKS.register_module()
@@ -175,7 +167,7 @@ class StateHook(Hook):
     def after_train_iter(self, runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None) -> None:
         """Save now and then; the first process does."""
         done = batch_idx + 1
-        if done % self.every == 0 and distributed.is_first():
+        if done % self.every == 0 and distributed.is_main_process():
             state = {
                 "fingerprint": self.fingerprint,
                 "iteration": done,

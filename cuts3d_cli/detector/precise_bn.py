@@ -67,8 +67,8 @@ class _Sums:
     def finish(self, count: int) -> None:
         if count == 0:
             return
-        mean: Tensor = distributed.average(self.mean / count)
-        variance = distributed.average(self.square / count) - mean**2
+        mean: Tensor = distributed.all_reduce_mean(self.mean / count)
+        variance = distributed.all_reduce_mean(self.square / count) - mean**2
         self.layer.running_mean.copy_(mean)
         self.layer.running_var.copy_(variance.clamp(min=0))
 

@@ -79,7 +79,7 @@ def train_step(model: nn.Module, batch: dict[str, list], optimizer: OptimWrapper
     optimizer.step()
     optimizer.zero_grad()
     stacked = torch.stack([torch.stack([values[key].detach().float() for key in logs[0]]) for values in logs])
-    return dict(zip(logs[0], distributed.average(stacked.mean(dim=0)), strict=True))
+    return dict(zip(logs[0], distributed.all_reduce_mean(stacked.mean(dim=0)), strict=True))
 
 
 def split_batch(batch: dict[str, list], parts: int) -> Iterator[dict[str, list]]:
@@ -122,7 +122,7 @@ class DeviceRunner(Runner):
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Move the model to the device; synchronise it and its batch norm where there are several processes."""
-        alone, gpu = distributed.size() == 1, self.device.type == "cuda"
+        alone, gpu = distributed.get_world_size() == 1, self.device.type == "cuda"
         if alone or not gpu:  # torch's SyncBatchNorm needs GPUs
             model = revert_sync_batchnorm(model)
         model = model.to(self.device)

@@ -23,6 +23,7 @@ from cuts3d_cli.detector.dataset import PositionSampler, TrainingStream, derived
 from cuts3d_cli.detector.finetune import new_layers
 from cuts3d_cli.detector.hooks import CurveHook, SeedHook, StateHook
 from cuts3d_cli.detector.labels import Labels
+from cuts3d_cli.detector.loggers import open_loggers
 from cuts3d_cli.detector.precise_bn import update_statistics
 from cuts3d_cli.detector.runner import HALF_PRECISION, DeviceRunner, unwrapped
 from cuts3d_cli.errors import ConfigError
@@ -45,7 +46,7 @@ def train(
 ) -> None:
     """Train from ``state`` or from the start, and write the checkpoint.
 
-    Several processes (``distributed.processes``) train together; the first one writes.
+    Several processes (``distributed.process_group``) train together; the first one writes.
 
     Args:
         detector: what ``configs.build_detector`` gave.
@@ -66,9 +67,12 @@ def train(
     check_batch(config)
     start = state["iteration"] if state is not None else 0
     stream = training_stream(detector, annotations, config, seed, labels)
+    loggers = []
+    if distributed.is_main_process():
+        loggers = open_loggers(config.loggers, checkpoint.parent, start=start, record=meta)
     hooks = [
         SeedHook(seed),
-        CurveHook(work / "metrics.jsonl", config.iterations),
+        CurveHook(work / "metrics.jsonl", config.iterations, loggers=loggers),
         StateHook(
             work / "state.pth", config.checkpoint_every, meta["fingerprint"], state, init, weights_loader(labels)
         ),
@@ -87,10 +91,14 @@ def train(
         randomness={"seed": seed},
         device=device,
     )
-    model = unwrapped(runner.train())
+    try:
+        model = unwrapped(runner.train())
+    finally:
+        for each in loggers:
+            each.close()
     if config.precise_bn:
         refresh_batch_norm(model, stream, config, seed)
-    if not distributed.is_first():
+    if not distributed.is_main_process():
         return
     weights = {key: value.cpu() for key, value in model.state_dict().items()}
     checkpoints.save(checkpoint, {"state_dict": weights, "meta": meta})
@@ -102,11 +110,11 @@ def check_batch(config: TrainConfig) -> None:
     Raises:
         ConfigError: they cannot.
     """
-    shares = distributed.size() * config.accumulate
+    shares = distributed.get_world_size() * config.accumulate
     if config.batch_size % shares:
         raise ConfigError(
             "config key batch_size",
-            expected=f"a multiple of {distributed.size()} processes x {config.accumulate} parts (accumulate)",
+            expected=f"a multiple of {distributed.get_world_size()} processes x {config.accumulate} parts (accumulate)",
             found=config.batch_size,
         )
 
@@ -167,12 +175,12 @@ def data_loader(stream: TrainingStream, config: TrainConfig, start: int) -> Data
         start * config.batch_size,
         config.iterations * config.batch_size,
         step=config.batch_size,
-        process=distributed.rank(),
-        processes=distributed.size(),
+        process=distributed.get_rank(),
+        processes=distributed.get_world_size(),
     )
     return DataLoader(
         stream,
-        batch_size=config.batch_size // distributed.size(),
+        batch_size=config.batch_size // distributed.get_world_size(),
         sampler=positions,
         num_workers=config.workers,
         collate_fn=pseudo_collate,

@@ -19,7 +19,7 @@ from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks
 
 from cuts3d_cli.core.geometry import nearest_indices
-from cuts3d_cli.core.masks import resize_inside
+from cuts3d_cli.core.masks import boxes_xywh_px, resize_inside
 from cuts3d_cli.errors import ImageError
 from cuts3d_cli.store.coco import confidence_of
 from cuts3d_cli.store.images import read_image
@@ -303,8 +303,6 @@ def set_masks(results: dict[str, Any], masks: np.ndarray, min_area: int = 1) -> 
 
 def mask_boxes(masks: np.ndarray) -> np.ndarray:
     """Boxes (n, 4) float32 x1, y1, x2, y2 in px of non-empty masks (n, h, w); x2 and y2 lie past the last pixel."""
-    boxes = np.zeros((len(masks), 4), np.float32)
-    for number, mask in enumerate(masks):
-        columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-        boxes[number] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
-    return boxes
+    boxes = boxes_xywh_px(masks)
+    boxes[:, 2:] += boxes[:, :2]
+    return boxes.astype(np.float32)

@@ -21,7 +21,8 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from cuts3d_cli.evaluation.coco_files import CocoError, Matched, match, read_json
+from cuts3d_cli.evaluation.coco_files import CocoError, read_json
+from cuts3d_cli.evaluation.matching import Matched, match
 
 AREA_METRICS = {"APs": "small", "APm": "medium", "APl": "large"}
 

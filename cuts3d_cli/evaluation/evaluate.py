@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from cuts3d_cli import __version__
@@ -14,7 +14,8 @@ from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.evaluation import paper_tables
 from cuts3d_cli.evaluation.benchmarks import Benchmark, annotations_of, read_benchmark
 from cuts3d_cli.evaluation.coco_eval import evaluate
-from cuts3d_cli.evaluation.coco_files import normal_name, read_json
+from cuts3d_cli.evaluation.coco_files import read_json
+from cuts3d_cli.evaluation.pairing import pairs_by_name
 from cuts3d_cli.evaluation.readers.common import GroundTruth, one_category
 from cuts3d_cli.evaluation.readers.formats import read_truth
 from cuts3d_cli.evaluation.table import format_classes, format_table
@@ -67,12 +68,9 @@ def of_images(truth: Truth, file_names: Collection[str]) -> Truth:
     none of the images, or no others, stays as it is.
     """
     document = truth.read.document
-    whole = {image["id"]: normal_name(image.get("file_name", "")) for image in document["images"] if "id" in image}
-    wanted = {normal_name(name) for name in file_names}
-    kept = {image_id for image_id, name in whole.items() if name in wanted}
-    if not kept:
-        bases = {PurePosixPath(name).name for name in wanted}
-        kept = {image_id for image_id, name in whole.items() if PurePosixPath(name).name in bases}
+    names = {image["id"]: image.get("file_name", "") for image in document["images"] if "id" in image}
+    pairs, _ = pairs_by_name(dict(enumerate(file_names)), names)
+    kept = {image_id for _, image_id in pairs}
     if not kept or len(kept) == len(document["images"]):
         return truth
     images = [image for image in document["images"] if image.get("id") in kept]

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal, get_args
 
-from cuts3d_cli.evaluation.table import TYPE_NAMES, aligned, percent
+from cuts3d_cli.evaluation.table import TYPE_NAMES, percent
+from cuts3d_cli.tables import text_table
 
 Setting = Literal["zero-shot", "in-domain", "pseudo-masks", "fine-tuned"]
 CLASS_AGNOSTIC: tuple[Setting, ...] = get_args(Setting)[:3]
@@ -256,14 +257,13 @@ def _block(
     head: str,
     sources: list[str],
 ) -> str:
-    rows = [[head, *metrics, "source"]]
-    rows += [[name, *(percent(values.get(metric)) for metric in metrics), "this run"] for name, values in ours.items()]
+    rows = [[name, *(percent(values.get(metric)) for metric in metrics), "this run"] for name, values in ours.items()]
     for title in dict.fromkeys(number.title for number in published):
         mine = [number for number in published if number.title == title]
         rows.append([title, *(_values(mine, metric) for metric in metrics), _marks(mine, sources)])
     if not published:
         rows.append(["published", *("-" for _ in metrics), "-"])
-    return aligned(rows)
+    return text_table([head, *metrics, "source"], rows)
 
 
 def _values(numbers: Iterable[Number], metric: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cuts3d_cli.pipeline.methods import METHODS, OWN
+from cuts3d_cli.tables import text_table
 
 Results = Mapping[str, Mapping[str, Any]]
 
@@ -105,21 +106,7 @@ def _block(results: Results, iou_type: str) -> str:
         ]
         for name, result in results.items()
     ]
-    return aligned([head, *rows])
-
-
-def aligned(rows: list[list[str]], *, left: int = 1) -> str:
-    """Rows of text as a table with a line below the first; its first ``left`` columns are set left, others right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.ljust(width) if column < left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells))
-    lines.insert(1, "-" * max(map(len, lines)))
-    return "\n".join(line.rstrip() for line in lines)
+    return text_table(head, rows)
 
 
 def format_classes(results: Results) -> str:
@@ -128,9 +115,9 @@ def format_classes(results: Results) -> str:
     for name, result in results.items():
         for iou_type, classes in result.get("per_class", {}).items():
             metrics = list(next(iter(classes.values())))
-            rows = [[f"{name}, {TYPE_NAMES[iou_type]} (%)", *metrics]]
+            rows = []
             for category, values in classes.items():
                 cells = (str(values[m]) if m == "n_objects" else percent(values[m]) for m in metrics)
                 rows.append([category, *cells])
-            blocks.append(aligned(rows))
+            blocks.append(text_table([f"{name}, {TYPE_NAMES[iou_type]} (%)", *metrics], rows))
     return "\n\n".join(blocks)

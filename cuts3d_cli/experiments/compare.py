@@ -15,6 +15,7 @@ from cuts3d_cli.evaluation.table import SPLIT_NAMES, TYPE_NAMES
 from cuts3d_cli.experiments import ablations as ex
 from cuts3d_cli.pipeline.methods import METHODS
 from cuts3d_cli.store.files import atomic_path, write_json
+from cuts3d_cli.tables import markdown_table
 from cuts3d_cli.training.selftrain import round_config
 
 METRICS = ("AP", "AP50", "AP75")
@@ -150,7 +151,7 @@ def _detector_part(found: Mapping[str, list[dict[str, Any]]], config: Config) ->
         names = list(rows[0]["columns"])
         head = ["", *map(_column_title, names), "step", "paper"]
         body = [[row["title"], *_cells(row, names), _step(row["step"]), _number(row["paper_ap"])] for row in rows]
-        lines += ["", f"### {titles[key]}", "", *_markdown(head, body)]
+        lines += ["", f"### {titles[key]}", "", markdown_table(head, body)]
     return lines
 
 
@@ -176,7 +177,7 @@ def _mask_part(masks: Mapping[str, Mapping[str, dict[str, Any]]]) -> list[str]:
             ]
             for kind, row in rows.items()
         ]
-        lines += ["", *_markdown(head, body)]
+        lines += ["", markdown_table(head, body)]
     return lines
 
 
@@ -206,8 +207,3 @@ def _percent(value: float | None) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
-
-
-def _markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return [f"| {' | '.join(row)} |" for row in (head, rule, *body)]

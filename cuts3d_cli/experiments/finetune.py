@@ -11,7 +11,8 @@ from pathlib import Path
 
 from cuts3d_cli.config import Config, TrainConfig
 from cuts3d_cli.errors import ConfigError
-from cuts3d_cli.evaluation.table import TYPE_NAMES, aligned, percent
+from cuts3d_cli.evaluation.table import TYPE_NAMES, percent
+from cuts3d_cli.tables import text_table
 from cuts3d_cli.training.train import SUPERVISED
 
 FOLDER = "finetune"
@@ -78,12 +79,13 @@ def table(run: str | Path, config: Config) -> str:
         run: folder of the run, whose ``finetune`` folder holds the trainings.
         config: the run's.
     """
-    rows = [["share", "images", "start", *(f"{name} {m}" for name in TYPE_NAMES.values() for m in METRICS)]]
+    head = ["share", "start", "images", *(f"{name} {m}" for name in TYPE_NAMES.values() for m in METRICS)]
+    rows = []
     for fraction in config.finetune.fractions:
         for start, words in STARTS.items():
             folder = Path(run) / FOLDER / start / share_name(fraction)
             metrics = json.loads((folder / "scores_val.json").read_text())["metrics"]
             images = json.loads((folder / "config.json").read_text())["labels"]["images"]
             values = [percent(metrics.get(kind, {}).get(metric)) for kind in TYPE_NAMES for metric in METRICS]
-            rows.append([f"{100 * fraction:g} %", str(images), words, *values])
-    return aligned([[row[0], row[2], row[1], *row[3:]] for row in rows], left=2)
+            rows.append([f"{100 * fraction:g} %", words, images, *values])
+    return text_table(head, rows, left=2)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import itertools
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,17 +27,6 @@ STYLE = {
 }
 COLOURS = ("#c2410c", "#1d4ed8", "#0f766e", "#7e22ce", "#a16207", "#be185d")
 Curve = Sequence[Mapping[str, float]]
-
-
-def read_curve(path: str | Path) -> list[dict[str, float]]:
-    """Points of a loss curve, one JSON object a line; what follows a damaged line is left out."""
-    points = []
-    for line in Path(path).read_text(encoding="utf-8").splitlines():
-        try:
-            points.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return points
 
 
 def loss_curves(curves: Mapping[str, Curve]) -> bytes:

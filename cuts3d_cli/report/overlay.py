@@ -21,8 +21,6 @@ PALETTE = np.array(
     np.uint8,
 )  # fmt: skip
 
-DIVERGING = np.array([(5, 48, 97), (67, 147, 195), (247, 247, 247), (244, 165, 90), (127, 39, 4)], np.float64)
-
 
 def colours(n: int) -> np.ndarray:
     """(n, 3) uint8 distinct colours; the first twelve are chosen, more go round the hues by the golden ratio."""
@@ -82,7 +80,7 @@ def overlay(
 def colourise(
     values: np.ndarray, low: float | None = None, high: float | None = None, scheme: str = "viridis"
 ) -> np.ndarray:
-    """Colour a map (H, W): ``viridis`` from dark to bright, or ``diverging``, blue and orange about a white middle.
+    """Colour a map (H, W): ``viridis`` from dark to bright, or ``diverging``, from blue over white to red.
 
     Limits left out come from the finite values; for ``diverging`` they are made symmetric about 0. Values that are
     not finite are grey.
@@ -96,9 +94,9 @@ def colourise(
         low = -high
     scaled = np.clip((np.where(finite, values, low) - low) / (high - low or 1), 0, 1)
     if scheme == "diverging":
-        stops = np.linspace(0, 1, len(DIVERGING))
-        picture = np.stack([np.interp(scaled, stops, DIVERGING[:, c]) for c in range(3)], -1)
-        picture = np.rint(picture).astype(np.uint8)
+        from matplotlib import colormaps  # OpenCV has no diverging map; the import takes too long for a command
+
+        picture = colormaps["RdBu_r"](scaled, bytes=True)[..., :3].copy()
     else:
         picture = cv2.applyColorMap(np.rint(255 * scaled).astype(np.uint8), cv2.COLORMAP_VIRIDIS)[..., ::-1].copy()
     picture[~finite] = 128

@@ -20,7 +20,8 @@ from cuts3d_cli.log import logger, progress
 from cuts3d_cli.pipeline.declarations import settings_of
 from cuts3d_cli.pipeline.methods import OWN
 from cuts3d_cli.report import figures
-from cuts3d_cli.report.panels import Detections, Example, Panel, make_examples
+from cuts3d_cli.report.panels import Example, Panel, make_examples
+from cuts3d_cli.report.run_image import Detections
 from cuts3d_cli.report.run_summary import (
     SetSummary,
     detections_command,
@@ -29,6 +30,7 @@ from cuts3d_cli.report.run_summary import (
     summarise_run,
 )
 from cuts3d_cli.report.words import introduction, legend
+from cuts3d_cli.store.curve import read_curve
 from cuts3d_cli.store.files import atomic_path, write_json
 from cuts3d_cli.store.layout import manifest_path, round_path
 from cuts3d_cli.store.manifest import read_manifest
@@ -206,7 +208,7 @@ def _charts(detectors: Mapping[int, Path], results: Mapping[str, Any], notes: li
     curves, charts = {}, []
     for number, folder in detectors.items():
         path = folder / "metrics.jsonl"
-        if points := figures.read_curve(path) if path.is_file() else []:
+        if points := read_curve(path):
             curves["first training" if number == 0 else f"round {number}"] = points
     for number, folder in detectors.items():
         if curves and not (folder / "metrics.jsonl").is_file():

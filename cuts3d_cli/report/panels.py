@@ -7,25 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cuts3d_cli.errors import Cuts3dError
-from cuts3d_cli.evaluation.coco_files import masks_by_name, normal_name, read_json
+from cuts3d_cli.evaluation.coco_files import normal_name
 from cuts3d_cli.pipeline.declarations import LAST
-from cuts3d_cli.pipeline.graph import result_path
 from cuts3d_cli.pipeline.methods import METHODS, OWN
+from cuts3d_cli.report.annotations import decoded, drawn
 from cuts3d_cli.report.overlay import colourise, heat_over, mark, overlay, panels, resized, resized_masks
+from cuts3d_cli.report.run_image import Detections, Missing, Reader, RunImage
 from cuts3d_cli.report.words import OUTCOME_WORDS
-from cuts3d_cli.store.coco import cut_of, decode_mask, score_of
-from cuts3d_cli.store.images import read_image
-from cuts3d_cli.store.layout import FAILED, OUTCOME_NAMES, manifest_path, shard_name
+from cuts3d_cli.store.coco import score_of
+from cuts3d_cli.store.layout import OUTCOME_NAMES, manifest_path
 from cuts3d_cli.store.manifest import ImageRecord, Manifest, read_manifest, shard_range
-from cuts3d_cli.store.masks import MaskFile, read_masks
-from cuts3d_cli.store.zarr_store import Store, open_store
+from cuts3d_cli.store.zarr_store import Store
 
 STRIP_HEIGHT = 150
 """Height in px of the pictures in the strip of a cut."""
@@ -57,15 +55,6 @@ class Example:
     cuts: list[Panel]
 
 
-@dataclass(frozen=True)
-class Detections:
-    """A file of predictions to show, what it is called, and the least score that is drawn."""
-
-    path: Path
-    title: str
-    min_score: float
-
-
 def spread(n_total: int, n: int) -> list[int]:
     """At most ``n`` positions, evenly spread: the middles of equal parts of ``n_total``."""
     n = min(n, n_total)
@@ -91,17 +80,10 @@ def make_examples(
     manifest = read_manifest(manifest_path(base))
     places = [_place(manifest, index) for index in spread(manifest.n_images, n)]
     names = {record.file_name for _, _, record in places}
-    reader = _Reader(base, detections, annotations, names)
+    reader = Reader(base, detections, annotations, names)
     for shard, row, record in places:
-        image = _Image.load(reader, manifest.image_root, shard, row, record, side)
+        image = RunImage.load(reader, manifest.image_root, shard, row, record, side)
         yield Example(record.file_name, _panels(image), _cuts(image))
-
-
-def cut_slots(found: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Which cut (from 0) each COCO annotation of an image comes from; their order where that is unknown."""
-    cuts = [cut_of(entry) for entry in found]
-    known = None not in cuts and len(set(cuts)) == len(cuts)
-    return cuts if known else list(range(len(found)))
 
 
 def _place(manifest: Manifest, index: int) -> tuple[int, int, ImageRecord]:
@@ -113,99 +95,12 @@ def _place(manifest: Manifest, index: int) -> tuple[int, int, ImageRecord]:
     raise IndexError(index)
 
 
-class _Missing(Exception):
-    """Why a panel has no picture."""
-
-
-class _Reader:
-    """Opens what the examples need, each file once for images that follow each other."""
-
-    def __init__(self, base: Path, detections: Detections | None, annotations: Path | None, names: set[str]):
-        self.base, self.detections = base, detections
-        self.annotations, self.names = annotations, {normal_name(name) for name in names}
-        self.store = lru_cache(maxsize=8)(self._store)
-        self.masks = lru_cache(maxsize=2)(self._masks)
-        self.predicted = cache(self._predicted)
-        self.truth = cache(self._truth)
-
-    def _store(self, stage: str, shard: int) -> Store:
-        path = result_path(self.base, stage, shard_name(shard), OWN)
-        if not path.exists():
-            raise _Missing(f"no {stage} of this shard")
-        return open_store(path, stage)
-
-    def _masks(self, shard: int, method: str) -> tuple[MaskFile, dict[str, list]]:
-        path = result_path(self.base, LAST, shard_name(shard), method)
-        if not path.exists():
-            raise _Missing("no masks of this shard")
-        masks = read_masks(path, own=True)
-        return masks, _by_name(masks)
-
-    def _predicted(self) -> tuple[MaskFile, dict[str, list]]:
-        masks = read_masks(self.detections.path, own=True)
-        return masks, _by_name(masks)
-
-    def _truth(self) -> dict[str, list]:
-        return masks_by_name(read_json(self.annotations), self.names, name=f"ground truth {self.annotations}")
-
-    def has(self, stage: str, method: str = OWN) -> bool:
-        """Whether the run has any result of a stage."""
-        return result_path(self.base, stage, "", method).parent.is_dir()
-
-
-@dataclass(frozen=True)
-class _Image:
-    """An image of the run: where its results lie and its photograph at thumbnail size."""
-
-    reader: _Reader
-    shard: int
-    row: int
-    record: ImageRecord
-    photo: np.ndarray
-    error: str | None
-
-    @classmethod
-    def load(cls, reader: _Reader, root: Path, shard: int, row: int, record: ImageRecord, side: int) -> _Image:
-        height, width = record.height or 1, record.width or 1
-        scale = side / max(height, width)
-        size_hw = max(1, round(scale * height)), max(1, round(scale * width))
-        try:
-            photo, error = resized(read_image(root / record.file_name), *size_hw), None
-        except Cuts3dError as problem:
-            photo, error = np.full((*size_hw, 3), 200, np.uint8), str(problem)
-        return cls(reader, shard, row, record, photo, error)
-
-    @property
-    def size_hw(self) -> tuple[int, int]:
-        """Of the thumbnails."""
-        return self.photo.shape[:2]
-
-    def store(self, stage: str) -> Store:
-        """The shard's store of a stage, if this image did not fail there."""
-        store = self.reader.store(stage, self.shard)
-        if store.status[self.row] == FAILED:
-            raise _Missing(f"failed: {store.failures.get(self.row, 'no reason recorded')}")
-        return store
-
-    def array(self, stage: str, name: str) -> np.ndarray:
-        """This image's part of an array."""
-        return self.store(stage).array(name)[self.row]
-
-    def enlarged(self, values: np.ndarray) -> np.ndarray:
-        """A map on the grid at thumbnail size, its patches visible."""
-        return resized(np.asarray(values, np.float32), *self.size_hw, smooth=False)
-
-    def drawn(self, masks: np.ndarray, scores: Sequence[float] | None = None) -> np.ndarray:
-        """Masks (N, h, w) of any size over the photograph."""
-        return overlay(self.photo, resized_masks(masks, *self.size_hw), scores)
-
-
-def _panels(image: _Image) -> list[Panel]:
+def _panels(image: RunImage) -> list[Panel]:
     """Every panel that the run can have, in the order of the method; of an unreadable image the reason alone."""
     reader = image.reader
     if image.error:
         return [_panel("Photograph", _photograph, image)]
-    made: list[tuple[str, bool, Callable[[_Image], tuple[str, np.ndarray]]]] = [
+    made: list[tuple[str, bool, Callable[[RunImage], tuple[str, np.ndarray]]]] = [
         ("Photograph", True, _photograph),
         ("Depth", reader.has("depth"), _depth),
         ("Spatial Importance", reader.has("spatial-importance"), _importance),
@@ -225,28 +120,28 @@ def _panels(image: _Image) -> list[Panel]:
     return [_panel(title, draw, image) for title, there, draw in made if there]
 
 
-def _panel(title: str, draw: Callable[[_Image], tuple[str, np.ndarray]], image: _Image) -> Panel:
+def _panel(title: str, draw: Callable[[RunImage], tuple[str, np.ndarray]], image: RunImage) -> Panel:
     try:
         caption, picture = draw(image)
-    except (_Missing, Cuts3dError) as reason:
+    except (Missing, Cuts3dError) as reason:
         return Panel(title, missing=str(reason))
     return Panel(title, caption, picture)
 
 
-def _photograph(image: _Image) -> tuple[str, np.ndarray]:
+def _photograph(image: RunImage) -> tuple[str, np.ndarray]:
     if image.error:
-        raise _Missing(image.error)
+        raise Missing(image.error)
     return f"{image.record.width} x {image.record.height} px", image.photo
 
 
-def _depth(image: _Image) -> tuple[str, np.ndarray]:
+def _depth(image: RunImage) -> tuple[str, np.ndarray]:
     store = image.store("depth")
     nearness = 1 - store.array("depth")[image.row].astype(np.float32)
     settings = _settings(store.config, "depth", ("backend", "kind"))
     return f"near is bright; {settings}", colourise(resized(nearness, *image.size_hw), 0, 1)
 
 
-def _importance(image: _Image) -> tuple[str, np.ndarray]:
+def _importance(image: RunImage) -> tuple[str, np.ndarray]:
     store = image.store("spatial-importance")
     settings = _settings(store.config, "spatial_importance", ("beta", "sigma", "resolution"))
     low = store.config.get("beta", 0.0)
@@ -255,7 +150,7 @@ def _importance(image: _Image) -> tuple[str, np.ndarray]:
     )
 
 
-def _eigenvector(image: _Image, cut: int) -> tuple[str, np.ndarray]:
+def _eigenvector(image: RunImage, cut: int) -> tuple[str, np.ndarray]:
     store = image.store("localcut")
     values = _slot(store.array("fiedler")[image.row], cut)
     _stop_if_untried(store, image, cut)
@@ -266,14 +161,14 @@ def _eigenvector(image: _Image, cut: int) -> tuple[str, np.ndarray]:
     return _settings(store.config, "localcut", ("tau_ncut", "sharpen", "exponent")), picture
 
 
-def _semantic(image: _Image, cut: int) -> tuple[str, np.ndarray]:
+def _semantic(image: RunImage, cut: int) -> tuple[str, np.ndarray]:
     store = image.store("localcut")
     mask = _slot(store.array("semantic")[image.row], cut)
     _stop_if_untried(store, image, cut)
     return f"{mask.mean():.0%} of the patches", overlay(image.photo, _sparse(image, mask, cut), labels=False)
 
 
-def _instances(image: _Image) -> tuple[str, np.ndarray]:
+def _instances(image: RunImage) -> tuple[str, np.ndarray]:
     store = image.store("localcut")
     masks = store.array("instance")[image.row]
     keys = ("tau_knn", "k", "background_z", "capacity") if store.config.get("local_cut", True) else ("local_cut",)
@@ -282,7 +177,7 @@ def _instances(image: _Image) -> tuple[str, np.ndarray]:
     return f"{caption}; {_settings(store.config, 'localcut', keys)}", image.drawn(masks)
 
 
-def _confidence(image: _Image) -> tuple[str, np.ndarray]:
+def _confidence(image: RunImage) -> tuple[str, np.ndarray]:
     store = image.store("confidence")
     values = store.array("confidence")[image.row].astype(np.float32).max(0)
     low = store.config.get("sc_min", 0.0)
@@ -290,7 +185,7 @@ def _confidence(image: _Image) -> tuple[str, np.ndarray]:
     return f"{low:g} dark to 1 bright; {settings}", heat_over(image.photo, image.enlarged(values), low, 1)
 
 
-def _pseudo_masks(image: _Image, method: str) -> tuple[str, np.ndarray]:
+def _pseudo_masks(image: RunImage, method: str) -> tuple[str, np.ndarray]:
     masks, by_name = image.reader.masks(image.shard, method)
     _stop_if_failed(masks.counts.failures, image)
     found = by_name.get(normal_name(image.record.file_name), [])
@@ -299,39 +194,39 @@ def _pseudo_masks(image: _Image, method: str) -> tuple[str, np.ndarray]:
         settings = _settings(config.get("crf", {}), "crf", ("enabled", "unary", "min_iou"))
     else:
         settings = _settings(config.get("localcut", {}), f"{method}: localcut", ("tau_ncut", "local_cut"))
-    return f"{_count(found, 'mask')}; {settings}", _drawn_annotations(image, found)
+    return f"{_count(found, 'mask')}; {settings}", drawn(image.photo, found)
 
 
-def _detections(image: _Image) -> tuple[str, np.ndarray]:
+def _detections(image: RunImage) -> tuple[str, np.ndarray]:
     masks, by_name = image.reader.predicted()
     _stop_if_failed(masks.counts.failures, image)
     name = normal_name(image.record.file_name)
     if name not in by_name:
-        raise _Missing("the detector was not run on this image")
+        raise Missing("the detector was not run on this image")
     least = image.reader.detections.min_score
-    drawn = sorted((a for a in by_name[name] if score_of(a) >= least), key=score_of, reverse=True)
-    caption = f"{len(drawn)} of {_count(by_name[name], 'detection')} shown; report.min_score {least:g}"
-    return caption, _drawn_annotations(image, drawn)
+    shown = sorted((a for a in by_name[name] if score_of(a) >= least), key=score_of, reverse=True)
+    caption = f"{len(shown)} of {_count(by_name[name], 'detection')} shown; report.min_score {least:g}"
+    return caption, drawn(image.photo, shown)
 
 
-def _truth(image: _Image) -> tuple[str, np.ndarray]:
+def _truth(image: RunImage) -> tuple[str, np.ndarray]:
     masks = image.reader.truth().get(normal_name(image.record.file_name))
     if masks is None:
-        raise _Missing("the ground truth lacks this image")
-    return _count(masks, "object"), image.drawn(_decoded(masks, image))
+        raise Missing("the ground truth lacks this image")
+    return _count(masks, "object"), image.drawn(decoded(masks, image.size_hw))
 
 
-def _cuts(image: _Image) -> list[Panel]:
+def _cuts(image: RunImage) -> list[Panel]:
     """A strip for each cut that was tried: eigenvector, semantic cut, instance, confidence."""
     try:
         store = image.store("localcut")
-    except (_Missing, Cuts3dError):
+    except (Missing, Cuts3dError):
         return []
     cuts = _tried(store, image)
     return [_panel(f"Cut {cut + 1}", lambda i, cut=cut: _cut_strip(i, cut), image) for cut in cuts]
 
 
-def _cut_strip(image: _Image, cut: int) -> tuple[str, np.ndarray]:
+def _cut_strip(image: RunImage, cut: int) -> tuple[str, np.ndarray]:
     semantic = image.array("localcut", "semantic")[cut]
     instance = image.array("localcut", "instance")[cut]
     items = [
@@ -352,28 +247,28 @@ def _cut_strip(image: _Image, cut: int) -> tuple[str, np.ndarray]:
     return caption, panels(items, height=min(STRIP_HEIGHT, image.size_hw[0]))
 
 
-def _tried(store: Store, image: _Image) -> list[int]:
+def _tried(store: Store, image: RunImage) -> list[int]:
     """The cuts that were tried; a search that ends early leaves the others empty."""
     return np.flatnonzero(store.array("fiedler")[image.row].any((1, 2))).tolist()
 
 
-def _outcomes(store: Store, image: _Image) -> list[str]:
+def _outcomes(store: Store, image: RunImage) -> list[str]:
     """What became of each cut, in words."""
     return [OUTCOME_WORDS[OUTCOME_NAMES[code]] for code in store.array("outcome")[image.row]]
 
 
-def _stop_if_untried(store: Store, image: _Image, cut: int) -> None:
+def _stop_if_untried(store: Store, image: RunImage, cut: int) -> None:
     if cut not in _tried(store, image):
-        raise _Missing(f"no cut: {_outcomes(store, image)[cut].removeprefix('end: ')}")
+        raise Missing(f"no cut: {_outcomes(store, image)[cut].removeprefix('end: ')}")
 
 
 def _slot(values: np.ndarray, cut: int) -> np.ndarray:
     if cut >= len(values):
-        raise _Missing("no such cut")
+        raise Missing("no such cut")
     return values[cut]
 
 
-def _sparse(image: _Image, grid_mask: np.ndarray, cut: int) -> np.ndarray:
+def _sparse(image: RunImage, grid_mask: np.ndarray, cut: int) -> np.ndarray:
     """A single mask at its place among the cuts, so that it keeps its colour; (cut + 1, h, w)."""
     masks = np.zeros((cut + 1, *image.size_hw), bool)
     masks[cut] = resized_masks(grid_mask[None], *image.size_hw)[0]
@@ -390,30 +285,9 @@ def _terminals(terminals: np.ndarray, grid_hw: Sequence[int], size_hw: Sequence[
     return points
 
 
-def _drawn_annotations(image: _Image, found: list[Mapping[str, Any]]) -> np.ndarray:
-    """COCO annotations over the photograph, in the colours of the cuts they come from where that is known."""
-    slots = cut_slots(found)
-    n = max(slots, default=-1) + 1
-    masks, scores = np.zeros((n, *image.size_hw), bool), np.zeros(n)
-    decoded = _decoded([entry["segmentation"] for entry in found], image)
-    for slot, mask, entry in zip(slots, decoded, found, strict=True):
-        masks[slot], scores[slot] = mask, score_of(entry)
-    return overlay(image.photo, masks, scores)
-
-
-def _decoded(codes: Sequence[Mapping[str, Any]], image: _Image) -> np.ndarray:
-    masks = [resized_masks(decode_mask(code)[None], *image.size_hw)[0] for code in codes]
-    return np.array(masks, bool).reshape(-1, *image.size_hw)
-
-
-def _stop_if_failed(failures: Mapping[str, str], image: _Image) -> None:
+def _stop_if_failed(failures: Mapping[str, str], image: RunImage) -> None:
     if image.record.file_name in failures:
-        raise _Missing(f"failed: {failures[image.record.file_name]}")
-
-
-def _by_name(masks: MaskFile) -> dict[str, list]:
-    by_id = masks.by_image()
-    return {normal_name(image["file_name"]): by_id[image["id"]] for image in masks.images}
+        raise Missing(f"failed: {failures[image.record.file_name]}")
 
 
 def _settings(config: Mapping[str, Any], section: str, keys: Sequence[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,16 @@ from PIL import Image
 
 from cuts3d_cli.core.masks import boxes_xywh_px, enlarge_all
 from cuts3d_cli.pipeline.cache import ImageResult
+from cuts3d_cli.report.annotations import cut_slots, drawn
 from cuts3d_cli.report.overlay import colourise, heat_over, overlay, resized
-from cuts3d_cli.report.panels import cut_slots
 from cuts3d_cli.report.words import OUTCOME_WORDS
-from cuts3d_cli.store.coco import decode_mask
 from cuts3d_cli.store.files import atomic_path
 from cuts3d_cli.store.image_files import OWN_PICTURES
 from cuts3d_cli.store.images import IMAGE_SUFFIXES, read_image
 from cuts3d_cli.store.layout import OUTCOME_NAMES
 from cuts3d_cli.store.masks import read_masks
 from cuts3d_cli.store.zarr_store import Store, open_store
+from cuts3d_cli.tables import text_table
 
 CRF_REJECTED = "rejected: changed too much by the CRF"
 """What a row says where there were instances and the CRF left none; see crf.min_iou."""
@@ -46,15 +45,11 @@ def rows(stage: str, result: ImageResult) -> list[dict[str, Any]]:
     return [{"image": str(result.path), **row} for row in made]
 
 
-def table(entries: list[dict[str, Any]], *, header: bool = True) -> str:
-    """Rows as aligned text, with a line of names on top if asked."""
-    names = list(entries[0])
-    cells = [names] if header else []
-    cells += [[_cell(name, entry.get(name, "")) for name in names] for entry in entries]
-    widths = [max(len(line[i]) for line in [names, *cells]) for i in range(len(names))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells
-    )
+def table(entries: list[dict[str, Any]]) -> str:
+    """Rows as aligned text below a line of names: those of every row, in the order of their first mention."""
+    names = list(dict.fromkeys(name for entry in entries for name in entry))
+    cells = [[_cell(name, entry.get(name, "")) for name in names] for entry in entries]
+    return text_table(names, cells, left=None, rule=False)
 
 
 def _cell(name: str, value: Any) -> str:
@@ -98,7 +93,7 @@ def picture(stage: str, result: ImageResult) -> np.ndarray:
     rgb = read_image(result.path)
     height, width = rgb.shape[:2]
     if stage == "crf":
-        return _drawn(rgb, read_masks(result.paths["crf"], own=True).annotations)
+        return drawn(rgb, read_masks(result.paths["crf"], own=True).annotations)
     if stage == "depth":
         nearness = 1 - _map(stage, result).astype(np.float32)  # near is bright, as in the report
         return colourise(resized(nearness, height, width), 0, 1)
@@ -123,22 +118,12 @@ def write_overlays(path: Path, folder: Path, *, least_score: float) -> None:
         found = [a for a in annotations[entry["id"]] if a["score"] >= least_score]
         image = masks.image_root / entry["file_name"]
         target = picture_path("predict", image, (folder / entry["file_name"]).parent)
-        _write_png(_drawn(read_image(image), found), target)
+        _write_png(drawn(read_image(image), found), target)
 
 
 def _write_png(picture: np.ndarray, target: Path) -> None:
     with atomic_path(target) as temporary:
         Image.fromarray(picture).save(temporary, format="PNG")
-
-
-def _drawn(rgb: np.ndarray, found: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """COCO annotations over their image, numbered by their cuts where these are known."""
-    slots = cut_slots(found)
-    n = max(slots, default=-1) + 1
-    masks, scores = np.zeros((n, *rgb.shape[:2]), bool), np.zeros(n)
-    for slot, entry in zip(slots, found, strict=True):
-        masks[slot], scores[slot] = decode_mask(entry["segmentation"]), entry["score"]
-    return overlay(rgb, masks, scores)
 
 
 def _map(stage: str, result: ImageResult) -> np.ndarray:

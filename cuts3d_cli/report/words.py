@@ -12,7 +12,7 @@ LEGEND = {
     "Depth": "distance from the camera, scaled to [0, 1] in each image.",
     "Spatial Importance": "where depth changes fast; affinities there get a smaller exponent (Eq. 3).",
     "Eigenvector of the first cut": (
-        "the normalised cut's answer before it is split in two at its mean: orange and blue are the two sides, strong "
+        "the normalised cut's answer before it is split in two at its mean: red and blue are the two sides, strong "
         "colours the sure ones. The source is where the cut in space starts, the sink what it must not reach."
     ),
     "Semantic cut": "the foreground side of that split: all that looks alike, be it one object or several.",

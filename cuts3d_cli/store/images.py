@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from cuts3d_cli.errors import ImageError
 
@@ -36,16 +36,6 @@ COLOUR_MARKS = ("-color", "_color", "-rgb", "_rgb")
 
 MAX_PIXELS = 89_478_485
 """Largest image, in pixels, that is decoded (Pillow's own line for a decompression bomb)."""
-
-_TRANSPOSE = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 # What Pillow's decoders raise on damaged files (UnidentifiedImageError is an OSError).
 _DECODE_ERRORS = (
@@ -81,10 +71,7 @@ def pixels_of(image: Image.Image, what: str = "image") -> np.ndarray:
 
 def _upright(image: Image.Image, what: str) -> np.ndarray:
     orientation = _orientation(image)
-    image = _to_rgb(image, what)
-    if orientation in _TRANSPOSE:
-        image = image.transpose(_TRANSPOSE[orientation])
-    return np.array(image)
+    return np.array(_turned(_to_rgb(image, what), orientation))
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
@@ -147,7 +134,14 @@ def _orientation(image: Image.Image) -> int:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
     except _DECODE_ERRORS:
         return 1
-    return value if value in _TRANSPOSE else 1
+    return value if value in range(1, 9) else 1
+
+
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    """An image turned as this EXIF orientation says; nothing else of its EXIF is read, as that may be damaged."""
+    image.info.clear()
+    image.getexif()[ExifTags.Base.Orientation] = orientation
+    return ImageOps.exif_transpose(image)
 
 
 def _to_rgb(image: Image.Image, what: str) -> Image.Image:

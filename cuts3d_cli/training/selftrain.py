@@ -76,10 +76,10 @@ def run(
         raise Cuts3dError("round of self-training", expected="1 or more", found=round_number)
     work = out / "work"
     labels = work / "annotations.json"
-    with distributed.processes(launcher, resolve_device(device)) as own_device:
-        if not resume and distributed.is_first():
+    with distributed.process_group(launcher, resolve_device(device)) as own_device:
+        if not resume and distributed.is_main_process():
             remove(work)
-        distributed.wait()
+        distributed.barrier()
         counts = make_labels(
             checkpoint, annotations, labels,
             round_number=round_number, config=config, device=str(own_device), threads=threads,
@@ -90,7 +90,7 @@ def run(
             config=round_config(config, train), seed=seed + round_number, device=str(own_device), init=checkpoint,
             resume=resume, threads=threads,
         )  # fmt: skip
-        if distributed.is_first():
+        if distributed.is_main_process():
             _copy_labels(labels, out / "annotations.json")
             logger.info("selftrain: images %s -> %s", counts, out)
     return counts
@@ -146,10 +146,10 @@ def run_target(
         "score_step": 0.0,
         "iterations": config.target_iterations,
     }
-    with distributed.processes(launcher, resolve_device(device)) as own_device:
-        if distributed.is_first():
+    with distributed.process_group(launcher, resolve_device(device)) as own_device:
+        if distributed.is_main_process():
             write_masks(unlabelled, _unlabelled(records, root))
-        distributed.wait()
+        distributed.barrier()
         counts = run(
             checkpoint, unlabelled, out,
             round_number=1, config=config.model_copy(update=settings), train=train, seed=seed, device=str(own_device),
@@ -225,7 +225,7 @@ def make_labels(
     )
     if (counts := _counts_of(labels, made_from)) is not None:
         logger.info("selftrain: labels of round %d are there", round_number)
-        distributed.wait()
+        distributed.barrier()
         return counts
     limit_threads(threads)
     # What is not above the threshold is never read: on a large set it would fill the memory.
@@ -236,8 +236,8 @@ def make_labels(
         for entry in earlier.images
     ]
     predictions, counts = _predict_together(detector, records, earlier.image_root)
-    if not distributed.is_first():
-        distributed.wait()
+    if not distributed.is_main_process():
+        distributed.barrier()
         return counts
     merged, n_new = merge_labels(earlier, predictions, threshold, config.merge_iou)
     logger.info(
@@ -249,7 +249,7 @@ def make_labels(
     )
     root = _relative(earlier.image_root, labels)
     write_masks(labels, MaskFile(PSEUDO_MASKS, root, earlier.images, merged, provenance=made_from, counts=counts))
-    distributed.wait()
+    distributed.barrier()
     return counts
 
 
@@ -269,9 +269,9 @@ def _predict_together(
     from cuts3d_cli.detector import distributed
     from cuts3d_cli.detector.inference import predict_images
 
-    own = predict_images(detector, records[distributed.rank() :: distributed.size()], root)
+    own = predict_images(detector, records[distributed.get_rank() :: distributed.get_world_size()], root)
     predictions, counts = [], Counts()
-    for found, ended in distributed.gathered(own):
+    for found, ended in distributed.all_gather_object(own):
         predictions += found
         counts += ended
     return predictions, counts

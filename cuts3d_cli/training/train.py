@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ALGORITHM = 1
 """Raised when a training or a round gives another detector from the same inputs and settings: it is then repeated."""
 
-RESUME_ONLY = frozenset({"checkpoint_every", "workers"})
+RESUME_ONLY = frozenset({"checkpoint_every", "loggers", "workers"})
 """Settings that do not change the result."""
 
 SUPERVISED = {
@@ -73,17 +73,19 @@ def run(
 
     Raises:
         Cuts3dError: nothing to train on, weights missing or of another detector, a batch that the
-            processes cannot share out, or a diverging loss.
+            processes cannot share out, a logger that is not installed, or a diverging loss.
     """
     from cuts3d_cli.backends.torch_tools import resolve_device
     from cuts3d_cli.detector import distributed
     from cuts3d_cli.detector.checkpoints import resolve_init
     from cuts3d_cli.detector.labels import read_labels
+    from cuts3d_cli.detector.loggers import check_loggers
 
     annotations, out = Path(annotations), Path(out)
     _check_labels(config, labels)
-    with distributed.processes(launcher, resolve_device(device)) as own_device:
-        with distributed.first_ahead():  # it may fetch a file
+    check_loggers(config.loggers)
+    with distributed.process_group(launcher, resolve_device(device)) as own_device:
+        with distributed.main_process_first():  # it may fetch a file
             init = resolve_init(init if init is not None else config.init)
         chosen = read_labels(annotations, root=images, fraction=config.fraction, seed=seed) if labels else None
         _run(annotations, out, config, seed, own_device, init, resume, threads, chosen)
@@ -108,7 +110,7 @@ def _run(
     from cuts3d_cli.detector.runner import limit_threads
     from cuts3d_cli.detector.training import train
 
-    if distributed.is_first():
+    if distributed.is_main_process():
         _warn_schedule(config)
     limit_threads(threads)
     detector = build_detector(config)
@@ -120,9 +122,9 @@ def _run(
                     labels.record["left_out"])  # fmt: skip
     record = provenance(annotations, config, seed, init, detector, labels)
     work = out / "work"
-    if not resume and distributed.is_first():
+    if not resume and distributed.is_main_process():
         remove(work / "state.pth")  # the labels of a round lie in work as well
-    distributed.wait()
+    distributed.barrier()
     if resume and _finished(out, record["fingerprint"]):
         logger.info("train: %s is of this training already", out / "checkpoint.pth")
         return
@@ -137,9 +139,9 @@ def _run(
         config=config, seed=seed, device=device, init=init, state=state, meta=record,
         labels=labels,
     )  # fmt: skip
-    if distributed.is_first():
+    if distributed.is_main_process():
         _write_results(out, work, record)
-    distributed.wait()
+    distributed.barrier()
 
 
 def _write_results(out: Path, work: Path, record: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Commands on image files: what they run, keep, print and write."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,19 @@ def test_rows_as_json(cuts3d, photo):
     assert {"image", "instance", "area_%", "box_xywh_px"} <= set(rows[0])
     assert isinstance(rows[0]["area_%"], float) and len(rows[0]["box_xywh_px"]) == 4 and len(rows[0]["source_rc"]) == 2
     assert not Path("s.cuts3d-localcut.png").exists()
+
+
+def test_names_of_different_length_keep_the_columns_aligned(cuts3d, photo):
+    for suffix in ("", "_depth"):
+        shutil.copy(f"s{suffix}.png", f"a_much_longer_name{suffix}.png")
+    code, out, err = cuts3d("crf", *SMALL, *CUT, photo, "a_much_longer_name.png")
+    head, *rows = out.splitlines()
+    assert code == 0 and head.startswith("image") and len(rows) == 2 * len([row for row in rows if row[:2] == "s."]), (
+        err
+    )
+    for name in ("instance", "area_%", "box_xywh_px", "score"):
+        start = head.index(name)
+        assert all(row[start - 1] == " " != row[start] for row in rows), out
 
 
 def test_a_try_without_an_instance_says_why(cuts3d, photo):

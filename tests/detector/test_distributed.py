@@ -1,4 +1,4 @@
-"""Several processes: their places, what they share out, and that together they train one detector."""
+"""Several processes: their ranks, what they share out, and that together they train one detector."""
 
 import os
 import subprocess
@@ -10,8 +10,8 @@ import torch
 from cuts3d_cli.config import SelfTrainConfig
 from cuts3d_cli.detector import distributed
 from cuts3d_cli.detector.dataset import PositionSampler
-from cuts3d_cli.detector.hooks import read_curve
 from cuts3d_cli.errors import ConfigError
+from cuts3d_cli.store.curve import read_curve
 from cuts3d_cli.store.masks import read_masks
 from cuts3d_cli.training import selftrain, train
 
@@ -34,10 +34,10 @@ def record(self, position):
 def check(self):
     model = learn(self)
     weights = dict(unwrapped(model).named_parameters())
-    for other in distributed.gathered({key: value.detach() for key, value in weights.items()}):
+    for other in distributed.all_gather_object({key: value.detach() for key, value in weights.items()}):
         assert other.keys() == weights.keys() and all(torch.equal(other[key], weights[key]) for key in weights)
-    positions = distributed.gathered(list(seen))
-    if distributed.is_first():
+    positions = distributed.all_gather_object(list(seen))
+    if distributed.is_main_process():
         print("POSITIONS", json.dumps(positions))
     return model
 
@@ -90,26 +90,26 @@ def test_processes_share_out_each_step(processes):
     assert len(PositionSampler(8, 24, step=8, process=0, processes=processes)) == len(parts[0])
 
 
-class TestPlaces:
+class TestLaunchers:
     def test_alone(self):
-        assert distributed.place_of("none", {}) == distributed.Place(rank=0, size=1)
-        assert (distributed.rank(), distributed.size(), distributed.is_first()) == (0, 1, True)
-        assert distributed.gathered(3) == [3]
+        assert distributed.process_of("none", {}) == distributed.Process(rank=0, world_size=1)
+        assert (distributed.get_rank(), distributed.get_world_size(), distributed.is_main_process()) == (0, 1, True)
+        assert distributed.all_gather_object(3) == [3]
         values = torch.ones(2)
-        assert distributed.average(values) is values
+        assert torch.equal(distributed.all_reduce_mean(values), values)
 
     def test_torchrun(self):
         environment = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "host", "MASTER_PORT": "123"}
-        assert distributed.place_of("pytorch", environment) == distributed.Place(3, 4, 1, "host", 123)
+        assert distributed.process_of("pytorch", environment) == distributed.Process(3, 4, 1, "host", 123)
 
     def test_slurm(self):
         environment = {
             "SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1", "SLURM_NODELIST": "gpu[03-05]",
             "SLURM_JOB_ID": "20017",
         }  # fmt: skip
-        assert distributed.place_of("slurm", environment) == distributed.Place(5, 8, 1, "gpu03", 20017)
+        assert distributed.process_of("slurm", environment) == distributed.Process(5, 8, 1, "gpu03", 20017)
         environment |= {"MASTER_ADDR": "other", "MASTER_PORT": "7"}
-        assert distributed.place_of("slurm", environment) == distributed.Place(5, 8, 1, "other", 7)
+        assert distributed.process_of("slurm", environment) == distributed.Process(5, 8, 1, "other", 7)
 
     @pytest.mark.parametrize(
         ("nodes", "first"),
@@ -129,14 +129,14 @@ class TestPlaces:
     )
     def test_not_started_by_it(self, launcher, missing, how):
         with pytest.raises(ConfigError, match=rf"--launcher {launcher}.*no {missing}.*{how}"):
-            distributed.place_of(launcher, {})
+            distributed.process_of(launcher, {})
 
     def test_no_such_launcher(self):
         with pytest.raises(ConfigError, match="one of none, pytorch, slurm"):
-            distributed.place_of("mpi", {})
+            distributed.process_of("mpi", {})
 
     def test_gpus(self):
-        second = distributed.Place(rank=1, size=2, local=1)
+        second = distributed.Process(rank=1, world_size=2, local_rank=1)
         assert distributed._gpu(second, "pytorch", 2) == 1
         assert distributed._gpu(second, "slurm", 1) == 0  # each task sees its own
         with pytest.raises(ConfigError, match="a GPU per process; found 1 visible"):

@@ -7,7 +7,7 @@ import torch
 
 from cuts3d_cli.config import PredictConfig, TrainConfig
 from cuts3d_cli.detector.configs import build_detector
-from cuts3d_cli.detector.hooks import read_curve
+from cuts3d_cli.store.curve import read_curve
 from cuts3d_cli.store.manifest import ImageRecord
 from cuts3d_cli.training import predict, train
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from cuts3d_cli.config import SelfTrainConfig, TrainConfig
-from cuts3d_cli.detector.hooks import read_curve
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.store.coco import annotation
 from cuts3d_cli.store.confidence import Confidence
+from cuts3d_cli.store.curve import read_curve
 from cuts3d_cli.store.masks import PSEUDO_MASKS, MaskFile, read_masks
 from cuts3d_cli.training import selftrain, train
 

@@ -13,10 +13,10 @@ from torch import nn
 from cuts3d_cli.config import SelfTrainConfig, TrainConfig, resolve
 from cuts3d_cli.detector import checkpoints, training
 from cuts3d_cli.detector.configs import build_detector
-from cuts3d_cli.detector.hooks import read_curve
 from cuts3d_cli.detector.precise_bn import update_statistics
 from cuts3d_cli.detector.runner import TensorClipAmpOptimWrapper, TensorClipOptimWrapper, split_batch, train_step
 from cuts3d_cli.errors import ConfigError
+from cuts3d_cli.store.curve import read_curve
 from cuts3d_cli.training import selftrain, train
 
 

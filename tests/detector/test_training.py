@@ -12,8 +12,9 @@ import torch
 
 from cuts3d_cli.config import TrainConfig
 from cuts3d_cli.detector import checkpoints
-from cuts3d_cli.detector.hooks import StateHook, read_curve
+from cuts3d_cli.detector.hooks import StateHook
 from cuts3d_cli.errors import Cuts3dError, ModelError
+from cuts3d_cli.store.curve import read_curve
 from cuts3d_cli.training import train
 
 
@@ -87,7 +88,7 @@ def test_other_settings_start_anew(labelled, micro, tmp_path, kill_at, monkeypat
 def test_a_killed_process_is_resumed(labelled, micro, tmp_path):
     config = micro.model_copy(update={"iterations": 200, "lr_steps": [], "checkpoint_every": 1, "workers": 1})
     code = (
-        "import sys, json\nfrom cuts3d_cli.config import TrainConfig\nfrom cuts3d_cli.stages import train\n"
+        "import sys, json\nfrom cuts3d_cli.config import TrainConfig\nfrom cuts3d_cli.training import train\n"
         "train.run(sys.argv[1], sys.argv[2], config=TrainConfig(**json.loads(sys.argv[3])), device='cpu', threads=1)"
     )
     out = tmp_path / "killed"

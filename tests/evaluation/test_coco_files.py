@@ -1,6 +1,7 @@
 import pytest
 
-from cuts3d_cli.evaluation.coco_files import CocoError, match, normal_name
+from cuts3d_cli.evaluation.coco_files import CocoError, normal_name
+from cuts3d_cli.evaluation.matching import match
 
 
 def one_line(error):

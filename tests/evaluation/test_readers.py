@@ -1,15 +1,13 @@
 """Readers on small files of the real formats."""
 
 import json
-import random
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from cuts3d_cli.evaluation.coco_eval import evaluate
 from cuts3d_cli.evaluation.coco_files import CocoError
-from cuts3d_cli.evaluation.readers.common import clip_box, image_size_hw, one_category
+from cuts3d_cli.evaluation.readers.common import clip_box, one_category
 from cuts3d_cli.evaluation.readers.formats import read_truth
 
 VOC_OBJECT = """\
@@ -359,16 +357,3 @@ def test_unknown_paths_and_formats(tmp_path):
         read_truth(tmp_path)
     with pytest.raises(CocoError, match="auto or coco, lvis, voc"):
         read_truth(tmp_path, format_name="yolo")
-
-
-def test_sizes_are_those_after_rotation(tmp_path):
-    image = Image.fromarray(np.zeros((20, 30, 3), np.uint8))
-    exif = image.getexif()
-    exif[0x0112] = 6
-    image.save(tmp_path / "turned.jpg", exif=exif)
-    image.save(tmp_path / "plain.jpg")
-    assert image_size_hw(tmp_path / "turned.jpg") == (30, 20)
-    assert image_size_hw(tmp_path / "plain.jpg") == (20, 30)
-    (tmp_path / "broken.jpg").write_bytes(random.Random(0).randbytes(50))
-    with pytest.raises(CocoError, match="a readable image"):
-        image_size_hw(tmp_path / "broken.jpg")

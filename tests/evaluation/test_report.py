@@ -17,9 +17,11 @@ from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.evaluation.table import format_table
 from cuts3d_cli.pipeline.graph import result_path
 from cuts3d_cli.report import page as report
-from cuts3d_cli.report.figures import ap_over_rounds, read_curve, running_mean
-from cuts3d_cli.report.panels import Detections, make_examples, spread
+from cuts3d_cli.report.figures import ap_over_rounds, running_mean
+from cuts3d_cli.report.panels import make_examples, spread
+from cuts3d_cli.report.run_image import Detections
 from cuts3d_cli.report.run_summary import detections_command, differences, failed_images, summarise_run
+from cuts3d_cli.store.curve import read_curve
 from cuts3d_cli.store.layout import ARRAYS, FORMAT_VERSION, OUTCOME_NAMES
 from cuts3d_cli.store.zarr_store import create_store, open_store
 

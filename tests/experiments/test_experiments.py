@@ -73,6 +73,7 @@ def test_a_step_is_clear_by_students_t():
     # t(0.975, 2) = 4.303: the mean must exceed 4.303 / sqrt(3) = 2.48 deviations
     assert ex.differs([1.6, 2.6, 3.6]) and not ex.differs([1.4, 2.4, 3.4])
     assert ex.differs([-3.6, -2.6, -1.6])
+    assert ex.differs([0.1, 0.1, 0.1])
     assert not ex.differs([5.0]) and not ex.differs([]) and not ex.differs([0.0, 0.0, 0.0])
 
 

@@ -101,9 +101,9 @@ def test_maps_run_from_dark_to_bright():
 def test_diverging_maps_are_white_at_zero_and_symmetric():
     picture = colourise(np.array([[-1.0, 0.0, 4.0]]), scheme="diverging").astype(int)
     assert (picture[0, 1] > 240).all()
-    blue, orange = picture[0, 0], picture[0, 2]
-    assert blue[2] > blue[0] and orange[0] > orange[2]
-    assert blue.sum() > orange.sum()  # -1 of 4 is pale
+    blue, red = picture[0, 0], picture[0, 2]
+    assert blue[2] > blue[0] and red[0] > red[2]
+    assert blue.sum() > red.sum()  # -1 of 4 is pale
 
 
 @pytest.mark.parametrize("scheme", ["viridis", "diverging"])

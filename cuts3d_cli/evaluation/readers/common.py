@@ -1,4 +1,4 @@
-"""What the readers share: the result type, numbering, boxes and image sizes."""
+"""What the readers share: the result type, numbering, boxes and the images of annotation files."""
 
 from __future__ import annotations
 
@@ -107,22 +107,6 @@ def one_category(truth: Record) -> Record:
     """A COCO document with all categories taken as one; the flags and everything else stay."""
     annotations = [{**record, "category_id": ONE_CATEGORY[0]["id"]} for record in truth["annotations"]]
     return {**truth, "annotations": annotations, "categories": ONE_CATEGORY}
-
-
-def image_size_hw(path: Path) -> tuple[int, int]:
-    """Height and width of an image as it is looked at, after its EXIF rotation; only the header is read.
-
-    Raises:
-        CocoError: it is no image.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-            return image.size if turned else image.size[::-1]
-    except (OSError, UnidentifiedImageError) as error:
-        raise CocoError(f"image {path}", expected="a readable image", found=str(error)) from None
 
 
 def image_of(stem: str, folders: Sequence[Path], source: Path) -> Path:

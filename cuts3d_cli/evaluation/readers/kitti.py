@@ -17,9 +17,9 @@ from cuts3d_cli.evaluation.readers.common import (
     Object,
     ground_truth,
     image_of,
-    image_size_hw,
     number,
 )
+from cuts3d_cli.store.images import image_size
 
 COLUMNS = 15
 DONT_CARE = "DontCare"
@@ -47,7 +47,7 @@ def _image(file: Path, folders: list[Path]) -> BoxedImage:
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     objects = [_object(line, f"file {file}, line {n}") for n, line in enumerate(lines, start=1) if line.strip()]
     image = image_of(file.stem, folders, file)
-    return BoxedImage(image.name, image_size_hw(image), objects)
+    return BoxedImage(image.name, image_size(image), objects)
 
 
 def _object(line: str, where: str) -> Object:

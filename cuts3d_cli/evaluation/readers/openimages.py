@@ -18,9 +18,9 @@ from cuts3d_cli.evaluation.readers.common import (
     Object,
     ground_truth,
     image_of,
-    image_size_hw,
     number,
 )
+from cuts3d_cli.store.images import image_size
 
 COLUMNS = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax", "IsGroupOf")
 
@@ -54,7 +54,7 @@ def read(path: Path, *, images: Path | None = None) -> GroundTruth:
 
 def _image(key: str, rows: list[Record], folders: list[Path], path: Path) -> BoxedImage:
     image = image_of(key, folders, path)
-    height, width = image_size_hw(image)
+    height, width = image_size(image)
     objects = []
     for row in rows:
         left, right, top, bottom = (number(row[name], f"{row['where']}: {name}") for name in COLUMNS[2:6])

@@ -1,0 +1,159 @@
+"""Which image and which category of the predictions is which of the ground truth."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Mapping
+from pathlib import PurePosixPath
+from typing import Any, TypeVar
+
+from cuts3d_cli.evaluation.coco_files import ONE_CATEGORY, CocoError, Record, field_of, normal_name, size_error
+
+MAX_LEFT_OUT = 0.01
+"""Largest fraction of box-annotated images that may be left out for another size (rotation flags, wrong records)."""
+
+A = TypeVar("A", bound=Hashable)
+B = TypeVar("B", bound=Hashable)
+
+
+def pairs_by_name(names: Mapping[A, str], others: Mapping[B, str]) -> tuple[list[tuple[A, B]], bool]:
+    """Keys of two tables whose file names agree: whole, or by base name where not one whole name agrees.
+
+    Args:
+        names: file names by key.
+        others: the same of the other side.
+
+    Returns:
+        Every pair of keys of equal names, in the order of ``names``, and whether base names alone agree.
+    """
+    comparisons: tuple[tuple[Callable[[str], str], bool], ...] = ((normal_name, False), (_base_name, True))
+    for key_of, by_base in comparisons:
+        keys = defaultdict(list)
+        for key, name in others.items():
+            keys[key_of(name)].append(key)
+        if pairs := [(key, other) for key, name in names.items() for other in keys.get(key_of(name), ())]:
+            return pairs, by_base
+    return [], False
+
+
+def _base_name(file_name: str) -> str:
+    return PurePosixPath(normal_name(file_name)).name
+
+
+def paired_images(
+    predicted: dict[Any, Record], truth: dict[Any, Record], name: str, truth_name: str, notes: list[str]
+) -> dict[Any, Any]:
+    """Ground-truth id of each predicted image's id.
+
+    Raises:
+        CocoError: no image in common, or base names that are ambiguous where whole names do not agree.
+    """
+    if not predicted:
+        raise CocoError(f"{name}: no images", expected=f"images of {truth_name}")
+    names, truth_names = ({key: record["file_name"] for key, record in images.items()} for images in (predicted, truth))
+    pairs, by_base = pairs_by_name(names, truth_names)
+    here, there = normal_name(next(iter(names.values()))), normal_name(next(iter(truth_names.values()), ""))
+    if not pairs:
+        raise CocoError(
+            f"{name} and {truth_name} share no image (compared by file_name)",
+            expected=f"names like {there}",
+            found=here,
+            hint="check that both belong to the same images",
+        )
+    times, truth_times = Counter(key for key, _ in pairs), Counter(key for _, key in pairs)
+    unclear = [key for key, truth_key in pairs if times[key] > 1 or truth_times[truth_key] > 1]
+    if unclear:
+        raise CocoError(
+            f"{name} and {truth_name} share no file_name, and {_base_name(names[unclear[0]])} alone is ambiguous",
+            expected=f"names like {there}",
+            found=here,
+            hint="give both files names relative to the same folder",
+        )
+    if by_base:
+        notes.append(f"file names agree only without their folders: {len(pairs)} images were paired by base name")
+    return dict(pairs)
+
+
+def wrong_sizes(
+    predicted: dict[Any, Record],
+    truth: dict[Any, Record],
+    pairs: dict[Any, Any],
+    annotations: list[Record],
+    name: str,
+    truth_name: str,
+    notes: list[str],
+    boxes_only: bool,
+) -> set[Any]:
+    """Compare image records; exchanged width and height pass where the masks themselves have the right size.
+
+    Returns:
+        Ground-truth ids of the images to leave out: few images of a ground truth of boxes may differ in size.
+    """
+    with_mask = {record["image_id"] for record in annotations if isinstance(record.get("segmentation"), dict)}
+    n_exchanged, wrong = 0, {}
+    for image_id, truth_id in pairs.items():
+        record, right = predicted[image_id], truth[truth_id]
+        if not record.get("height") or not record.get("width"):
+            continue  # optional here; 0 = an image that could not be read
+        size_hw, right_hw = (record["height"], record["width"]), (right["height"], right["width"])
+        if size_hw == right_hw:
+            continue
+        if size_hw == right_hw[::-1] and image_id in with_mask:
+            n_exchanged += 1
+            continue
+        wrong[truth_id] = size_error(f"{name}: image {record['file_name']}", size_hw, right_hw, truth_name)
+        if not boxes_only:
+            raise wrong[truth_id]
+    if n_exchanged:
+        notes.append(
+            f"{n_exchanged} image records of the predictions have width and height exchanged; their masks are right"
+        )
+    if len(wrong) > MAX_LEFT_OUT * len(pairs):
+        raise next(iter(wrong.values()))
+    if wrong:
+        notes.append(f"{len(wrong)} images were left out for a size that differs, such as {next(iter(wrong.values()))}")
+    return set(wrong)
+
+
+def paired_categories(predictions: Any, truth: list[Record], name: str, truth_name: str) -> dict[Any, Any]:
+    """Ground-truth id of each category id of the predictions: by name where they name theirs, else the same id."""
+    records = predictions.get("categories") if isinstance(predictions, dict) else None
+    if not records:
+        return {record["id"]: record["id"] for record in truth}
+    by_name = {record["name"].strip().lower(): record["id"] for record in truth}
+    names = {field_of(record, "id", name): str(field_of(record, "name", name)).strip().lower() for record in records}
+    pairs = {category_id: by_name[key] for category_id, key in names.items() if key in by_name}
+    if not pairs:
+        raise CocoError(
+            f"{name} and {truth_name} share no category",
+            expected=f"names like {truth[0]['name']}",
+            found=next(iter(names.values())),
+            hint="evaluate.class_agnostic scores all categories as one",
+        )
+    return pairs
+
+
+def with_categories(
+    found: list[Record], pairs: dict[Any, Any] | None, name: str, truth_name: str, notes: list[str]
+) -> list[Record]:
+    """Predictions with the ground truth's category ids; those of a category that it lacks are left out."""
+    if pairs is None:
+        return [{**record, "category_id": ONE_CATEGORY[0]["id"]} for record in found]
+    for record in found:
+        if record["category_id"] is None:
+            raise CocoError(
+                f"{name}: a prediction without category_id", hint="evaluate.class_agnostic scores all categories as one"
+            )
+    kept = [
+        {**record, "category_id": pairs[record["category_id"]]} for record in found if record["category_id"] in pairs
+    ]
+    if found and not kept:
+        raise CocoError(
+            f"{name} and {truth_name} share no category",
+            expected=f"category ids like {next(iter(pairs))}",
+            found=found[0]["category_id"],
+            hint="evaluate.class_agnostic scores all categories as one",
+        )
+    if len(kept) < len(found):
+        notes.append(f"{len(found) - len(kept)} predictions of categories that the ground truth lacks were left out")
+    return kept

@@ -1,0 +1,189 @@
+"""CONTRIBUTING.md: a new part touches the files it names and no others; the hooks are what `make lint` runs."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import cuts3d_cli
+
+PACKAGE = Path(cuts3d_cli.__file__).parent
+ROOT = Path(__file__).parents[1]
+GUIDE = (ROOT / "CONTRIBUTING.md").read_text()
+
+FEATURES = '''
+import numpy as np
+
+
+class ToyFeatures:
+    """Mean colour of each patch, and one constant channel."""
+
+    description = "toy: mean colour"
+    batch_size = 1
+
+    def __init__(self, patch_size):
+        self.patch_size = patch_size
+
+    def extract(self, working):
+        side = len(working) // self.patch_size
+        patches = working.reshape(side, self.patch_size, side, self.patch_size, 3).mean((1, 3)) / 128 - 1
+        return np.concatenate([patches.transpose(2, 0, 1), np.full((1, side, side), 0.1)]).astype(np.float32)
+
+    def extract_batch(self, working):
+        return np.stack([self.extract(each) for each in working])
+
+
+def load(config, *, device):
+    return ToyFeatures(config.patch_size)
+'''
+
+DEPTH = '''
+import numpy as np
+
+
+class ToyDepth:
+    """The bright is near."""
+
+    description = "toy: brightness"
+    convention = "inverse"
+
+    def predict(self, rgb, size):
+        rows, columns = (np.arange(size) * side // size for side in rgb.shape[:2])
+        return rgb.mean(-1)[rows][:, columns].astype(np.float32) + 1
+
+
+def load(config, *, device):
+    return ToyDepth()
+'''
+
+DETECTOR = """
+from cuts3d_cli.detector.configs import embedded_cascade
+
+
+def build(train):
+    return embedded_cascade.build(train, width=8, channels=16, hidden=16, mask_convs=1)
+"""
+
+EXPORT = '''
+from pathlib import Path
+
+import click
+
+
+@click.command("toy")
+@click.argument("masks", type=click.Path(path_type=Path))
+def command(masks):
+    """Print the boxes of a mask file."""
+    from cuts3d_cli.store.coco import read_masks
+
+    for entry in read_masks(masks)["annotations"]:
+        click.echo(" ".join(f"{value:g}" for value in entry["bbox"]))
+'''
+
+
+class Copy:
+    """A copy of the package with a toy in it."""
+
+    def __init__(self, folder: Path):
+        self.root, self.touched = folder, set()
+        shutil.copytree(PACKAGE, folder / PACKAGE.name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def add(self, path: str, text: str) -> None:
+        assert not (self.root / path).exists()
+        (self.root / path).write_text(text)
+        self.touched.add(path)
+
+    def add_row(self, path: str, table: str, row: str) -> None:
+        """Put a row at the top of a table that begins with a line."""
+        text = (self.root / path).read_text()
+        assert text.count(f"\n{table}\n") == 1
+        (self.root / path).write_text(text.replace(f"\n{table}\n", f"\n{table}\n    {row}\n"))
+        self.touched.add(path)
+
+    def python(self, *words: object) -> str:
+        ended = subprocess.run(
+            [sys.executable, "-P", *map(str, words)],
+            capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(self.root), "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
+    def cuts3d(self, *words: object) -> str:
+        return self.python("-m", "cuts3d_cli", *words)
+
+
+@pytest.fixture
+def copy(tmp_path) -> Copy:
+    return Copy(tmp_path / "package")
+
+
+def places(title: str) -> set[str]:
+    """The files that the section of a kind of part names, for one called toy."""
+    section = re.split(r"^##+ ", GUIDE, flags=re.MULTILINE)
+    (text,) = (part for part in section if part.startswith(title + "\n"))
+    return {path.replace("NAME", "toy") for path in re.findall(r"^\d\. `([^`]+)`", text, re.MULTILINE)}
+
+
+def test_a_feature_backend(copy, photo):
+    copy.add("cuts3d_cli/backends/features_toy.py", FEATURES)
+    row = '"toy": Entry("features_toy", "mean colour of a patch", _defaults(96, 8, None, 0.9, 0.9)),'
+    copy.add_row("cuts3d_cli/config/backends.py", "FEATURES: dict[str, Entry] = {", row)
+    assert copy.touched == places("A feature backend")
+    assert "toy: mean colour of a patch" in " ".join(copy.cuts3d("features", "--help").split())
+    assert re.search(r"^toy +features +mean colour of a patch", copy.cuts3d("models", "list"), re.MULTILINE)
+    words = ("--preset", "embedded", "--set", "features.backend=toy", photo)
+    _head, row = copy.cuts3d("features", *words).splitlines()
+    assert "4 x 12 x 12" in row  # image and patch size are those of its row
+    assert "s.png" in copy.cuts3d("localcut", "--set", "localcut.tau_knn=0.115", *words)
+
+
+def test_a_depth_model(copy, photo):
+    copy.add("cuts3d_cli/backends/depth_toy.py", DEPTH)
+    copy.add_row("cuts3d_cli/config/backends.py", "DEPTH: dict[str, Entry] = {", '"toy": Entry("depth_toy", "bright"),')
+    assert copy.touched == places("A depth model")
+    assert "toy: bright" in " ".join(copy.cuts3d("depth", "--help").split())
+    assert "s.png" in copy.cuts3d("depth", "--preset", "embedded", "--set", "depth.backend=toy", photo)
+
+
+def test_a_detector(copy):
+    pytest.importorskip("mmdet")
+    copy.add("cuts3d_cli/detector/configs/toy.py", DETECTOR)
+    assert copy.touched == places("A detector")
+    code = (
+        "from cuts3d_cli.config import TrainConfig\n"
+        "from cuts3d_cli.detector.configs import build_detector, detector_names\n"
+        "assert 'toy' in detector_names()\n"
+        "print(sorted(build_detector(TrainConfig(detector='toy'))))"
+    )
+    assert "model" in copy.python("-c", code)
+
+
+def test_an_export(copy, dataset):
+    copy.add("cuts3d_cli/cli/toy.py", EXPORT)
+    copy.add_row("cuts3d_cli/cli/main.py", "COMMANDS = {", '"toy": "Boxes of a mask file.",')
+    assert copy.touched == places("An export")
+    assert "Boxes of a mask file." in copy.cuts3d("--help")
+    lines = copy.cuts3d("toy", dataset / "annotations.json").splitlines()
+    assert len(lines) == 4 * 3 and all(len(line.split()) == 4 for line in lines)
+
+
+def test_the_layers_are_those_that_are_checked():
+    from_table = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", GUIDE, re.MULTILINE)
+    named = [name for cell in from_table for name in re.findall(r"`(\w+)`", cell)]
+    layers = re.search(
+        r"^LAYERS = \((.*?)^\)", (ROOT / "tests/test_architecture.py").read_text(), re.DOTALL | re.MULTILINE
+    )
+    assert set(named) == set(re.findall(r'"(\w+)"', layers[1]))
+
+
+def test_the_hooks_are_what_make_lint_runs():
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    recipe = re.search(r"^lint:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+    programs = [" ".join(line.split()[:2]) for line in recipe.splitlines()]
+    assert len(hooks) == len(programs)
+    assert all(program in hook["entry"] for program, hook in zip(programs, hooks, strict=True))
