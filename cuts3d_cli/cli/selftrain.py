@@ -36,7 +36,7 @@ def command(images, number, annotations, checkpoint, depth_map, out, fresh, laun
 
     \b
     Examples:
-      cuts3d selftrain --round 1 --annotations runs/sample/pseudo_masks.json \\
+      cuts3d selftrain --round 1 --annotations runs/sample/masks/cuts3d/pseudo_masks.json \\
           --checkpoint runs/sample/detector/round0/checkpoint.pth --out runs/sample/detector/round1
       cuts3d selftrain --checkpoint detector/checkpoint.pth --depth-map depth/ --out round1/ photos/
       cuts3d selftrain --checkpoint detector/checkpoint.pth --target-images coco/train2017/ --out in-domain/

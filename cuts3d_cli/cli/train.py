@@ -33,7 +33,7 @@ def command(images, annotations, labels, image_root, depth_map, out, fresh, laun
 
     \b
     Examples:
-      cuts3d train --annotations runs/sample/pseudo_masks.json --out runs/sample/detector/round0
+      cuts3d train --annotations runs/sample/masks/cuts3d/pseudo_masks.json --out runs/sample/detector/round0
       cuts3d train --iterations 1000 --lr 0.005 --annotations masks.json --out detector/
       cuts3d train --depth-map depth/ --out detector/ photos/
       cuts3d train --labels coco.json --image-root photos/ --fraction 0.05 --init checkpoint.pth --out finetuned/
