@@ -79,19 +79,81 @@ import click
 @click.argument("masks", type=click.Path(path_type=Path))
 def command(masks):
     """Print the boxes of a mask file."""
-    from cuts3d_cli.store.coco import read_masks
+    from cuts3d_cli.store.masks import read_masks
 
-    for entry in read_masks(masks)["annotations"]:
+    for entry in read_masks(masks).annotations:
         click.echo(" ".join(f"{value:g}" for value in entry["bbox"]))
 '''
 
 
+STAGE = '''
+import numpy as np
+
+from cuts3d_cli.pipeline.runner import Result, run_stage
+from cuts3d_cli.store.rows import Rows
+
+
+def run(job):
+    """The patches unlike the image's border, as one instance."""
+    features = Rows(job.stores["features"].array("features"))
+
+    def compute(row, record):
+        found = features[row].astype(np.float32)
+        border = np.concatenate([found[:, 0], found[:, -1]], axis=1).mean(axis=1)
+        cosine = np.tensordot(border, found, 1) / np.linalg.norm(border) / np.linalg.norm(found, axis=0)
+        instance = (cosine < 0.9)[None]
+        return Result({"instance": instance}, no_object=not instance.any())
+
+    return run_stage("toy", job, compute, sizes={"N": 1})
+'''
+
+STAGE_COMMAND = """
+from cuts3d_cli.cli.stage_command import stage_command
+
+command = stage_command("toy", "What differs from the border of the image.")
+"""
+
+STAGE_RULE = """
+
+rule toy:
+    input:
+        inputs_of_stage("toy"),
+    output:
+        directory("{base}/masks/{method}/toy/{shard}.zarr"),
+    log:
+        "{base}/logs/{method}/toy/{shard}.log",
+    params:
+        config=settings_path,
+        shard=shard_number,
+        depends=depends_on("toy"),
+    shell:
+        "cuts3d toy --config {params.config:q} --run {wildcards.base:q} --shard {params.shard}"
+        " --method {wildcards.method} > {log:q} 2>&1"
+"""
+
+
 class Copy:
-    """A copy of the package with a toy in it."""
+    """A copy of the package and its rules with a toy in it."""
 
     def __init__(self, folder: Path):
         self.root, self.touched = folder, set()
         shutil.copytree(PACKAGE, folder / PACKAGE.name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+
+        shutil.copytree(ROOT / "rules", folder / "rules")
+        (folder / "sample").symlink_to(ROOT / "sample")
+        for name in ("Snakefile", "config.yaml"):
+            shutil.copy(ROOT / name, folder / name)
+
+    def append(self, path: str, text: str) -> None:
+        (self.root / path).write_text((self.root / path).read_text() + text)
+        self.touched.add(path)
+
+    def plan(self, *targets: str) -> dict[str, int]:
+        """The jobs of a dry run by rule."""
+        out = self.python(
+            "-m", "snakemake", "-n", "-q", "rules", "-d", self.root, "-s", self.root / "Snakefile", *targets
+        )
+        return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", out, re.MULTILINE)}
 
     def add(self, path: str, text: str) -> None:
         assert not (self.root / path).exists()
@@ -99,7 +161,7 @@ class Copy:
         self.touched.add(path)
 
     def add_row(self, path: str, table: str, row: str) -> None:
-        """Put a row at the top of a table that begins with a line."""
+        """Put a row below a line of a table, its first one for example."""
         text = (self.root / path).read_text()
         assert text.count(f"\n{table}\n") == 1
         (self.root / path).write_text(text.replace(f"\n{table}\n", f"\n{table}\n    {row}\n"))
@@ -131,7 +193,7 @@ def places(title: str) -> set[str]:
 
 def test_a_feature_backend(copy, photo):
     copy.add("cuts3d_cli/backends/features_toy.py", FEATURES)
-    row = '"toy": Entry("features_toy", "mean colour of a patch", _defaults(96, 8, None, 0.9, 0.9)),'
+    row = '"toy": Entry("features_toy", "mean colour of a patch", _GRID, _defaults(96, 8, None, 0.9, 0.9)),'
     copy.add_row("cuts3d_cli/config/backends.py", "FEATURES: dict[str, Entry] = {", row)
     assert copy.touched == places("A feature backend")
     assert "toy: mean colour of a patch" in " ".join(copy.cuts3d("features", "--help").split())
@@ -144,10 +206,55 @@ def test_a_feature_backend(copy, photo):
 
 def test_a_depth_model(copy, photo):
     copy.add("cuts3d_cli/backends/depth_toy.py", DEPTH)
-    copy.add_row("cuts3d_cli/config/backends.py", "DEPTH: dict[str, Entry] = {", '"toy": Entry("depth_toy", "bright"),')
+    copy.add_row(
+        "cuts3d_cli/config/backends.py", "DEPTH: dict[str, Entry] = {", '"toy": Entry("depth_toy", "bright", _MODEL),'
+    )
     assert copy.touched == places("A depth model")
     assert "toy: bright" in " ".join(copy.cuts3d("depth", "--help").split())
     assert "s.png" in copy.cuts3d("depth", "--preset", "embedded", "--set", "depth.backend=toy", photo)
+
+
+LOOSER = """"toy": Method(
+        "Toy", "a looser graph",
+        lambda config: config.model_copy(update={"localcut": config.localcut.model_copy(update={"k": 12})}),
+        in_run=lambda config: True,
+    ),"""
+
+OF_THE_STAGE = """"toy": Method(
+        "Toy", "unlike the border",
+        lambda config: config.model_copy(update={"finder": "toy"}),
+        in_run=lambda config: True,
+    ),"""
+
+
+def test_a_method(copy, photo):
+    copy.add_row("cuts3d_cli/pipeline/methods.py", "METHODS: dict[str, Method] = {", LOOSER)
+    assert copy.touched == places("A method")
+    assert "toy: a looser graph" in " ".join(copy.cuts3d("localcut", "--help").split())
+    words = ("--preset", "embedded", "--set", "localcut.tau_knn=0.115", "--set", "confidence.tau_knn_min=0.05", photo)
+    assert "s.png" in copy.cuts3d("crf", "--method", "toy", *words)
+    plan = copy.plan("--cores", "1", "evaluated")
+    assert plan["localcut"] == 9 and plan["confidence"] == 6 and plan["evaluate"] == 9
+
+
+def test_a_stage_that_finds_instances(copy, photo):
+    copy.add("cuts3d_cli/stages/toy.py", STAGE)
+    row = '"toy": {"instance": ArraySpec(("n", "N", "G", "G"), "bool", "the instance")},'
+    copy.add_row("cuts3d_cli/store/layout.py", "ARRAYS: dict[str, dict[str, ArraySpec]] = {", row)
+    after = '    "localcut": Stage(1, inputs=_localcut_inputs, uses=lambda config: ("localcut",)),'
+    copy.add_row("cuts3d_cli/pipeline/declarations.py", after, '"toy": Stage(1, inputs=lambda config: ("features",)),')
+    copy.append("rules/pseudo_masks.smk", STAGE_RULE)
+    copy.add("cuts3d_cli/cli/toy.py", STAGE_COMMAND)
+    copy.add_row("cuts3d_cli/cli/main.py", "COMMANDS = {", '"toy": "What differs from the border.",')
+    assert copy.touched == places("A stage")
+    copy.add_row("cuts3d_cli/pipeline/methods.py", "METHODS: dict[str, Method] = {", OF_THE_STAGE)
+    words = ("--method", "toy", "--preset", "embedded", photo)
+    head, row = copy.cuts3d("toy", *words).splitlines()
+    assert head.split()[:3] == ["image", "instance", "area_%"] and row.split()[1] == "1"
+    head, row = copy.cuts3d("crf", *words).splitlines()
+    assert "score" in head and float(row.split()[2]) > 5
+    plan = copy.plan("--cores", "1", "pseudo_masks")
+    assert plan["toy"] == 3 and plan["localcut"] == 6 and plan["crf"] == 9 and plan["merge"] == 6
 
 
 def test_a_detector(copy):

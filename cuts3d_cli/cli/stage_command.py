@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from cuts3d_cli.cli.options import build_config, config_options, made_from, method_option, run_images, section_options
+from cuts3d_cli.config import Config
 from cuts3d_cli.pipeline.declarations import STAGES
 from cuts3d_cli.pipeline.methods import OWN
 
@@ -16,6 +17,7 @@ from cuts3d_cli.pipeline.methods import OWN
 def stage_command(stage: str, help_text: str) -> click.Command:
     """Make the command of a stage; ``help_text`` is its help with examples."""
     section = stage.replace("-", "_")
+    has_settings = section in Config.model_fields
     decorators = [
         click.argument("images", nargs=-1, type=click.Path(path_type=Path)),
         click.option(
@@ -40,7 +42,7 @@ def stage_command(stage: str, help_text: str) -> click.Command:
         click.option("--json", "as_json", is_flag=True, help="Print a JSON object per row."),
         click.option("--force", is_flag=True, help="Recompute even if up to date."),
         config_options,
-        section_options(section),
+        *([section_options(section)] if has_settings else []),
     ]
 
     def callback(images, run_dir, shard, depth_map, out, picture, as_json, force, method=OWN, **options):
@@ -52,7 +54,9 @@ def stage_command(stage: str, help_text: str) -> click.Command:
         # A list of images named by hand may lose none, unless it is said here; a run has the configuration's share.
         max_failed = options["max_failed"] or 0.0
         before = made_from(run_dir, shard or 0, stage, method)
-        config = build_config(options, section, images=images or run_images(run_dir), made_from=before)
+        config = build_config(
+            options, *([section] if has_settings else []), images=images or run_images(run_dir), made_from=before
+        )
         if run_dir:
             stage_forms.on_run(stage, run_dir, shard, config, method=method, depth_maps=depth_map, force=force)
         else:

@@ -10,13 +10,14 @@ from PIL import Image
 
 from cuts3d_cli.core.masks import boxes_xywh_px, enlarge_all
 from cuts3d_cli.pipeline.cache import ImageResult
+from cuts3d_cli.pipeline.declarations import LAST
 from cuts3d_cli.report.annotations import cut_slots, drawn
 from cuts3d_cli.report.overlay import colourise, heat_over, overlay, resized
 from cuts3d_cli.report.words import OUTCOME_WORDS
 from cuts3d_cli.store.files import atomic_path
 from cuts3d_cli.store.image_files import OWN_PICTURES
 from cuts3d_cli.store.images import IMAGE_SUFFIXES, read_image
-from cuts3d_cli.store.layout import OUTCOME_NAMES
+from cuts3d_cli.store.layout import ARRAYS, OUTCOME_NAMES
 from cuts3d_cli.store.masks import read_masks
 from cuts3d_cli.store.zarr_store import Store, open_store
 from cuts3d_cli.tables import text_table
@@ -34,9 +35,9 @@ def rows(stage: str, result: ImageResult) -> list[dict[str, Any]]:
     One row per instance where the stage has instances, localcut's one per try. An instance keeps the number of its
     cut through all stages. Without any instance there is a row that says why.
     """
-    if stage == "crf":
+    if stage == LAST:
         made = _mask_rows(result)
-    elif stage in _OWN_COLUMNS:
+    elif stage == "confidence" or _finds_instances(stage):
         made = _instance_rows(result, open_store(result.paths[stage], stage))
     else:
         made = [_map_row(_map(stage, result))]
@@ -92,13 +93,13 @@ def picture(stage: str, result: ImageResult) -> np.ndarray:
     """What a stage found in an image, (H, W, 3) uint8."""
     rgb = read_image(result.path)
     height, width = rgb.shape[:2]
-    if stage == "crf":
+    if stage == LAST:
         return drawn(rgb, read_masks(result.paths["crf"], own=True).annotations)
     if stage == "depth":
         nearness = 1 - _map(stage, result).astype(np.float32)  # near is bright, as in the report
         return colourise(resized(nearness, height, width), 0, 1)
     store = open_store(result.paths[stage], stage)
-    if stage == "localcut":
+    if _finds_instances(stage):
         return overlay(rgb, enlarge_all(store.array("instance")[0], (height, width)))
     if stage == "confidence":
         best = store.array("confidence")[0].astype(np.float32).max(axis=0)
@@ -150,24 +151,32 @@ def _mask_rows(result: ImageResult) -> list[dict[str, Any]]:
     ]
 
 
+def _finds_instances(stage: str) -> bool:
+    return "instance" in ARRAYS.get(stage, {})
+
+
+def _cuts(result: ImageResult) -> Store:
+    """The store with the instances: localcut's, or that of another stage that finds them."""
+    return next(open_store(path, stage) for stage, path in result.paths.items() if _finds_instances(stage))
+
+
 def _instance_rows(result: ImageResult, store: Store) -> list[dict[str, Any]]:
-    record = result.source.records[0]
-    localcut = open_store(result.paths["localcut"], "localcut")
-    instance, terminals = localcut.array("instance")[0], localcut.array("terminals")[0]
+    record, cuts = result.source.records[0], _cuts(result)
     score = store.array("score")[0] if store.stage == "confidence" else None
-    outcomes = _outcomes(localcut)
+    outcomes, terminals = _outcomes(cuts), _terminals(cuts)
     found = []
-    for slot, grid in enumerate(instance):
+    for slot, grid in enumerate(cuts.array("instance")[0]):
         if not grid.any():
-            if score is None and outcomes[slot] != "stopped":
-                found.append(_none_row("localcut", OUTCOME_WORDS[outcomes[slot]]))
+            if score is None and outcomes and outcomes[slot] != "stopped":
+                found.append(_none_row(store.stage, OUTCOME_WORDS[outcomes[slot]]))
             continue
         scale = np.array([record.width / grid.shape[1], record.height / grid.shape[0]] * 2)
         box = (boxes_xywh_px(grid[None])[0] * scale).tolist()
         if score is not None:
-            extra = {"score": round(float(score[slot]), 6)}  # as in the COCO JSON
+            extra: dict[str, Any] = {"score": round(float(score[slot]), 6)}  # as in the COCO JSON
         else:
-            extra = {**_terminal_cells(terminals[slot], grid.shape), "outcome": OUTCOME_WORDS[outcomes[slot]]}
+            extra = _terminal_cells(terminals[slot], grid.shape) if terminals is not None else {}
+            extra |= {"outcome": OUTCOME_WORDS[outcomes[slot]]} if outcomes else {}
         found.append(_instance_row(slot + 1, float(grid.mean()), box, **extra))
     return found
 
@@ -177,19 +186,25 @@ def _instance_row(number: int, share: float, box: list[float], **extra: Any) -> 
 
 
 def _none_row(stage: str, why: str) -> dict[str, Any]:
-    return {**dict.fromkeys((*_COLUMNS, *_OWN_COLUMNS[stage])), "outcome": why}
+    return {**dict.fromkeys((*_COLUMNS, *_OWN_COLUMNS.get(stage, ()))), "outcome": why}
 
 
 def _why_none(result: ImageResult) -> str:
-    """Why no instance is left: what came of the tries, or that the CRF refused every instance."""
-    found = dict.fromkeys(_outcomes(open_store(result.paths["localcut"], "localcut")))
-    if "kept" in found:
+    """Why no instance is left: what came of the attempts, or that the CRF refused every instance."""
+    cuts = _cuts(result)
+    if cuts.array("instance")[0].any():
         return CRF_REJECTED
+    found = dict.fromkeys(_outcomes(cuts))
     return "; ".join(OUTCOME_WORDS[outcome] for outcome in found if outcome != "stopped") or OUTCOME_WORDS["stopped"]
 
 
-def _outcomes(localcut: Store) -> list[str]:
-    return [OUTCOME_NAMES[code] for code in localcut.array("outcome")[0]]
+def _outcomes(cuts: Store) -> list[str]:
+    """What came of each attempt; empty where the stage does not say."""
+    return [OUTCOME_NAMES[code] for code in cuts.array("outcome")[0]] if "outcome" in ARRAYS[cuts.stage] else []
+
+
+def _terminals(cuts: Store) -> np.ndarray | None:
+    return cuts.array("terminals")[0] if "terminals" in ARRAYS[cuts.stage] else None
 
 
 def _terminal_cells(terminals: np.ndarray, grid_hw: tuple[int, int]) -> dict[str, list[int] | None]:

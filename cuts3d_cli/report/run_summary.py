@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cuts3d_cli.config import Config
 from cuts3d_cli.errors import StoreError
-from cuts3d_cli.pipeline.declarations import LAST, STAGES
+from cuts3d_cli.pipeline.declarations import LAST, STAGES, upstream_of
 from cuts3d_cli.pipeline.graph import result_path
 from cuts3d_cli.pipeline.methods import METHODS, OWN
 from cuts3d_cli.store.layout import DONE, NO_OBJECT, manifest_path, method_root, round_path, shard_name
@@ -94,7 +95,8 @@ def summarise(base: Path, title: str, method: str = OWN) -> SetSummary | None:
                     _add_store(summary, path, manifest, shard)
             except StoreError as error:
                 summary.problems.append(str(error))
-    kept = [s for s in summaries.values() if method == OWN or s.n_present or s.problems]  # not all have a confidence
+    shown = [*upstream_of(LAST, Config()), LAST] if method == OWN else []  # even where nothing lies there
+    kept = [s for s in summaries.values() if s.stage in shown or s.n_present or s.problems]
     return SetSummary(title, method, manifest.n_images, kept, instances or None)
 
 
