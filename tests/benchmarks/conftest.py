@@ -20,6 +20,7 @@ BENCHMARKS = (
     "released",
     "rgbd",
     "plane_components",
+    "gpu",
 )
 
 
