@@ -213,10 +213,14 @@ def picture_of(name: str, config: Config) -> Picture:
 
 
 def prepared_run(folder: Path, names: Sequence[str], config: Config, n_shards: int) -> Path:
-    """A run of copies of images, ``name`` after ``name`` (one may be there several times), with its manifest."""
+    """A run of copies of images, ``name`` after ``name`` (one may be there several times), with its manifest.
+
+    Their depth maps are copied to ``depth-maps`` where the configuration names a folder of them.
+    """
     from cuts3d_cli.stages import prepare
 
-    for sub, source in (("images", config.data.images), ("depth-maps", config.data.depth_maps)):
+    folders = (("images", config.data.images), ("depth-maps", config.data.depth_maps))
+    for sub, source in ((sub, source) for sub, source in folders if source is not None):
         (folder / sub).mkdir(parents=True)
         for number, name in enumerate(names):
             path = next(iter(sorted(Path(source).glob(Path(name).with_suffix("").as_posix() + ".*"))))

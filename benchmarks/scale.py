@@ -38,10 +38,11 @@ FITTED_FROM = 60
 
 
 def with_grid(config: Config, side: int) -> Config:
-    """The configuration with a grid of side x side patches, and depth maps of the working size."""
+    """The configuration with a grid of side x side patches; depth maps and the CRF have the working size."""
     size = side * config.features.patch_size
-    features = config.features.model_copy(update={"image_size": size})
-    return config.model_copy(update={"features": features, "depth": config.depth.model_copy(update={"size": size})})
+    sizes = {"features": {"image_size": size}, "depth": {"size": size}, "crf": {"image_size": size}}
+    sections = {name: getattr(config, name).model_copy(update=update) for name, update in sizes.items()}
+    return config.model_copy(update=sections)
 
 
 def measure_grid(side: int, name: str, config: Config) -> dict[str, tuple[float, float]]:

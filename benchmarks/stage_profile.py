@@ -4,7 +4,8 @@
 
 "After" runs the six mask stages on a shard of sample images, with a clock on the functions they call. "Before" is
 MaskCut as released, on the same features: cosine affinity, the dense generalised eigen-solver in float64, a CRF built
-anew for every mask; it has no depth and no stores. Milliseconds an image, and the share of the column's total.
+anew for every mask; it has no depth and no stores. Milliseconds an image, and the share of the column's total. Without
+``data.depth_maps`` depth is the model's.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ STAGES = ("depth", "features", "spatial-importance", "localcut", "confidence", "
 STEPS = {
     "read image": "files",
     "read depth": "files",
+    "depth model": "depth",
     "resize to the working size": "image",
     "features": "features",
     "Spatial Importance": "3D",
@@ -40,7 +42,10 @@ STEPS = {
     "Zarr": "files",
     "rest": "other",
 }
-"""Each step and what it counts as; ``rest`` is what no clock is on."""
+"""Each step and what it counts as; ``rest`` is what no clock is on. A step that neither side has is not shown."""
+
+LOADING = "loading"
+"""Clock on what loads networks, once a process; no step of an image."""
 
 
 @contextmanager
@@ -49,9 +54,9 @@ def watching_stages(watch: Stopwatch, config: Config) -> Iterator[None]:
     import zarr
 
     from cuts3d_cli.backends import depth_files
-    from cuts3d_cli.backends.base import feature_backend
+    from cuts3d_cli.backends.base import depth_backend, feature_backend
     from cuts3d_cli.core import confidence, discover
-    from cuts3d_cli.stages import common, crf, features, pipeline, spatial_importance
+    from cuts3d_cli.stages import common, crf, depth, features, pipeline, spatial_importance
     from cuts3d_cli.store import zarr_store
 
     create = common.create_store
@@ -67,9 +72,13 @@ def watching_stages(watch: Stopwatch, config: Config) -> Iterator[None]:
             with watch.part("Zarr"):
                 manager.__exit__(*sys.exc_info())
 
+    model = [(type(depth_backend(config.depth)), "predict", "depth model")] if config.data.depth_maps is None else []
     common.create_store = create_store
     try:
         with watch.watching(
+            *model,
+            (depth, "depth_backend", LOADING),
+            (features, "feature_backend", LOADING),
             (common, "read_image", "read image"),
             (common, "digest_file", "read image"),
             (depth_files, "depth_of_image", "read depth"),
@@ -107,7 +116,8 @@ def run_stages(names: list[str], config: Config, folder: str) -> dict[str, Stopw
 
     run = prepared_run(Path(folder), names, config, n_shards=1)
     manifest = read_manifest(run / "manifest.jsonl")
-    source = Source(manifest.records(0), manifest.image_root, run / "depth-maps")
+    depth_maps = None if config.data.depth_maps is None else run / "depth-maps"
+    source = Source(manifest.records(0), manifest.image_root, depth_maps)
     watches = {}
     for stage in STAGES:
         watch = watches[stage] = Stopwatch()
@@ -128,7 +138,8 @@ def after(names: list[str], config: Config) -> dict[str, float]:
     total = dict.fromkeys(STEPS, 0.0)
     for watch in warm_stages(names, config).values():
         for step, seconds in watch.seconds.items():
-            total[step] += 1e3 * seconds / len(names)
+            if step != LOADING:
+                total[step] += 1e3 * seconds / len(names)
     return total
 
 
@@ -180,6 +191,7 @@ def profile_table(before_ms: dict[str, float], after_ms: dict[str, float]) -> st
             ),
         ]
         for step, pair in ((step, (before_ms[step], after_ms[step])) for step in STEPS)
+        if any(pair)
     ]
     rows.append(["all", f"{totals[0]:.1f}", "100", f"{totals[1]:.1f}", "100"])
     return table(["step", "before, ms", "%", "after, ms", "%"], rows)
