@@ -107,7 +107,7 @@ def watching_stages(watch: Stopwatch, config: Config) -> Iterator[None]:
         common.create_store = create
 
 
-def run_stages(names: list[str], config: Config, folder: str) -> dict[str, Stopwatch]:
+def run_stages(names: list[str], config: Config, folder: str, cpu: bool = False) -> dict[str, Stopwatch]:
     """Run the stages on a shard of images; by stage, where its time went (the sum is the stage's wall time)."""
     from cuts3d_cli.log import quiet
     from cuts3d_cli.stages.common import Source
@@ -120,32 +120,32 @@ def run_stages(names: list[str], config: Config, folder: str) -> dict[str, Stopw
     source = Source(manifest.records(0), manifest.image_root, depth_maps)
     watches = {}
     for stage in STAGES:
-        watch = watches[stage] = Stopwatch()
+        watch = watches[stage] = Stopwatch(cpu=cpu)
         with quiet(), watching_stages(watch, config), watch.part("rest"):
             execute(stage, source, config, lambda s: run / s / ("00000.json" if s == "crf" else "00000.zarr"))
     return watches
 
 
-def warm_stages(names: list[str], config: Config) -> dict[str, Stopwatch]:
+def warm_stages(names: list[str], config: Config, cpu: bool = False) -> dict[str, Stopwatch]:
     """`run_stages` after a run of one image, which loads what a process loads once."""
     with tempfile.TemporaryDirectory() as folder:
         run_stages(names[:1], config, f"{folder}/first")
-        return run_stages(names, config, f"{folder}/run")
+        return run_stages(names, config, f"{folder}/run", cpu)
 
 
-def after(names: list[str], config: Config) -> dict[str, float]:
+def after(names: list[str], config: Config, cpu: bool = False) -> dict[str, float]:
     """Milliseconds an image of every step of ours."""
     total = dict.fromkeys(STEPS, 0.0)
-    for watch in warm_stages(names, config).values():
+    for watch in warm_stages(names, config, cpu).values():
         for step, seconds in watch.seconds.items():
             if step != LOADING:
                 total[step] += 1e3 * seconds / len(names)
     return total
 
 
-def before(names: list[str], config: Config) -> dict[str, float]:
+def before(names: list[str], config: Config, cpu: bool = False) -> dict[str, float]:
     """Milliseconds an image of the released baseline's steps: MaskCut of N instances, without depth and stores."""
-    watch = Stopwatch()
+    watch = Stopwatch(cpu=cpu)
     _released(names[:1], config, 0, Stopwatch())  # loads what is loaded once
     _released(names, config, config.localcut.n_instances, watch)
     return {step: 1e3 * watch.seconds.get(step, 0.0) / len(names) for step in STEPS}
@@ -201,11 +201,12 @@ def profile_table(before_ms: dict[str, float], after_ms: dict[str, float]) -> st
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML configuration; else the defaults.")
 @click.option("--images", "n_images", default=4, show_default=True, help="Images of data.images.")
 @click.option("--threads", default=1, show_default=True, help="Threads of BLAS, on both sides.")
-def main(config_file: Path | None, n_images: int, threads: int) -> None:
+@click.option("--cpu", is_flag=True, help="Seconds of the processor, which other work on the machine disturbs less.")
+def main(config_file: Path | None, n_images: int, threads: int, cpu: bool) -> None:
     config = configuration(config_file)
     names = image_names(config, n_images)
-    columns = [in_child(function, names, config, threads=threads) for function in (before, after)]
-    click.echo(f"{len(names)} images, {threads} thread(s); ms an image")
+    columns = [in_child(function, names, config, cpu, threads=threads) for function in (before, after)]
+    click.echo(f"{len(names)} images, {threads} thread(s); ms {'of the processor ' if cpu else ''}an image")
     click.echo(profile_table(*columns))
     click.echo(f"ratio: {sum(columns[0].values()) / sum(columns[1].values()):.1f}")
 
