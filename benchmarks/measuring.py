@@ -45,10 +45,11 @@ def thread_environment(threads: int) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Ended:
-    """A finished command: seconds and its peak memory in GB."""
+    """A finished command: seconds, its peak memory in GB, and seconds of the processor."""
 
     seconds: float
     peak_gb: float
+    cpu_seconds: float
 
 
 def cuts3d(*words: object, threads: int = 1) -> Ended:
@@ -64,7 +65,8 @@ def cuts3d(*words: object, threads: int = 1) -> Ended:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)}: exit code {process.returncode}")
-    return Ended(time.perf_counter() - start, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9)
+    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+    return Ended(time.perf_counter() - start, peak, usage.ru_utime + usage.ru_stime)
 
 
 def reset_peak() -> None:
@@ -94,10 +96,13 @@ class Stopwatch:
         seconds: label to seconds.
         calls: label to the seconds of every single call, callees included.
         peaks: label to the largest memory of the process meanwhile, watched callees left out, in GB; with ``memory``.
+
+    With ``cpu`` all seconds are of the processor, those of other threads included.
     """
 
-    def __init__(self, memory: bool = False) -> None:
+    def __init__(self, memory: bool = False, cpu: bool = False) -> None:
         self.memory = memory
+        self._clock = time.process_time if cpu else time.perf_counter
         self.seconds: dict[str, float] = {}
         self.calls: dict[str, list[float]] = {}
         self.peaks: dict[str, float] = {}
@@ -110,11 +115,11 @@ class Stopwatch:
         self._note_peak()
         self._open.append(label)
         self._inner.append(0.0)
-        start = time.perf_counter()
+        start = self._clock()
         try:
             yield
         finally:
-            whole = time.perf_counter() - start
+            whole = self._clock() - start
             self._note_peak()
             self._open.pop()
             self.seconds[label] = self.seconds.get(label, 0.0) + whole - self._inner.pop()
@@ -196,10 +201,14 @@ def picture_of(name: str, config: Config) -> Picture:
 
 
 def prepared_run(folder: Path, names: Sequence[str], config: Config, n_shards: int) -> Path:
-    """A run of copies of images, ``name`` after ``name`` (one may be there several times), with its manifest."""
+    """A run of copies of images, ``name`` after ``name`` (one may be there several times), with its manifest.
+
+    Their depth maps are copied to ``depth-maps`` where the configuration names a folder of them.
+    """
     from cuts3d_cli.stages import prepare
 
-    for sub, source in (("images", config.data.images), ("depth-maps", config.data.depth_maps)):
+    folders = (("images", config.data.images), ("depth-maps", config.data.depth_maps))
+    for sub, source in ((sub, source) for sub, source in folders if source is not None):
         (folder / sub).mkdir(parents=True)
         for number, name in enumerate(names):
             path = next(iter(sorted(Path(source).glob(Path(name).with_suffix("").as_posix() + ".*"))))

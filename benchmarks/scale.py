@@ -38,19 +38,20 @@ FITTED_FROM = 60
 
 
 def with_grid(config: Config, side: int) -> Config:
-    """The configuration with a grid of side x side patches, and depth maps of the working size."""
+    """The configuration with a grid of side x side patches; depth maps and the CRF have the working size."""
     size = side * config.features.patch_size
-    features = config.features.model_copy(update={"image_size": size})
-    return config.model_copy(update={"features": features, "depth": config.depth.model_copy(update={"size": size})})
+    sizes = {"features": {"image_size": size}, "depth": {"size": size}, "crf": {"image_size": size}}
+    sections = {name: getattr(config, name).model_copy(update=update) for name, update in sizes.items()}
+    return config.model_copy(update=sections)
 
 
-def measure_grid(side: int, name: str, config: Config) -> dict[str, tuple[float, float]]:
+def measure_grid(side: int, name: str, config: Config, cpu: bool = False) -> dict[str, tuple[float, float]]:
     """By part: seconds and peak GB; runs in a process of its own. "all" has the sum and the largest."""
     from cuts3d_cli.core import discover
 
     for config_now in (with_grid(config, min(side, 12)), with_grid(config, side)):  # the small one loads what it needs
         picture = picture_of(name, config_now)
-        watch = Stopwatch(memory=True)
+        watch = Stopwatch(memory=True, cpu=cpu)
         with watch.part("features"):
             material = material_of(picture, config_now)
         with (
@@ -71,11 +72,13 @@ Row = dict[str, tuple[float, float]]
 """Seconds and peak GB by part."""
 
 
-def measured_grids(sides: Sequence[int], name: str, config: Config, repeat: int, threads: int) -> dict[int, Row]:
+def measured_grids(
+    sides: Sequence[int], name: str, config: Config, repeat: int, threads: int, cpu: bool
+) -> dict[int, Row]:
     """By side: medians over repeats, and "all", the sum of seconds and the largest peak."""
     rows = {}
     for side in sides:
-        runs = [in_child(measure_grid, side, name, config, threads=threads) for _ in range(repeat)]
+        runs = [in_child(measure_grid, side, name, config, cpu, threads=threads) for _ in range(repeat)]
         row = {part: tuple(median([run[part][i] for run in runs]) for i in (0, 1)) for part in PARTS}
         seconds, peaks = zip(*row.values(), strict=True)
         rows[side] = {**row, "all": (sum(seconds), max(peaks))}
@@ -107,7 +110,7 @@ def _largest(row: Row) -> str:
 
 
 def measured_shards(
-    sizes: Sequence[int], config: Config, config_file: Path | None, repeat: int, threads: int
+    sizes: Sequence[int], config: Config, config_file: Path | None, repeat: int, threads: int, cpu: bool
 ) -> dict[int, tuple[float, float]]:
     """By number of images: seconds of the three commands together, and the largest peak of one, in GB; medians."""
     words = ["--config", config_file] if config_file else []
@@ -124,7 +127,7 @@ def measured_shards(
                 [cuts3d(stage, "--run", run, "--force", *words, threads=threads) for stage in MASK_STAGES]
                 for _ in range(repeat)
             ]
-            seconds = median([sum(ended.seconds for ended in commands) for commands in runs])
+            seconds = median([sum(e.cpu_seconds if cpu else e.seconds for e in commands) for commands in runs])
             result[size] = (seconds, median([max(ended.peak_gb for ended in commands) for commands in runs]))
     return result
 
@@ -182,16 +185,23 @@ def _numbers(ctx: click.Context, param: click.Parameter, text: str) -> list[int]
 @click.option("--shards", default="1,2,4,8,16", show_default=True, callback=_numbers, help="Numbers of images.")
 @click.option("--repeat", default=3, show_default=True, help="Repetitions; medians are shown.")
 @click.option("--threads", default=1, show_default=True, help="Threads of BLAS.")
+@click.option("--cpu", is_flag=True, help="Seconds of the processor, which other work on the machine disturbs less.")
 @click.option("--picture", type=click.Path(path_type=Path, dir_okay=False), help="Draw the tables into this file.")
 def main(
-    config_file: Path | None, grids: list[int], shards: list[int], repeat: int, threads: int, picture: Path | None
+    config_file: Path | None,
+    grids: list[int],
+    shards: list[int],
+    repeat: int,
+    threads: int,
+    cpu: bool,
+    picture: Path | None,
 ) -> None:
     config = configuration(config_file)
     name = image_names(config, 1)[0]
-    by_grid = measured_grids(grids, name, config, repeat, threads)
-    click.echo(f"image {name}, {repeat} repeats, {threads} thread(s)")
+    by_grid = measured_grids(grids, name, config, repeat, threads, cpu)
+    click.echo(f"image {name}, {repeat} repeats, {threads} thread(s){', seconds of the processor' if cpu else ''}")
     click.echo(grid_table(by_grid))
-    by_shard = measured_shards(shards, config, config_file, repeat, threads)
+    by_shard = measured_shards(shards, config, config_file, repeat, threads, cpu)
     click.echo(f"\nlocalcut, confidence and crf of a shard, grid {config.features.grid} x {config.features.grid}")
     click.echo(shard_table(by_shard))
     if picture:

@@ -4,7 +4,8 @@
 
 "After" runs the six mask stages on a shard of sample images, with a clock on the functions they call. "Before" is
 MaskCut as released, on the same features: cosine affinity, the dense generalised eigen-solver in float64, a CRF built
-anew for every mask; it has no depth and no stores. Milliseconds an image, and the share of the column's total.
+anew for every mask; it has no depth and no stores. Milliseconds an image, and the share of the column's total. Without
+``data.depth_maps`` depth is the model's.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ STAGES = ("depth", "features", "spatial-importance", "localcut", "confidence", "
 STEPS = {
     "read image": "files",
     "read depth": "files",
+    "depth model": "depth",
     "resize to the working size": "image",
     "features": "features",
     "Spatial Importance": "3D",
@@ -41,7 +43,10 @@ STEPS = {
     "Zarr": "files",
     "rest": "other",
 }
-"""Each step and what it counts as; ``rest`` is what no clock is on."""
+"""Each step and what it counts as; ``rest`` is what no clock is on. A step that neither side has is not shown."""
+
+LOADING = "loading"
+"""Clock on what loads networks, once a process; no step of an image."""
 
 
 @contextmanager
@@ -50,11 +55,11 @@ def watching_stages(watch: Stopwatch, config: Config) -> Iterator[None]:
     import zarr
 
     from cuts3d_cli.backends import depth_files
-    from cuts3d_cli.backends.base import feature_backend
+    from cuts3d_cli.backends.base import depth_backend, feature_backend
     from cuts3d_cli.core import confidence, discover, segment
     from cuts3d_cli.pipeline import graph as pipeline
     from cuts3d_cli.pipeline import runner as common
-    from cuts3d_cli.stages import crf, features, spatial_importance
+    from cuts3d_cli.stages import crf, depth, features, spatial_importance
     from cuts3d_cli.store import zarr_store
 
     create = common.create_store
@@ -70,9 +75,13 @@ def watching_stages(watch: Stopwatch, config: Config) -> Iterator[None]:
             with watch.part("Zarr"):
                 manager.__exit__(*sys.exc_info())
 
+    model = [(type(depth_backend(config.depth)), "predict", "depth model")] if config.data.depth_maps is None else []
     common.create_store = create_store
     try:
         with watch.watching(
+            *model,
+            (depth, "depth_backend", LOADING),
+            (features, "feature_backend", LOADING),
             (common, "read_image", "read image"),
             (common, "digest_file", "read image"),
             (depth_files, "depth_of_image", "read depth"),
@@ -101,7 +110,7 @@ def watching_stages(watch: Stopwatch, config: Config) -> Iterator[None]:
         common.create_store = create
 
 
-def run_stages(names: list[str], config: Config, folder: str) -> dict[str, Stopwatch]:
+def run_stages(names: list[str], config: Config, folder: str, cpu: bool = False) -> dict[str, Stopwatch]:
     """Run the stages on a shard of images; by stage, where its time went (the sum is the stage's wall time)."""
     from cuts3d_cli.log import quiet
     from cuts3d_cli.pipeline.graph import execute
@@ -110,34 +119,36 @@ def run_stages(names: list[str], config: Config, folder: str) -> dict[str, Stopw
 
     run = prepared_run(Path(folder), names, config, n_shards=1)
     manifest = read_manifest(run / "manifest.jsonl")
-    source = Source(manifest.records(0), manifest.image_root, run / "depth-maps")
+    depth_maps = None if config.data.depth_maps is None else run / "depth-maps"
+    source = Source(manifest.records(0), manifest.image_root, depth_maps)
     watches = {}
     for stage in STAGES:
-        watch = watches[stage] = Stopwatch()
+        watch = watches[stage] = Stopwatch(cpu=cpu)
         with quiet(), watching_stages(watch, config), watch.part("rest"):
             execute(stage, source, config, lambda s: run / s / ("00000.json" if s == "crf" else "00000.zarr"))
     return watches
 
 
-def warm_stages(names: list[str], config: Config) -> dict[str, Stopwatch]:
+def warm_stages(names: list[str], config: Config, cpu: bool = False) -> dict[str, Stopwatch]:
     """`run_stages` after a run of one image, which loads what a process loads once."""
     with tempfile.TemporaryDirectory() as folder:
         run_stages(names[:1], config, f"{folder}/first")
-        return run_stages(names, config, f"{folder}/run")
+        return run_stages(names, config, f"{folder}/run", cpu)
 
 
-def after(names: list[str], config: Config) -> dict[str, float]:
+def after(names: list[str], config: Config, cpu: bool = False) -> dict[str, float]:
     """Milliseconds an image of every step of ours."""
     total = dict.fromkeys(STEPS, 0.0)
-    for watch in warm_stages(names, config).values():
+    for watch in warm_stages(names, config, cpu).values():
         for step, seconds in watch.seconds.items():
-            total[step] += 1e3 * seconds / len(names)
+            if step != LOADING:
+                total[step] += 1e3 * seconds / len(names)
     return total
 
 
-def before(names: list[str], config: Config) -> dict[str, float]:
+def before(names: list[str], config: Config, cpu: bool = False) -> dict[str, float]:
     """Milliseconds an image of the released baseline's steps: MaskCut of N instances, without depth and stores."""
-    watch = Stopwatch()
+    watch = Stopwatch(cpu=cpu)
     _released(names[:1], config, 0, Stopwatch())  # loads what is loaded once
     _released(names, config, config.localcut.n_instances, watch)
     return {step: 1e3 * watch.seconds.get(step, 0.0) / len(names) for step in STEPS}
@@ -183,6 +194,7 @@ def profile_table(before_ms: dict[str, float], after_ms: dict[str, float]) -> st
             ),
         ]
         for step, pair in ((step, (before_ms[step], after_ms[step])) for step in STEPS)
+        if any(pair)
     ]
     rows.append(["all", f"{totals[0]:.1f}", "100", f"{totals[1]:.1f}", "100"])
     return markdown_table(["step", "before, ms", "%", "after, ms", "%"], rows)
@@ -192,11 +204,12 @@ def profile_table(before_ms: dict[str, float], after_ms: dict[str, float]) -> st
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML configuration; else the defaults.")
 @click.option("--images", "n_images", default=4, show_default=True, help="Images of data.images.")
 @click.option("--threads", default=1, show_default=True, help="Threads of BLAS, on both sides.")
-def main(config_file: Path | None, n_images: int, threads: int) -> None:
+@click.option("--cpu", is_flag=True, help="Seconds of the processor, which other work on the machine disturbs less.")
+def main(config_file: Path | None, n_images: int, threads: int, cpu: bool) -> None:
     config = configuration(config_file)
     names = image_names(config, n_images)
-    columns = [in_child(function, names, config, threads=threads) for function in (before, after)]
-    click.echo(f"{len(names)} images, {threads} thread(s); ms an image")
+    columns = [in_child(function, names, config, cpu, threads=threads) for function in (before, after)]
+    click.echo(f"{len(names)} images, {threads} thread(s); ms {'of the processor ' if cpu else ''}an image")
     click.echo(profile_table(*columns))
     click.echo(f"ratio: {sum(columns[0].values()) / sum(columns[1].values()):.1f}")
 

@@ -100,6 +100,15 @@ def real_weights(monkeypatch) -> str:
     return name
 
 
+@pytest.fixture(scope="session")
+def coco_photographs() -> Path:
+    """Folder of photographs of COCO beside the checkout, with their annotations; skips where it is not."""
+    folder = ROOT.parent / "shared" / "coco"
+    if not (folder / "annotations.json").is_file():
+        pytest.skip(f"no photographs of COCO in {folder}: `make photos` gets them elsewhere")
+    return folder
+
+
 @pytest.fixture
 def photo(tmp_path, dataset, monkeypatch) -> Path:
     """A scene and its depth map in an empty working directory."""

@@ -42,4 +42,5 @@ def test_a_grid_sets_the_working_size(benchmarks):
     from cuts3d_cli.config import resolve
 
     config = scale.with_grid(resolve({}), 120)
-    assert config.features.grid == 120 and config.depth.size == config.features.image_size == 960
+    assert config.features.grid == 120
+    assert config.depth.size == config.features.image_size == config.crf.image_size == 960
