@@ -79,7 +79,7 @@ def command(
 
     \b
     Examples:
-      cuts3d evaluate --predictions runs/sample/masks/cuts3d/pseudo_masks.json --annotations sample/train/annotations.json
+      cuts3d evaluate --predictions runs/mine/masks/cuts3d/pseudo_masks.json --annotations annotations.json
       cuts3d evaluate --benchmark coco --data-root datasets/ --predictions predictions.json
       cuts3d evaluate --annotations VOCdevkit/VOC2007 --write-truth voc.json
       cuts3d evaluate --annotations sample/val/annotations.json --depth-map sample/val/depth sample/val/images

@@ -53,7 +53,7 @@ class TrainConfig(Section):
         "target (the mean weights class, box and mask), or none",
     )
     droploss: bool = Field(True, description="drop the classification loss of proposals that no mask overlaps (CutLER)")
-    droploss_rule: Literal["paper", "released"] = Field(
+    droploss_rule: Literal["paper", "cutler"] = Field(
         "paper", description="masks that DropLoss compares with: all of the image, or what CutLER's code takes for them"
     )
     droploss_iou: float = Field(

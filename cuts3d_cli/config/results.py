@@ -21,9 +21,9 @@ class EvaluateConfig(Section):
     class_agnostic: bool = Field(
         True, description="score all categories as one (zero-shot evaluation); off is the usual COCO evaluation"
     )
-    pseudo_mask_rank: Literal["score", "tries"] = Field(
+    pseudo_mask_rank: Literal["score", "attempts"] = Field(
         "score",
-        description="what ranks pseudo-masks for AP: their score, or the try that found them, the first one highest; "
+        description="what ranks pseudo-masks for AP: their score, or the attempt that found them, the first one highest; "
         "detections are ranked by their score",
     )
     difficult: Literal["ignore", "count"] = Field(
