@@ -4,7 +4,7 @@
 
 A grid of g x g patches belongs to a working image of 8 g px. Every size runs in a fresh process, on the same image:
 the N cuts of one image (affinity, eigenvectors, LocalCut with Spatial Confidence) and its CRF. An exponent e says that
-a figure grows with n^e, n the number of patches, fitted from a grid of 60 x 60 on, where fixed costs no longer show.
+a quantity grows as n^e, n the number of patches, fitted from a grid of 60 x 60 on, where fixed costs no longer show.
 The number of images is that of a shard which ``cuts3d localcut``, ``confidence`` and ``crf`` work on as processes.
 """
 
@@ -133,7 +133,7 @@ def measured_shards(
 
 
 def shard_table(rows: dict[int, tuple[float, float]]) -> str:
-    """Seconds, seconds an image beyond the first size, and peak memory."""
+    """Seconds, seconds per image beyond the first size, and peak memory."""
     (first, (start, _)), *_ = rows.items()
     body = [
         [size, f"{s:.2f}", f"{(s - start) / (size - first):.2f}" if size > first else "-", f"{peak:.2f}"]

@@ -11,7 +11,7 @@ from cuts3d_cli.config import resolve
 
 
 def test_every_budget_has_its_row(in_process, small):
-    pytest.importorskip("pydensecrf", reason="the released CRF needs the extra crf-oracle")
+    pytest.importorskip("pydensecrf", reason="the original CRF needs the extra crf-oracle")
     import speed
 
     arguments = [
@@ -49,7 +49,7 @@ def test_a_budget_is_met_from_its_side(benchmarks):
     assert Budget("memory", 1.2, "GB", [1.25]).row()[2:] == ["1.25", "1.25 to 1.25", "miss"]
 
 
-def test_released_maskcut_finds_what_our_preset_finds(benchmarks):
+def test_original_maskcut_finds_what_our_preset_finds(benchmarks):
     """The baseline that is measured against is MaskCut: it gives the masks of the preset."""
     import cutler_maskcut
     from measuring import Stopwatch
