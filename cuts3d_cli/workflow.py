@@ -125,6 +125,20 @@ def settings_file(config: Config) -> Path:
     return path
 
 
+def scoring(config: Config) -> dict[str, Any]:
+    """What a score depends on beside the masks: the settings, and what folders of labels hold (names, sizes, times).
+
+    Snakemake looks at a folder's own time alone, which a changed file in it leaves as it is.
+    """
+    values = config.evaluate.model_dump(mode="json")
+    for key in ("annotations", "val_annotations"):
+        if (name := getattr(config.data, key)) is not None and Path(name).is_dir():
+            files = [(path.relative_to(name).as_posix(), (stat := path.stat()).st_size, stat.st_mtime_ns)
+                     for path in sorted(Path(name).rglob("*")) if path.is_file()]  # fmt: skip
+            values[key] = {"files": fingerprint(files), "ignore_labels": config.data.ignore_labels}
+    return values
+
+
 def settings(name: str, section: Section) -> str:
     """A section's values as ``--set`` options, for a command that takes another section's as its own."""
     words = [f"--set={name}.{key}={json.dumps(value)}" for key, value in section.model_dump(mode="json").items()]

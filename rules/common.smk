@@ -15,10 +15,17 @@ from cuts3d_cli.pipeline.methods import METHODS, OWN, method_config, methods_of
 from cuts3d_cli.store.layout import pseudo_masks_path, shard_name
 from cuts3d_cli.training.train import ALGORITHM as TRAINING_ALGORITHM
 from cuts3d_cli.training.train import dependencies as training_dependencies
-from cuts3d_cli.workflow import checked_config, failures, settings, settings_file
+from cuts3d_cli.workflow import (
+    checked_config,
+    failures,
+    scoring,
+    settings,
+    settings_file,
+)
 
 CONFIG = checked_config(config, "config", full=not workflow.overwrite_configfiles)
 SETTINGS = settings_file(CONFIG)
+SCORING = scoring(CONFIG)
 STARTED = time.time()
 RUN = CONFIG.run.rstrip("/")
 VAL = f"{RUN}/val"

@@ -29,7 +29,7 @@ rule evaluate:
         runtime=120,
     params:
         config=settings_path,
-        depends=CONFIG.evaluate.model_dump(mode="json"),
+        depends=SCORING,
         overrides="",
     message:
         "evaluating {wildcards.name}"

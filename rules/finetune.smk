@@ -64,7 +64,7 @@ use rule evaluate as evaluate_finetuned with:
         f"{RUN}/benchmarks/{ft.FOLDER}/evaluate_{{start}}_{{fraction}}.tsv"
     params:
         config=settings_path,
-        depends=CONFIG.evaluate.model_dump(mode="json"),
+        depends=SCORING,
         overrides="--no-class-agnostic",
     message:
         "evaluating {wildcards.fraction} of the labels, start: {wildcards.start}"

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
-from cuts3d_cli.cli.options import build_config, config_options, section_options
+from cuts3d_cli.cli.options import build_config, config_options, ignore_labels_option, section_options
 
 PUBLISHED = ("zero-shot", "in-domain", "pseudo-masks")
-FORMATS = ("auto", "coco", "lvis", "voc", "imagenet", "kitti", "openimages")
+FORMATS = ("auto", "coco", "lvis", "voc", "imagenet", "kitti", "openimages", "png", "yolo", "labelme")
 
 
 @click.command("evaluate")
@@ -23,7 +23,8 @@ FORMATS = ("auto", "coco", "lvis", "voc", "imagenet", "kitti", "openimages")
 @click.option(
     "--annotations",
     type=click.Path(path_type=Path),
-    help="Ground truth: COCO or LVIS JSON, a VOC, ImageNet or KITTI folder, OpenImages CSV.",
+    help="Ground truth: COCO or LVIS JSON; a folder of label maps (png), YOLO or labelme files; a VOC, ImageNet or "
+    "KITTI folder; OpenImages CSV.",
 )
 @click.option("--benchmark", metavar="NAME", help="Benchmark to evaluate on; `cuts3d benchmarks` lists them.")
 @click.option(
@@ -48,8 +49,12 @@ FORMATS = ("auto", "coco", "lvis", "voc", "imagenet", "kitti", "openimages")
     help="Format of --annotations.",
 )
 @click.option(
-    "--truth-images", type=click.Path(path_type=Path), help="Folder of the annotated images (KITTI, OpenImages)."
+    "--truth-images",
+    type=click.Path(path_type=Path),
+    help="Folder of the annotated images, for formats with a file per image. Default: a folder of IMAGES, "
+    "data.images with data.annotations, else a folder images beside the labels.",
 )
+@ignore_labels_option
 @click.option(
     "--write-truth",
     type=click.Path(path_type=Path),
@@ -71,6 +76,7 @@ def command(
     data_root,
     format_name,
     truth_images,
+    ignore_labels,
     write_truth,
     depth_map,
     out,
@@ -89,6 +95,7 @@ def command(
       cuts3d evaluate --predictions runs/sample/masks/cuts3d/pseudo_masks.json \\
           --annotations sample/train/annotations.json
       cuts3d evaluate --benchmark coco --data-root datasets/ --predictions predictions.json
+      cuts3d evaluate --annotations labels/ --format png --ignore-labels 0,255 photos/
       cuts3d evaluate --annotations VOCdevkit/VOC2007 --write-truth voc.json
       cuts3d evaluate --annotations sample/val/annotations.json --depth-map sample/val/depth sample/val/images
     """
@@ -110,13 +117,16 @@ def command(
     truth = evaluate.load_truth(
         annotations,
         format_name=format_name,
-        images=truth_images,
+        images=truth_images or _annotated_images(annotations, images, config.data),
+        ignore_labels=config.data.ignore_labels if ignore_labels is None else ignore_labels,
         benchmark=get_benchmark(benchmark) if benchmark else None,
         root=data_root,
     )
     if images:
         truth = evaluate.of_images(truth, relative_names(images))
     if write_truth:
+        if not images and not files:  # else they come with the scores
+            evaluate.tell(truth)
         evaluate.write_truth(truth, write_truth, class_agnostic=class_agnostic)
     results = {}
     if images:
@@ -130,3 +140,13 @@ def command(
         click.echo(json.dumps(results, indent=1))
     elif results:
         click.echo(evaluate.format_results(results, truth, class_agnostic=class_agnostic, published=published))
+
+
+def _annotated_images(annotations, images, data):
+    """Folder of the annotated images, where the images or the configuration tell it."""
+    if len(images) == 1 and images[0].is_dir():
+        return images[0]
+    for truth, folder in ((data.annotations, data.images), (data.val_annotations, data.val_images)):
+        if truth and folder and annotations and Path(truth).absolute() == annotations.absolute():
+            return Path(folder)
+    return None

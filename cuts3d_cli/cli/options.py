@@ -90,6 +90,28 @@ def _limit_threads(ctx: click.Context, param: click.Parameter, threads: int | No
         limit(threads)  # before the command's body imports the libraries that read it
 
 
+def ignore_labels_option(command: Callable) -> Callable:
+    """Decorator: values of label maps that are no object, a list; None where the configuration is to say."""
+    return click.option(
+        "--ignore-labels",
+        metavar="VALUES",
+        callback=_label_values,
+        help="Values of label maps that are no object, such as 0,255; none: every value is one. Default: "
+        "data.ignore_labels, else 0, and 255 in 8-bit maps with other values.",
+    )(command)
+
+
+def _label_values(ctx: click.Context, param: click.Parameter, text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    if text.strip().lower() == "none":
+        return []
+    try:
+        return [int(word) for word in text.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"expected integers with commas between, or none; found {text!r}") from None
+
+
 def launcher_option(command: Callable) -> Callable:
     """Decorator: how the processes of a training were launched."""
     return click.option(

@@ -33,7 +33,9 @@ class DataConfig(Section):
         "null: beside the images",
     )
     annotations: str | None = Field(
-        "sample/train/annotations.json", description="COCO ground truth of the images; read by evaluate only"
+        "sample/train/annotations.json",
+        description="ground truth of the images, a file or folder of any format of `cuts3d evaluate`; never used to "
+        "find objects",
     )
     val_images: str | None = Field(
         "sample/val/images",
@@ -42,7 +44,13 @@ class DataConfig(Section):
     )
     val_depth_maps: str | None = Field("sample/val/depth", description="depth maps of the held-out images")
     val_annotations: str | None = Field(
-        "sample/val/annotations.json", description="COCO ground truth of the held-out images; read by evaluate only"
+        "sample/val/annotations.json",
+        description="ground truth of the held-out images, a file or folder; never used to find objects",
+    )
+    ignore_labels: list[int] | None = Field(
+        None,
+        description="values of label maps (PNG) that are no object; null: 0 as background, and 255 in 8-bit maps with "
+        "other values as the outline",
     )
     val_shards: int = Field(1, ge=1, description="shards into which the list of held-out images is split")
     n_shards: int = Field(

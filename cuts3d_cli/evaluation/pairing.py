@@ -16,24 +16,37 @@ A = TypeVar("A", bound=Hashable)
 B = TypeVar("B", bound=Hashable)
 
 
-def pairs_by_name(names: Mapping[A, str], others: Mapping[B, str]) -> tuple[list[tuple[A, B]], bool]:
-    """Keys of two tables whose file names agree: whole, or by base name where not one whole name agrees.
+def pairs_by_name(names: Mapping[A, str], others: Mapping[B, str]) -> tuple[list[tuple[A, B]], str]:
+    """Keys of two tables whose file names agree: whole, or where not one whole name agrees, in part.
+
+    The parts are, in this order, the name without its suffix, the base name, and the base name without suffix.
 
     Args:
         names: file names by key.
         others: the same of the other side.
 
     Returns:
-        Every pair of keys of equal names, in the order of ``names``, and whether base names alone agree.
+        Every pair of keys of equal names, in the order of ``names``, and what the names agree without; empty for whole
+        names.
     """
-    comparisons: tuple[tuple[Callable[[str], str], bool], ...] = ((normal_name, False), (_base_name, True))
-    for key_of, by_base in comparisons:
+    comparisons: tuple[tuple[Callable[[str], str], str], ...] = (
+        (normal_name, ""),
+        (_without_suffix, "suffixes"),
+        (_base_name, "folders"),
+        (lambda name: _without_suffix(_base_name(name)), "folders and suffixes"),
+    )
+    for key_of, without in comparisons:
         keys = defaultdict(list)
         for key, name in others.items():
             keys[key_of(name)].append(key)
         if pairs := [(key, other) for key, name in names.items() for other in keys.get(key_of(name), ())]:
-            return pairs, by_base
-    return [], False
+            return pairs, without
+    return [], ""
+
+
+def _without_suffix(file_name: str) -> str:
+    path = PurePosixPath(normal_name(file_name))
+    return str(path.with_suffix("") if path.name else path)
 
 
 def _base_name(file_name: str) -> str:
@@ -51,7 +64,7 @@ def paired_images(
     if not predicted:
         raise CocoError(f"{name}: no images", expected=f"images of {truth_name}")
     names, truth_names = ({key: record["file_name"] for key, record in images.items()} for images in (predicted, truth))
-    pairs, by_base = pairs_by_name(names, truth_names)
+    pairs, without = pairs_by_name(names, truth_names)
     here, there = normal_name(next(iter(names.values()))), normal_name(next(iter(truth_names.values()), ""))
     if not pairs:
         raise CocoError(
@@ -69,8 +82,8 @@ def paired_images(
             found=here,
             hint="give both files names relative to the same folder",
         )
-    if by_base:
-        notes.append(f"file names agree only without their folders: {len(pairs)} images were paired by base name")
+    if without:
+        notes.append(f"file names agree only without their {without}: {len(pairs)} images were paired so")
     return dict(pairs)
 
 

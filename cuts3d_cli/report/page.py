@@ -21,7 +21,7 @@ from cuts3d_cli.pipeline.declarations import settings_of
 from cuts3d_cli.pipeline.methods import OWN
 from cuts3d_cli.report import figures
 from cuts3d_cli.report.panels import Example, Panel, make_examples
-from cuts3d_cli.report.run_image import Detections
+from cuts3d_cli.report.run_image import Detections, Truth
 from cuts3d_cli.report.run_summary import (
     SetSummary,
     detections_command,
@@ -252,10 +252,9 @@ def _examples(run_dir: Path, config: Config, detectors: Mapping[int, Path], note
     held_out = manifest_path(run_dir / "val").is_file()
     base = run_dir / "val" if held_out else run_dir
     name = config.data.val_annotations if held_out else config.data.annotations
-    annotations = Path(name) if name else None
-    if annotations is not None and not annotations.is_file():
-        notes.append(f"Ground truth {annotations} was not found from the current folder, so the pictures lack it.")
-        annotations = None
+    if name and not Path(name).exists():
+        notes.append(f"Ground truth {name} was not found from the current folder, so the pictures lack it.")
+        name = None
     detections = _last_detections(detectors, config.report.min_score) if held_out else None
     values: dict[str, Any] = {
         "examples": [],
@@ -265,8 +264,10 @@ def _examples(run_dir: Path, config: Config, detectors: Mapping[int, Path], note
         "n_set_images": 0,
     }
     try:
+        root = read_manifest(manifest_path(base)).image_root
+        truth = Truth(Path(name), root, config.data.ignore_labels) if name else None
         drawn = make_examples(
-            base, config.report.n_images, side=config.report.thumbnail, detections=detections, annotations=annotations
+            base, config.report.n_images, side=config.report.thumbnail, detections=detections, truth=truth
         )
         values["examples"] = [_embedded(example) for example in progress(drawn, "report", config.report.n_images)]
     except Cuts3dError as error:

@@ -18,7 +18,7 @@ from cuts3d_cli.pipeline.declarations import LAST
 from cuts3d_cli.pipeline.methods import METHODS, OWN
 from cuts3d_cli.report.annotations import decoded, drawn
 from cuts3d_cli.report.overlay import colourise, heat_over, mark, overlay, panels, resized, resized_masks
-from cuts3d_cli.report.run_image import Detections, Missing, Reader, RunImage
+from cuts3d_cli.report.run_image import Detections, Missing, Reader, RunImage, Truth
 from cuts3d_cli.report.words import OUTCOME_WORDS
 from cuts3d_cli.store.coco import score_of
 from cuts3d_cli.store.layout import OUTCOME_NAMES, manifest_path
@@ -62,7 +62,7 @@ def spread(n_total: int, n: int) -> list[int]:
 
 
 def make_examples(
-    base: Path, n: int, *, side: int, detections: Detections | None = None, annotations: Path | None = None
+    base: Path, n: int, *, side: int, detections: Detections | None = None, truth: Truth | None = None
 ) -> Iterator[Example]:
     """Draw ``n`` images, evenly spaced in the image list below ``base``.
 
@@ -72,7 +72,7 @@ def make_examples(
         n: number of images.
         side: longer side of the pictures in px.
         detections: predictions to show, or None.
-        annotations: COCO ground truth to show, or None.
+        truth: ground truth to show, or None.
 
     Raises:
         StoreError: there is no image list.
@@ -80,7 +80,7 @@ def make_examples(
     manifest = read_manifest(manifest_path(base))
     places = [_locate(manifest, index) for index in spread(manifest.n_images, n)]
     names = {record.file_name for _, _, record in places}
-    reader = Reader(base, detections, annotations, names)
+    reader = Reader(base, detections, truth, names)
     for shard, row, record in places:
         image = RunImage.load(reader, manifest.image_root, shard, row, record, side)
         yield Example(record.file_name, _panels(image), _cuts(image))
@@ -115,7 +115,7 @@ def _panels(image: RunImage) -> list[Panel]:
             if name != OWN
         ),
         (reader.detections.title if reader.detections else "", reader.detections is not None, _detections),
-        ("Ground truth, never used above", reader.annotations is not None, _truth),
+        ("Ground truth, never used above", reader.truth_file is not None, _truth),
     ]
     return [_panel(title, draw, image) for title, there, draw in made if there]
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from cuts3d_cli.errors import Cuts3dError
-from cuts3d_cli.evaluation.coco_files import masks_by_name, normal_name, read_json
+from cuts3d_cli.evaluation.coco_files import masks_by_name, normal_name
+from cuts3d_cli.evaluation.readers.formats import read_truth
 from cuts3d_cli.pipeline.declarations import LAST
 from cuts3d_cli.pipeline.graph import result_path
 from cuts3d_cli.pipeline.methods import OWN
@@ -31,6 +32,15 @@ class Detections:
     min_score: float
 
 
+@dataclass(frozen=True)
+class Truth:
+    """Ground truth to show, the folder of its images, and the values of label maps that are no object."""
+
+    path: Path
+    images: Path
+    ignore_labels: list[int] | None
+
+
 class Missing(Exception):
     """Why there is no picture of something."""
 
@@ -38,9 +48,9 @@ class Missing(Exception):
 class Reader:
     """Opens what the examples need, each file once for images that follow each other."""
 
-    def __init__(self, base: Path, detections: Detections | None, annotations: Path | None, names: set[str]):
+    def __init__(self, base: Path, detections: Detections | None, truth: Truth | None, names: set[str]):
         self.base, self.detections = base, detections
-        self.annotations, self.names = annotations, {normal_name(name) for name in names}
+        self.truth_file, self.names = truth, {normal_name(name) for name in names}
         self.store = lru_cache(maxsize=8)(self._store)
         self.masks = lru_cache(maxsize=2)(self._masks)
         self.predicted = cache(self._predicted)
@@ -64,7 +74,9 @@ class Reader:
         return masks, _by_name(masks)
 
     def _truth(self) -> dict[str, list]:
-        return masks_by_name(read_json(self.annotations), self.names, name=f"ground truth {self.annotations}")
+        read = read_truth(self.truth_file.path, images=self.truth_file.images,
+                          ignore_labels=self.truth_file.ignore_labels)  # fmt: skip
+        return masks_by_name(read.document, self.names, name=f"ground truth {self.truth_file.path}")
 
     def has(self, stage: str, method: str = OWN) -> bool:
         """Whether the run has any result of a stage."""

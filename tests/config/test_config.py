@@ -141,7 +141,7 @@ def test_own_images_take_nothing_of_the_sample(preset):
     config = resolve({"preset": preset, "data": given})
     data = config.data.model_dump()
     assert data.items() >= given.items() and data["n_shards"] == data["val_shards"] == 1
-    assert {key for key, value in data.items() if value is None} == SAMPLE_KEYS - {"annotations"}
+    assert {key for key, value in data.items() if value is None} - {"ignore_labels"} == SAMPLE_KEYS - {"annotations"}
     assert resolve({"data": {**given, "n_shards": 3, "depth_maps": "maps"}}).data.n_shards == 3
     # as the workflow hands its settings to the report
     assert resolve(yaml.safe_load(config.model_dump_json(exclude_unset=True))) == config
@@ -164,7 +164,9 @@ def test_own_images_on_the_command_line_take_nothing_of_the_sample(tmp_path):
     options = {"config_file": tmp_path / "c.yaml", "assignments": ("data.images=mine", "data.val_images=others")}
     data = build_config(options).data
     assert (data.images, data.val_images) == ("mine", "others")
-    assert {key for key, value in data.model_dump().items() if value is None} == SAMPLE_KEYS - {"val_images"}
+    assert {key for key, value in data.model_dump().items() if value is None} - {"ignore_labels"} == SAMPLE_KEYS - {
+        "val_images"
+    }
 
 
 def test_merge_leaves_its_inputs_alone():

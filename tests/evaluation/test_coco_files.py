@@ -23,7 +23,7 @@ def test_base_names_serve_where_no_whole_name_agrees(predictions, truth):
         image["file_name"] = image["file_name"].replace("sub/", "elsewhere/")
     matched = match(predictions, truth)
     assert len(matched.predictions) == 6
-    assert any("by base name" in note for note in matched.notes)
+    assert any("without their folders" in note for note in matched.notes)
 
 
 def test_base_names_are_not_mixed_with_whole_names(predictions, truth):
