@@ -17,6 +17,9 @@ OPENCV = "OPENCV_FOR_THREADS_NUM"
 """OpenCV has threads of its own and does not read OMP_NUM_THREADS."""
 
 
+BEFORE = dict(os.environ)
+"""The environment before any limit, for a program that gives its own processes their threads."""
+
 _asked: int | None = None
 """The threads that --threads gave."""
 

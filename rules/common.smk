@@ -13,6 +13,7 @@ from cuts3d_cli.pipeline.declarations import LAST, dependencies, inputs_of
 from cuts3d_cli.pipeline.graph import result_path
 from cuts3d_cli.pipeline.methods import METHODS, OWN, method_config, methods_of
 from cuts3d_cli.store.layout import pseudo_masks_path, shard_name
+from cuts3d_cli.store.listing import current_listing
 from cuts3d_cli.training.train import ALGORITHM as TRAINING_ALGORITHM
 from cuts3d_cli.training.train import dependencies as training_dependencies
 from cuts3d_cli.workflow import (

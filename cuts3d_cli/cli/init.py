@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     "--workflow",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Also write the Snakefile, its rules and profiles to DIR, next to config.yaml; no checkout needed.",
+    help="Also write the Snakefile, its rules and profiles to DIR, next to config.yaml, for editing.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
 def command(images, depth_map, preset, run_dir, out, workflow, overwrite):
@@ -35,11 +35,15 @@ def command(images, depth_map, preset, run_dir, out, workflow, overwrite):
 
     \b
     Examples:
-      cuts3d init photos/ --workflow work/     # then, in work/: snakemake --cores all
+      cuts3d init photos/ --out mine.yaml      # then: cuts3d run mine.yaml
       cuts3d init photos/ --depth-map depth/ --out mine.yaml
       cuts3d init photos/ --preset paper-dino --run runs/photos --out mine.yaml
-      snakemake --cores all --configfile mine.yaml
+      cuts3d init photos/ --workflow work/     # then, in work/: snakemake --cores all
+
+    The last line printed is the command that runs the workflow under the file.
     """
+    import shlex
+
     from cuts3d_cli.config import merge_values, preset_of_images, preset_values, resolve
     from cuts3d_cli.config.loading import EMBEDDED
     from cuts3d_cli.config.text import config_text
@@ -81,9 +85,11 @@ def command(images, depth_map, preset, run_dir, out, workflow, overwrite):
     if files:
         _report_depth(files, config)
     training = "masks, a detector and its self-training" if config.train.detector else "masks"
-    logger.info("init: %s; `snakemake --cores all --configfile %s` makes %s", out, out, training)
+    logger.info("init: wrote %s; the following command makes %s", out, training)
     if workflow:
-        logger.info("init: run `snakemake --cores all` in %s (pip install 'cuts3d[workflow]')", workflow)
+        click.echo(shlex.join(["cd", str(workflow)]) + " && snakemake --cores all")
+    else:
+        click.echo(shlex.join(["cuts3d", "run", str(out)]))
 
 
 def _report_depth(files: list[Path], config: Config) -> None:

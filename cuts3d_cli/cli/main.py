@@ -13,6 +13,7 @@ from cuts3d_cli import __version__
 
 COMMANDS = {
     "init": "Write a config.yaml for your own images.",
+    "run": "Run the whole workflow with a configuration.",
     "prepare": "List the images of a folder and split the list into shards.",
     "depth": "Depth maps, from files or a model (paper Sec. 3.1).",
     "features": "Patch features for the semantic affinity (Sec. 3.1).",

@@ -16,11 +16,10 @@ from cuts3d_cli.cli.options import build_config, config_options, ignore_labels_o
     help="Labels to train on instead: COCO JSON with classes, or a folder of label maps (PNG), YOLO or labelme "
     "files; without classes all objects are of one, `object`.",
 )
-@click.option("--image-root", type=click.Path(path_type=Path), help="Folder of the labelled images, if not beside.")
-@ignore_labels_option
 @click.option(
     "--image-root", type=click.Path(path_type=Path), help="Folder of the labelled images, if not next to the labels."
 )
+@ignore_labels_option
 @click.option("--depth-map", type=click.Path(path_type=Path), help="Folder with one depth map per image of IMAGES.")
 @click.option(
     "--out",

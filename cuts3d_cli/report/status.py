@@ -16,10 +16,9 @@ from cuts3d_cli.pipeline.graph import depth_maps_of, result_path, stage_fingerpr
 from cuts3d_cli.pipeline.methods import METHODS, OWN, method_config, methods_of
 from cuts3d_cli.pipeline.results import Damaged, Found, read_result
 from cuts3d_cli.pipeline.runner import Source
-from cuts3d_cli.store.files import digest_file
-from cuts3d_cli.store.image_files import find_images
 from cuts3d_cli.store.layout import manifest_path, method_root, pseudo_masks_path, round_path, shard_name
-from cuts3d_cli.store.manifest import Manifest, read_manifest
+from cuts3d_cli.store.listing import changes, relisted
+from cuts3d_cli.store.manifest import ImageRecord, Manifest, read_manifest, shard_range
 from cuts3d_cli.store.masks import Counts, read_masks
 from cuts3d_cli.training.selftrain import round_config
 from cuts3d_cli.training.train import RESUME_ONLY
@@ -60,7 +59,9 @@ def run(
         depth_maps = depth_maps_of(manifest, config)
     made = methods_of(config)
     chosen = methods or [name for name in METHODS if name in made or method_root(run_dir, name).is_dir()]
-    sources = [Source(manifest.records(index), manifest.image_root, depth_maps) for index in range(manifest.n_shards)]
+    records, changed = _records_now(manifest)
+    ranges = [shard_range(len(records), manifest.n_shards, index) for index in range(manifest.n_shards)]
+    sources = [Source(records[start:stop], manifest.image_root, depth_maps) for start, stop in ranges]
     rows: dict[tuple[str, str], Row] = {}
     for method in chosen:
         rows |= _method_rows(run_dir, method, method_config(method, config), sources)
@@ -68,7 +69,7 @@ def run(
     detector = []
     if OWN in chosen and (run_dir / "detector").exists():
         detector = _detector_rows(run_dir, config, masks_current=bool(rows[OWN, "merge"].current))
-    return [_manifest_row(manifest), *ordered, *detector]
+    return [Row("prepare", 1, int(not changed), 1, f"{manifest.n_images} images", changed), *ordered, *detector]
 
 
 def _method_rows(run_dir: Path, method: str, config: Config, sources: Sequence[Source]) -> dict[tuple[str, str], Row]:
@@ -86,26 +87,21 @@ def _method_rows(run_dir: Path, method: str, config: Config, sources: Sequence[S
     return {**rows, (method, "merge"): replace(merged, method=method)}
 
 
-def _manifest_row(manifest: Manifest) -> Row:
+def _records_now(manifest: Manifest) -> tuple[list[ImageRecord], str]:
+    """The records that a list of the folder made now would have, and how it differs from the one there.
+
+    Where the folder is gone the records are those of the list, which a finished run has no more need of.
+    """
+    before = manifest.records()
+    if not manifest.image_root.exists():
+        return before, ""
     try:
-        why = _changed_images(manifest)
-    except Cuts3dError as error:  # the folder may be gone
-        why = str(error)
-    return Row("prepare", 1, int(not why), 1, f"{manifest.n_images} images", why)
-
-
-def _changed_images(manifest: Manifest) -> str:
-    """How the folder differs from the list; contents are compared only for files newer than the list."""
-    root, listed_at = manifest.image_root, manifest.path.stat().st_mtime
-    there = {path.relative_to(root).as_posix() for path in find_images(root)}
-    digests = {record.file_name: record.digest for record in manifest.records()}
-    newer = [name for name in there & digests.keys() if (root / name).stat().st_mtime > listed_at]
-    counts = {
-        "new": len(there - digests.keys()),
-        "removed": len(digests.keys() - there),
-        "changed": sum(digest_file(root / name) != digests[name] for name in newer),
-    }
-    return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+        now = relisted(manifest)
+    except Cuts3dError as error:
+        return before, str(error)
+    counts = changes(before, now)
+    changed = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    return (now, changed) if changed else (before, "")
 
 
 def _stage_row(

@@ -73,6 +73,11 @@ def manifest_path(run: str | Path) -> Path:
     return Path(run) / "manifest.jsonl"
 
 
+def listing_path(run: str | Path) -> Path:
+    """The listing of a folder that was touched, but whose images are those of the list."""
+    return Path(run) / "listing.json"
+
+
 def method_root(run: str | Path, method: str) -> Path:
     """Folder of a method's own results."""
     return Path(run) / "masks" / method

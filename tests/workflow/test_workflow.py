@@ -162,7 +162,10 @@ def test_a_missing_folder_of_images_ends_with_one_line(run, dataset):
         values["data"][key] = "nowhere"
         (run.folder / "missing.yaml").write_text(yaml.safe_dump(values))
         ended = run("-n", "--configfile", run.folder / "missing.yaml")
-        expected = f"cuts3d: error: config: data.{key} nowhere; expected a folder of images; found nothing"
+        expected = (
+            f"cuts3d: error: config: data.{key} nowhere; expected a folder of images; found nothing"
+            f" -> relative paths start in the current folder, {run.folder}"
+        )
         assert ended.returncode == 1 and ended.stderr.splitlines()[-1] == expected
 
 
