@@ -6,14 +6,12 @@ embedded backends.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
-from cuts3d_cli.config.backends import AUTO, DEPTH, EMBEDDED, FEATURES, Entry, depth_names, feature_names
-from cuts3d_cli.errors import ConfigError
+from cuts3d_cli.config.backends import AUTO, EMBEDDED, Entry, entry_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,6 +98,9 @@ class DepthFeatureBackend(Protocol):
         ...
 
 
+WITHOUT_MODEL = "or take the package's own model (--set depth.backend=embedded), or the 2D method (--method maskcut)"
+"""What remains where a depth model or a depth map is missing."""
+
 EMBEDDED_WEIGHTS = Path(__file__).parent / "weights" / "depth_embedded.safetensors"
 """The head of the embedded depth model."""
 
@@ -111,7 +112,7 @@ def feature_backend(config: FeaturesConfig, *, device: str = "auto") -> FeatureB
         ConfigError: no such name, or a patch size the model does not have.
         ModelError: weights are missing, cannot be fetched or belong to another model.
     """
-    entry = _entry(FEATURES, config.backend, "features.backend", feature_names())
+    entry = entry_of("features", config.backend)
     return _module(entry).load(config, device=device)
 
 
@@ -123,20 +124,8 @@ def depth_backend(config: DepthConfig, *, device: str = "auto") -> DepthBackend:
         ModelError: weights are missing, cannot be fetched or belong to another model.
     """
     name = EMBEDDED if config.backend == AUTO else config.backend
-    entry = _entry(DEPTH, name, "depth.backend", depth_names())
+    entry = entry_of("depth", name)
     return _module(entry).load(config, device=device)
-
-
-def _entry(table: Mapping[str, Entry], name: str, key: str, choices: list[str]) -> Entry:
-    if name in table:
-        return table[name]
-    close = get_close_matches(name, choices, n=1)
-    raise ConfigError(
-        f"config key {key}: no backend has this name",
-        expected=f"one of {', '.join(choices)}",
-        found=repr(name),
-        hint=f"did you mean {close[0]}?" if close else None,
-    )
 
 
 def _module(entry: Entry):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from cuts3d_cli.backends.base import Convention, DepthBackend
+from cuts3d_cli.backends.base import WITHOUT_MODEL, Convention, DepthBackend
 from cuts3d_cli.errors import ImageError
 from cuts3d_cli.store.files import digest_file
 from cuts3d_cli.store.images import COLOUR_MARKS, DEPTH_MARKS, image_size, opened, stored_size
@@ -80,7 +80,7 @@ def find_depth_map(file_name: str, image_root: str | Path, depth_maps: str | Pat
         f"image {image} has no depth map",
         expected=f"a PNG, NPY or TIFF {where}",
         found="none",
-        hint="give it with --depth-map FILE, set data.depth_maps to their folder, or name a model in depth.backend",
+        hint=f"give it with --depth-map FILE or set data.depth_maps to their folder, {WITHOUT_MODEL}",
     )
 
 

@@ -15,7 +15,7 @@ from cuts3d_cli.pipeline.cache import check_depth_map, image_files, run_image
 from cuts3d_cli.pipeline.graph import depth_maps_of, execute, result_path
 from cuts3d_cli.pipeline.image_set import common_root, relative_name
 from cuts3d_cli.pipeline.methods import method_config
-from cuts3d_cli.pipeline.runner import Source, check_failed
+from cuts3d_cli.pipeline.runner import NOT_OF_AN_IMAGE, Source, check_failed
 from cuts3d_cli.report import preview
 from cuts3d_cli.store.layout import manifest_path, shard_name
 from cuts3d_cli.store.manifest import read_manifest
@@ -83,6 +83,8 @@ def on_images(
         path = file.path
         try:
             result = run_image(stage, path, config, depth_map=file.depth_maps(depth_map), force=force)
+        except NOT_OF_AN_IMAGE:
+            raise
         except Cuts3dError as error:
             if len(files) == 1:
                 raise

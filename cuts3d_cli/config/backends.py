@@ -6,8 +6,11 @@ Importing it loads no model and no array library, as the commands' help reads th
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, NamedTuple
+
+from cuts3d_cli.errors import ConfigError
 
 
 class Entry(NamedTuple):
@@ -91,6 +94,9 @@ DEPTH: dict[str, Entry] = {
     "midas-dpt-large": Entry("depth_models", "MiDaS DPT-Large, inverse depth (Apache-2.0)", _MODEL),
 }
 
+INIT = {"dino-resnet50": "https://dl.fbaipublicfiles.com/dino/dino_resnet50_pretrain/dino_resnet50_pretrain.pth"}
+"""Backbone weights that ``train.init`` knows by name, and where they are."""
+
 FILES = "files"
 """The depth backend that only reads maps from files (``depth_files``)."""
 
@@ -137,6 +143,37 @@ def needs_depth(backend: str) -> bool:
 def depth_names() -> list[str]:
     """Names accepted by ``depth.backend``."""
     return [AUTO, FILES, *DEPTH]
+
+
+def entry_of(section: str, name: str) -> Entry:
+    """The row of a backend of ``features`` or ``depth``.
+
+    Raises:
+        ConfigError: there is none of this name.
+    """
+    table, choices = (FEATURES, feature_names()) if section == "features" else (DEPTH, depth_names())
+    if name in table:
+        return table[name]
+    close = get_close_matches(name, choices, n=1)
+    raise ConfigError(
+        f"config key {section}.backend: no backend has this name",
+        expected=f"one of {', '.join(choices)}",
+        found=repr(name),
+        hint=f"did you mean {close[0]}?" if close else None,
+    )
+
+
+def check_names(values: Mapping[str, Any]) -> None:
+    """Check the backends that nested values name.
+
+    Raises:
+        ConfigError: there is none of a name.
+    """
+    for section in ("features", "depth"):
+        given = values.get(section)
+        name = given.get("backend") if isinstance(given, dict) else None
+        if isinstance(name, str) and not (section == "depth" and name in READS_FILES):
+            entry_of(section, name)
 
 
 BY_BACKEND = {

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from cuts3d_cli.config.backends import BY_BACKEND, backend_of, with_backend_defaults
+from cuts3d_cli.config.backends import BY_BACKEND, backend_of, check_names, with_backend_defaults
 from cuts3d_cli.config.masks import DataConfig
 from cuts3d_cli.config.root import Config
 from cuts3d_cli.errors import ConfigError
@@ -54,6 +54,7 @@ def resolve(values: dict[str, Any] | None = None, *, source: str = "config") -> 
     values = values or {}
     name = values.get("preset") or default_preset(values)
     merged = with_backend_defaults({**_merged(preset_values(name), values), "preset": name})
+    check_names(merged)
     if isinstance(data := merged.get("data"), dict):
         merged["data"] = _without_sample(data)
     try:

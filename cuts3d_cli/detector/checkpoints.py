@@ -10,18 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from cuts3d_cli.backends.model_weights import download
 from cuts3d_cli.errors import ModelError
-from cuts3d_cli.log import logger
 from cuts3d_cli.store.files import atomic_path, digest_file
 
 WRAPPERS = ("state_dict", "model", "teacher", "module")
 """Keys under which weight files of others hold the tensors."""
-
-NAMED_WEIGHTS = {
-    "dino-resnet50": "https://dl.fbaipublicfiles.com/dino/dino_resnet50_pretrain/dino_resnet50_pretrain.pth"
-}
-"""Backbone weights that ``train.init`` knows by name."""
 
 TRUSTED = (
     'where you trust it, export its weights: python -c "import pickle, torch; m = {read}; '
@@ -95,31 +88,6 @@ def load_detector(path: str | Path) -> dict[str, Any]:
 def is_detector(content: Any) -> bool:
     """Whether a loaded file is a detector checkpoint of ours."""
     return isinstance(content, dict) and "state_dict" in content and "detector" in content.get("meta", {})
-
-
-def resolve_init(init: str | Path | None) -> Path | None:
-    """The file that ``train.init`` means: a path, a URL, a name of ``NAMED_WEIGHTS``, or ``none``.
-
-    What is fetched is kept in torch's hub cache.
-
-    Returns:
-        The local file, which may not exist if a path was given; None to start from nothing.
-
-    Raises:
-        ModelError: it cannot be fetched.
-    """
-    if init is None or str(init) in ("", "none"):
-        return None
-    url = NAMED_WEIGHTS.get(str(init), str(init))
-    if not url.startswith(("http://", "https://")):
-        return Path(init)
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.split("?")[0].rsplit("/", 1)[-1]
-    if not path.is_file():
-        logger.info("train: fetching %s to %s", url, path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with download(str(init), url, "train.init"):
-            torch.hub.download_url_to_file(url, str(path), progress=False)
-    return path
 
 
 def start_from(

@@ -13,6 +13,7 @@ from cuts3d_cli.log import logger, quiet
 from cuts3d_cli.pipeline.declarations import LAST, upstream_of
 from cuts3d_cli.pipeline.graph import execute, expected_fingerprints
 from cuts3d_cli.pipeline.runner import Source
+from cuts3d_cli.store.files import remove
 from cuts3d_cli.store.image_files import find_images, make_record
 from cuts3d_cli.store.masks import Counts
 
@@ -150,7 +151,11 @@ def run_image(
     for name in [*upstream_of(stage, config), stage]:
         with quiet():  # the caller reports
             counts, kept = execute(name, source, config, paths.__getitem__, force=force and name == stage)
+            if kept and counts.failures:  # by an earlier version
+                counts, kept = execute(name, source, config, paths.__getitem__, force=True)
         logger.debug("%s %s: %s", path.name, name, "cached" if kept else "computed")
         if counts.failures:
+            # Kept, it would answer for every file of this content, and its reason may name another one.
+            remove(paths[name])
             raise ImageError(next(iter(counts.failures.values())))
     return ImageResult(path, source, paths, counts)

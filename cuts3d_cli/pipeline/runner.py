@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from cuts3d_cli.config import Config
-from cuts3d_cli.errors import Cuts3dError, ImageError, StoreError
+from cuts3d_cli.errors import ConfigError, Cuts3dError, ImageError, ModelError, StoreError
 from cuts3d_cli.log import logger, progress
 from cuts3d_cli.store.files import digest_file, fingerprint
 from cuts3d_cli.store.images import read_image
@@ -22,6 +22,9 @@ from cuts3d_cli.store.zarr_store import Store, create_store
 from cuts3d_cli.threads import for_masks
 
 T = TypeVar("T")
+
+NOT_OF_AN_IMAGE = (ConfigError, ModelError)
+"""Errors that every image would meet: they end a stage instead of costing an image."""
 
 NETWORKS = ("depth", "features")
 """Stages that may run a network, which gains from every thread."""
@@ -159,6 +162,8 @@ def for_each_image(
             try:
                 check_upstream(row, record, inputs)
                 result = compute(row, record)
+            except NOT_OF_AN_IMAGE:
+                raise
             except Cuts3dError as error:
                 take(row, None, str(error))
                 counts.failures[record.file_name] = str(error)

@@ -75,9 +75,11 @@ def run(
         Cuts3dError: nothing to train on, weights missing or of another detector, a batch that the
             processes cannot share out, a logger that is not installed, or a diverging loss.
     """
+    from cuts3d_cli.backends.init_weights import check_init, resolve_init
+
+    check_init(init if init is not None else config.init)  # before the detector's libraries load
     from cuts3d_cli.backends.torch_tools import resolve_device
     from cuts3d_cli.detector import distributed
-    from cuts3d_cli.detector.checkpoints import resolve_init
     from cuts3d_cli.detector.labels import read_labels
     from cuts3d_cli.detector.loggers import check_loggers
 

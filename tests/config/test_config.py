@@ -101,6 +101,8 @@ def test_every_field_is_explained():
     ("values", "message"),
     [
         ({"localcut": {"tau_kn": 1}}, "unknown key localcut.tau_kn; .*did you mean tau_knn"),
+        ({"features": {"backend": "dino-vitb9"}}, "features.backend: no backend .* -> did you mean dino-vitb"),
+        ({"depth": {"backend": "zoedpeth"}}, "depth.backend: no backend has this name; .*did you mean zoedepth"),
         ({"locacut": {}}, "unknown key locacut; .*did you mean localcut"),
         ({"localcut": {"tau_knn": -1}}, "localcut.tau_knn: .*greater than 0; found -1"),
         ({"localcut": {"tau_knn": "x"}}, "localcut.tau_knn: .*valid number.*; found 'x'"),
@@ -164,9 +166,8 @@ def test_own_images_on_the_command_line_take_nothing_of_the_sample(tmp_path):
     options = {"config_file": tmp_path / "c.yaml", "assignments": ("data.images=mine", "data.val_images=others")}
     data = build_config(options).data
     assert (data.images, data.val_images) == ("mine", "others")
-    assert {key for key, value in data.model_dump().items() if value is None} - {"ignore_labels"} == SAMPLE_KEYS - {
-        "val_images"
-    }
+    empty = {key for key, value in data.model_dump().items() if value is None}
+    assert empty - {"ignore_labels"} == SAMPLE_KEYS - {"val_images"}
 
 
 def test_merge_leaves_its_inputs_alone():

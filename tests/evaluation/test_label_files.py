@@ -264,7 +264,7 @@ def test_a_training_reads_a_folder_of_labels(tmp_path, photos, yolo, rings):
 
 
 def test_the_report_draws_ground_truth_of_a_folder(tiny_run, tmp_path):
-    run, _config = tiny_run
+    run, _ = tiny_run
     manifest = read_manifest(manifest_path(run))
     values = np.zeros((40, 60), np.uint8)
     values[5:10, 5:10], values[20:30, 20:30] = 1, 2
