@@ -16,7 +16,14 @@ from cuts3d_cli.store.layout import pseudo_masks_path, shard_name
 from cuts3d_cli.store.listing import current_listing
 from cuts3d_cli.training.train import ALGORITHM as TRAINING_ALGORITHM
 from cuts3d_cli.training.train import dependencies as training_dependencies
-from cuts3d_cli.workflow import checked_config, failures, settings, settings_file
+from cuts3d_cli.workflow import (
+    checked_config,
+    failed_images,
+    failures,
+    settings,
+    settings_file,
+    where_detections_are,
+)
 
 CONFIG = checked_config(config, "config", full=not workflow.overwrite_configfiles)
 SETTINGS = settings_file(CONFIG)
