@@ -10,7 +10,7 @@ import shlex
 import shutil
 import sys
 import sysconfig
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,6 +19,7 @@ import yaml
 from cuts3d_cli.config import Config, Section, check_thresholds, resolve
 from cuts3d_cli.errors import ConfigError, Cuts3dError, StoreError
 from cuts3d_cli.store.files import atomic_path, fingerprint
+from cuts3d_cli.store.image_files import counted
 from cuts3d_cli.threads import BEFORE
 
 FILES = Path(__file__).with_name("workflow_files")
@@ -27,8 +28,14 @@ FILES = Path(__file__).with_name("workflow_files")
 MAX_FAILURES = 10
 """Failed jobs whose error is shown when a workflow ends."""
 
+MAX_FAILED_IMAGES = 20
+"""Failed images that are named when a workflow ends."""
+
 _ERROR = re.compile(r"^(?:cuts3d: error|Error|(?:\w+\.)*\w*(?:Error|Exception)): .*", re.MULTILINE)
 """A line that ends a failed command's log: ours, click's, or the last of a traceback."""
+
+_FAILED_IMAGE = re.compile(r"^[\d:]+ WARNING ([\w-]+): (.+?) failed: (.*)$", re.MULTILINE)
+"""What a stage's log says of an image (`pipeline.runner.for_each_image`)."""
 
 
 _CORES = ("--cores", "-c", "--jobs", "-j", "--profile", "--workflow-profile", "--executor", "-e")
@@ -182,14 +189,58 @@ def failures(bases: Iterable[str], since: float) -> str:
         bases: folders with ``logs`` below.
         since: when the workflow started, in seconds of ``time.time``; older logs are of other workflows.
     """
-    logs = [log for base in bases for log in sorted(Path(base, "logs").rglob("*.log"))]
-    found = []
-    for log in logs:
-        if log.stat().st_mtime >= since and (errors := _ERROR.findall(log.read_text(errors="replace"))):
-            found.append(f"{errors[-1]}\n  log: {log}")
+    found = [f"{error}\n  log: {log}" for base in bases for log, _, error in _failed_jobs(Path(base), since)]
     if len(found) > MAX_FAILURES:
         found[MAX_FAILURES:] = [f"and {len(found) - MAX_FAILURES} more jobs"]
     return "\n".join(found)
+
+
+def _failed_jobs(base: Path, since: float) -> Iterator[tuple[Path, str, str]]:
+    """Log, its text and the error of each job below ``base`` that failed since a time."""
+    for log in sorted((base / "logs").rglob("*.log")):
+        if log.stat().st_mtime >= since and (errors := _ERROR.findall(text := log.read_text(errors="replace"))):
+            yield log, text, errors[-1]
+
+
+def failed_images(config: Config, since: float) -> str:
+    """The images of a run that failed, each once with its reason; empty where none did.
+
+    They are told by what the stages left and, for jobs that failed as a whole and left nothing, by their logs.
+
+    Args:
+        config: the configuration of the run.
+        since: when the workflow started, in seconds of ``time.time``.
+    """
+    from cuts3d_cli.report import run_summary
+
+    run = Path(config.run)
+    steps = run_summary.failed_steps(run_summary.summarise_run(run), run_summary.prediction_rows(run, config.trainings))
+    for base, images in ((run, run_summary.TRAINING), (run / "val", run_summary.HELD_OUT)):
+        for _, text, _ in _failed_jobs(base, since):
+            for step, name, reason in _FAILED_IMAGE.findall(text):
+                steps.setdefault(images, {}).setdefault(step, {})[name] = reason
+    lines = [
+        f"  {name}{' (held-out)' if images == run_summary.HELD_OUT else ''}: {reason}"
+        for images in steps
+        for name, reason, _ in run_summary.failed_images(steps[images])
+    ]
+    if not lines:
+        return ""
+    title = f"{counted(len(lines), 'image')} failed:"
+    if len(lines) > MAX_FAILED_IMAGES:
+        lines[MAX_FAILED_IMAGES:] = [f"  and {len(lines) - MAX_FAILED_IMAGES} more"]
+    return "\n".join([title, *lines])
+
+
+def where_detections_are(config: Config) -> str:
+    """A line on the detections that the scores of a finished run do not tell of, or nothing."""
+    from cuts3d_cli.report.run_summary import detections_command, unscored_detections
+
+    if (path := unscored_detections(config)) is not None:
+        return f"detections on the held-out images, which have no labels: {path}, drawn in the report\n"
+    if command := detections_command(config.run, config.trainings):
+        return f"to see what the detector finds: {command}\n"
+    return ""
 
 
 def settings_file(config: Config) -> Path:

@@ -18,10 +18,12 @@ from cuts3d_cli.training.train import ALGORITHM as TRAINING_ALGORITHM
 from cuts3d_cli.training.train import dependencies as training_dependencies
 from cuts3d_cli.workflow import (
     checked_config,
+    failed_images,
     failures,
     scoring,
     settings,
     settings_file,
+    where_detections_are,
 )
 
 CONFIG = checked_config(config, "config", full=not workflow.overwrite_configfiles)

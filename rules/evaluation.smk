@@ -6,6 +6,13 @@ EVALUATION_FILES = [
     f"{RUN}/evaluation/{name}.json" for name in evaluations(methods_of(CONFIG))
 ]
 
+# Made without labels too, for the report's pictures.
+LAST_DETECTIONS = (
+    [f"{RUN}/detector/round{TRAININGS[-1]}/predictions_val.json"]
+    if HAS_VAL and TRAININGS
+    else []
+)
+
 
 rule evaluate:
     input:
@@ -60,6 +67,7 @@ rule report:
         detectors=expand(
             f"{RUN}/detector/round{{number}}/metrics.jsonl", number=TRAININGS
         ),
+        detections=LAST_DETECTIONS,
     output:
         html=f"{RUN}/report.html",
         results=f"{RUN}/results.json",

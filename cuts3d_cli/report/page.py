@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
@@ -27,14 +26,16 @@ from cuts3d_cli.report.run_summary import (
     detections_command,
     differences,
     failed_images,
+    failed_steps,
+    prediction_rows,
     summarise_run,
+    unscored_detections,
 )
 from cuts3d_cli.report.words import introduction, legend
 from cuts3d_cli.store.curve import read_curve
 from cuts3d_cli.store.files import atomic_path, write_json
-from cuts3d_cli.store.layout import manifest_path, round_path
+from cuts3d_cli.store.layout import manifest_path, predictions_path, round_path
 from cuts3d_cli.store.manifest import read_manifest
-from cuts3d_cli.store.masks import read_masks
 
 MAX_FAILURES = 100
 """Failed images that are listed one by one."""
@@ -101,14 +102,16 @@ def _page(run_dir: Path, config: Config, sets: Sequence[SetSummary], results: Ma
     """All values used by the template."""
     notes = [*_result_notes(results), *_set_notes(sets, config)]
     detectors = {number: round_path(run_dir, number) for number in config.trainings}
-    predictions = list(_prediction_rows(detectors))
-    failures = []
-    for summary in sets:
-        failures += [(summary.title, *item) for item in failed_images({s.stage: s.failures for s in summary.stages})]
-    failures += [
-        ("Detections", *item) for item in failed_images({row["title"]: row["failures"] for row in predictions})
-    ]
-    examples = _examples(run_dir, config, detectors, notes)
+    predictions = prediction_rows(run_dir, config.trainings)
+    steps = failed_steps(sets, predictions)
+    failures = [(images, *item) for images in steps for item in failed_images(steps[images])]
+    unscored = unscored_detections(config, run_dir)
+    if unscored is not None:
+        notes.append(
+            "The held-out images have no labels (data.val_annotations), so the detector has no scores. "
+            f"Its detections are in {unscored} and in the pictures."
+        )
+    examples = _examples(run_dir, config, notes)
     counted = [s for s in sets if s.instances]
     numbers = range(max((max(s.instances) for s in counted), default=-1) + 1)
     return {
@@ -237,17 +240,7 @@ def _charts(detectors: Mapping[int, Path], results: Mapping[str, Any], notes: li
     return charts
 
 
-def _prediction_rows(detectors: Mapping[int, Path]) -> Iterable[dict[str, Any]]:
-    """Outcome of prediction on the held-out images, for each round."""
-    for number, folder in detectors.items():
-        path = folder / "predictions_val.json"
-        if not path.is_file():
-            continue
-        counts = read_masks(path, own=True).counts
-        yield {"title": f"detector, round {number}", **asdict(counts)}
-
-
-def _examples(run_dir: Path, config: Config, detectors: Mapping[int, Path], notes: list[str]) -> dict[str, Any]:
+def _examples(run_dir: Path, config: Config, notes: list[str]) -> dict[str, Any]:
     """Examples from the held-out images, which also have detections, or else from the training images."""
     held_out = manifest_path(run_dir / "val").is_file()
     base = run_dir / "val" if held_out else run_dir
@@ -255,7 +248,7 @@ def _examples(run_dir: Path, config: Config, detectors: Mapping[int, Path], note
     if name and not Path(name).exists():
         notes.append(f"Ground truth {name} was not found from the current folder, so the pictures lack it.")
         name = None
-    detections = _last_detections(detectors, config.report.min_score) if held_out else None
+    detections = _last_detections(run_dir, config) if held_out else None
     values: dict[str, Any] = {
         "examples": [],
         "legend": [],
@@ -278,11 +271,12 @@ def _examples(run_dir: Path, config: Config, detectors: Mapping[int, Path], note
     return values
 
 
-def _last_detections(detectors: Mapping[int, Path], min_score: float) -> Detections | None:
-    there = [number for number, folder in detectors.items() if (folder / "predictions_val.json").is_file()]
+def _last_detections(run_dir: Path, config: Config) -> Detections | None:
+    there = [number for number in config.trainings if predictions_path(run_dir, number).is_file()]
     if not there:
         return None
-    return Detections(detectors[there[-1]] / "predictions_val.json", f"Detections, round {there[-1]}", min_score)
+    title = f"Detections, round {there[-1]}"
+    return Detections(predictions_path(run_dir, there[-1]), title, config.report.min_score)
 
 
 def _embedded(example: Example) -> dict[str, Any]:

@@ -5,10 +5,11 @@ Reads one shard at a time, so that a run of a million images needs little memory
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,15 @@ from cuts3d_cli.errors import StoreError
 from cuts3d_cli.pipeline.declarations import LAST, STAGES, upstream_of
 from cuts3d_cli.pipeline.graph import result_path
 from cuts3d_cli.pipeline.methods import METHODS, OWN
-from cuts3d_cli.store.layout import DONE, NO_OBJECT, manifest_path, method_root, round_path, shard_name
+from cuts3d_cli.store.layout import (
+    DONE,
+    NO_OBJECT,
+    manifest_path,
+    method_root,
+    predictions_path,
+    round_path,
+    shard_name,
+)
 from cuts3d_cli.store.manifest import Manifest, read_manifest
 from cuts3d_cli.store.masks import read_masks
 from cuts3d_cli.store.zarr_store import open_store
@@ -52,18 +61,23 @@ class SetSummary:
     """A set of images (training or held-out) under one method.
 
     Attributes:
-        title: what it is, in words.
+        images: which images, in words.
         method: name of the method.
         n_images: images of the list.
         stages: summaries in order of execution.
         instances: number of images by number of final masks; None where no shard has results.
     """
 
-    title: str
+    images: str
     method: str
     n_images: int
     stages: list[StageSummary]
     instances: Counter | None
+
+    @property
+    def title(self) -> str:
+        """Images and method in words."""
+        return f"{self.images}, {METHODS[self.method].title}"
 
     @property
     def n_instances(self) -> int:
@@ -71,7 +85,13 @@ class SetSummary:
         return sum(number * images for number, images in (self.instances or {}).items())
 
 
-def summarise(base: Path, title: str, method: str = OWN) -> SetSummary | None:
+TRAINING, HELD_OUT = "Training images", "Held-out images"
+
+_UPSTREAM = re.compile(r"^(failed in [\w-]+: )+")
+"""What `pipeline.runner.check_upstream` puts before the reason of an image that an earlier stage lost."""
+
+
+def summarise(base: Path, images: str, method: str = OWN) -> SetSummary | None:
     """Summarise the images below ``base`` under a method; None where there is no image list.
 
     Stages that all methods share are listed under the run's own method.
@@ -97,28 +117,56 @@ def summarise(base: Path, title: str, method: str = OWN) -> SetSummary | None:
                 summary.problems.append(str(error))
     shown = [*upstream_of(LAST, Config()), LAST] if method == OWN else []  # even where nothing lies there
     kept = [s for s in summaries.values() if s.stage in shown or s.n_present or s.problems]
-    return SetSummary(title, method, manifest.n_images, kept, instances or None)
+    return SetSummary(images, method, manifest.n_images, kept, instances or None)
 
 
 def failed_images(steps: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str, str]]:
-    """Image, reason and the stages at which it failed, each image and reason once.
+    """Image, reason and the stages at which it failed, each image once; with several reasons, all of them.
 
     Args:
-        steps: for each stage the reason of each failed image.
+        steps: for each stage, in the order they run, the reason of each failed image.
     """
-    grouped: dict[tuple[str, str], list[str]] = {}
+    reasons: dict[str, dict[str, None]] = {}
+    stopped: dict[str, list[str]] = {}
     for step, failures in steps.items():
         for name, text in failures.items():
-            grouped.setdefault((name, text), []).append(step)
-    return [(name, text, ", ".join(names)) for (name, text), names in grouped.items()]
+            reasons.setdefault(name, {})[_UPSTREAM.sub("", text)] = None
+            stopped.setdefault(name, []).append(step)
+    return [(name, "; ".join(texts), ", ".join(stopped[name])) for name, texts in reasons.items()]
+
+
+def failed_steps(
+    sets: Iterable[SetSummary], predictions: Iterable[Mapping[str, Any]] = ()
+) -> dict[str, dict[str, dict[str, str]]]:
+    """Per set of images and step the reason of each failed image, over all methods.
+
+    Args:
+        sets: summaries of a run.
+        predictions: what `prediction_rows` gives; they are of the held-out images.
+    """
+    found: dict[str, dict[str, dict[str, str]]] = {}
+    steps = [(summary.images, stage.stage, stage.failures) for summary in sets for stage in summary.stages]
+    for images, step, failures in [*steps, *((HELD_OUT, row["title"], row["failures"]) for row in predictions)]:
+        found.setdefault(images, {}).setdefault(step, {}).update(failures)
+    return found
+
+
+def prediction_rows(run_dir: Path, trainings: Iterable[int]) -> list[dict[str, Any]]:
+    """How predicting on the held-out images ended, by the detectors that made predictions."""
+    rows = []
+    for number in trainings:
+        path = predictions_path(run_dir, number)
+        if path.is_file():
+            rows.append({"title": f"detector, round {number}", **asdict(read_masks(path, own=True).counts)})
+    return rows
 
 
 def summarise_run(run_dir: Path) -> list[SetSummary]:
     """Training and held-out images under the run's own method, then under the others that were made."""
     found = []
-    for base, name in ((run_dir, "Training images"), (run_dir / "val", "Held-out images")):
+    for base, images in ((run_dir, TRAINING), (run_dir / "val", HELD_OUT)):
         others = [method for method in METHODS if method != OWN and method_root(base, method).is_dir()]
-        found += [summarise(base, f"{name}, {METHODS[method].title}", method) for method in (OWN, *others)]
+        found += [summarise(base, images, method) for method in (OWN, *others)]
     return [summary for summary in found if summary is not None]
 
 
@@ -141,6 +189,19 @@ def detections_command(run_dir: str | Path, trainings: Iterable[int]) -> str | N
     images = root.relative_to(Path.cwd()) if root.is_relative_to(Path.cwd()) else root
     words = ["--checkpoint", there[-1], "--out", run_dir / "detections.json", "--pictures", run_dir / "detections"]
     return shlex.join(["cuts3d", "predict", *map(str, [*words, images])])
+
+
+def unscored_detections(config: Config, run_dir: Path | None = None) -> Path | None:
+    """The last detector's predictions on held-out images without labels; None where there are labels or none such.
+
+    Args:
+        config: the configuration of the run.
+        run_dir: folder of the run; None for that of the configuration.
+    """
+    if config.data.val_annotations is not None or not config.trainings:
+        return None
+    path = predictions_path(run_dir or config.run, config.trainings[-1])
+    return path if path.is_file() else None
 
 
 def differences(summary: StageSummary, wanted: Mapping[str, Any]) -> list[str]:

@@ -97,3 +97,8 @@ def pseudo_masks_path(run: str | Path, method: str) -> Path:
 def round_path(run: str | Path, number: int) -> Path:
     """Folder of the detector after self-training round ``number``; 0 is the first training."""
     return Path(run) / "detector" / f"round{number}"
+
+
+def predictions_path(run: str | Path, number: int) -> Path:
+    """What that detector finds in the held-out images."""
+    return round_path(run, number) / "predictions_val.json"

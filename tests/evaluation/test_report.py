@@ -184,7 +184,7 @@ def test_a_bare_image_list_is_enough(tiny_run, tmp_path):
     bare.mkdir()
     shutil.copy(run / "manifest.jsonl", bare)
     text, _, page = written(bare, config)
-    assert text == "no results"
+    assert text == "no scores, as nothing was compared with labels"
     assert "missing" in page.words and "No evaluation" in page.words and len(page.images) == 3 * 2
 
 
@@ -297,8 +297,10 @@ def test_sums_of_the_run(tiny_run):
 
 
 def test_an_image_and_its_reason_are_listed_once():
-    steps = {"depth": {"a": "x"}, "features": {"a": "x", "b": "y"}, "crf": {"a": "z"}}
-    assert failed_images(steps) == [("a", "x", "depth, features"), ("b", "y", "features"), ("a", "z", "crf")]
+    steps = {"depth": {"a": "x"}, "features": {"a": "x", "b": "y"}, "crf": {"a": "failed in depth: x", "c": "z"}}
+    assert failed_images(steps) == [("a", "x", "depth, features, crf"), ("b", "y", "features"), ("c", "z", "crf")]
+    steps = {"depth": {"a": "x"}, "features": {"a": "y"}, "confidence": {"a": "failed in localcut: failed in depth: x"}}
+    assert failed_images(steps) == [("a", "x; y", "depth, features, confidence")]
 
 
 def test_examples_have_the_shape_of_their_photographs(tiny_run):
