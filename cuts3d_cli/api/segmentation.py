@@ -243,7 +243,7 @@ def _config(
     elif isinstance(config, Config):
         if preset is not None:
             raise ConfigError(
-                "preset", expected="none beside a Config, which has every key", found=repr(preset),
+                "preset", expected="none with a Config, which sets every key", found=repr(preset),
                 hint="give single settings by section",
             )  # fmt: skip
         values = config.model_dump()

@@ -56,7 +56,7 @@ def timm_state(path: str | Path) -> dict[str, np.ndarray]:
     try:
         return _joined(constants, _weights_by_bias(graph, constants))
     except KeyError as error:
-        raise ModelError(f"weights file {path} holds no DINOv2 backbone", found=f"no {error.args[0]}") from None
+        raise ModelError(f"weights file {path} contains no DINOv2 backbone", found=f"no {error.args[0]}") from None
 
 
 def _weights_by_bias(graph, constants: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

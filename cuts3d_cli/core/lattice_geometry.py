@@ -49,10 +49,10 @@ def code_steps(extents: np.ndarray, scales: np.ndarray) -> tuple[np.ndarray, int
     digits = np.ceil((spans[1:] + spans[0]) / (n_dims + 1)) + 1
     if (n_codes := np.prod(digits)) > LARGEST_CODE:
         raise Cuts3dError(
-            "the CRF's kernels are too narrow for the image's size",
+            "the kernels of the CRF are too narrow for the size of the image",
             expected=f"up to {LARGEST_CODE:.1g} lattice points",
             found=f"{n_codes:.1g}",
-            hint="take larger deviations: crf.bilateral_srgb, bilateral_sxy, gaussian_sxy",
+            hint="use larger standard deviations: crf.bilateral_srgb, bilateral_sxy, gaussian_sxy",
         )
     radix = np.cumprod(np.append(1, digits[:-1])).astype(np.int64)
     return np.append(-radix.sum(), radix), int(n_codes)

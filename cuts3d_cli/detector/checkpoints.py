@@ -44,7 +44,7 @@ def load(path: str | Path) -> dict[str, Any]:
     """
     if Path(path).suffix == ".pkl" and Path(path).is_file():
         raise ModelError(
-            f"weights file {path} is a pickle, which can run code when it is read",
+            f"weights file {path} is a pickle, which can execute code when read",
             expected="a file of tensors only",
             hint=TRUSTED.format(read=READ_PICKLE.format(path)),
         )
@@ -115,7 +115,7 @@ def resolve_init(init: str | Path | None) -> Path | None:
         return Path(init)
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.split("?")[0].rsplit("/", 1)[-1]
     if not path.is_file():
-        logger.info("train: fetching %s to %s", url, path)
+        logger.info("train: downloading %s to %s", url, path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with download(str(init), url, "train.init"):
             torch.hub.download_url_to_file(url, str(path), progress=False)
@@ -183,13 +183,13 @@ def fill(module: nn.Module, weights: dict[str, torch.Tensor], path: str | Path) 
     """Load weights that must fit exactly.
 
     Raises:
-        ModelError: a tensor is missing, unknown or of another shape.
+        ModelError: a tensor is missing, unknown or of a different shape.
     """
     own = module.state_dict()
     missing = [key for key in own if key not in weights and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in weights if key not in own]
     shapes = [key for key in weights if key in own and own[key].shape != weights[key].shape]
-    for problem, keys in (("missing", missing), ("unknown", unexpected), ("of another shape", shapes)):
+    for problem, keys in (("missing", missing), ("unknown", unexpected), ("of a different shape", shapes)):
         if keys:
             name = type(module).__name__
             raise ModelError(

@@ -72,7 +72,7 @@ class PseudoMaskDataset(BaseDetDataset):
                 f"file {path} has no annotation to train on",
                 expected="at least one mask",
                 found=f"{len(masks.images)} images without masks",
-                hint="look at the pseudo-masks first: lower localcut.tau_ncut or crf.min_iou (in-domain self-training: "
+                hint="check the pseudo-masks first: lower localcut.tau_ncut or crf.min_iou (in-domain self-training: "
                 "selftrain.target_threshold), or use other images",
             )
         if self.with_confidence:
@@ -93,7 +93,7 @@ def _check_annotation(entry: Mapping[str, Any], images: Mapping[Any, Mapping[str
 def _check_confidence(path: Path, instances: Iterable[Mapping[str, Any]]) -> None:
     """Warn where no instance has a confidence; a damaged one stops the training before it starts."""
     if not sum(_has_confidence(path, entry) for entry in instances):
-        logger.warning("train: %s has no Spatial Confidence, which counts as 1 everywhere in blending and loss", path)
+        logger.warning("train: %s has no Spatial Confidence, which is taken as 1 everywhere in blending and loss", path)
 
 
 def _has_confidence(path: Path, instance: Mapping[str, Any]) -> bool:
@@ -167,9 +167,9 @@ class TrainingStream(Dataset):
             try:
                 return self.load(self.entries.get_data_info((index + attempt) % len(self)))
             except ImageError as error:
-                logger.warning("training goes on without it: %s", error)
+                logger.warning("training continues without it: %s", error)
                 reason = error
-        raise ImageError(f"{attempts} images in a row cannot be read, last: {reason}")
+        raise ImageError(f"{attempts} consecutive images cannot be read, last: {reason}")
 
 
 class PositionSampler(Sampler[int]):

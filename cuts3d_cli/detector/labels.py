@@ -65,9 +65,9 @@ def read_labels(path: str | Path, *, root: str | Path | None = None, fraction: f
     usable = sorted((image for key, image in images.items() if instances[key]), key=lambda image: image["file_name"])
     if not usable:
         raise Cuts3dError(
-            f"file {path} has no object to learn from",
+            f"file {path} has no object to train on",
             expected="annotations with masks that are neither crowd nor ignored",
-            found=f"{len(images)} images, {n_left_out} annotations left out",
+            found=f"{len(images)} images, {n_left_out} annotations skipped",
         )
     chosen = [usable[index] for index in draw(len(usable), fraction, seed)]
     folder = Path(root) if root is not None else masks.image_root
@@ -106,7 +106,7 @@ def _categories(masks: MaskFile, path: Path) -> list[Record]:
         raise Cuts3dError(
             f"file {path} has no categories",
             expected='COCO\'s list of classes, such as [{"id": 1, "name": "cat"}]',
-            hint="masks without classes are for --annotations",
+            hint="pass masks without classes as --annotations",
         )
     named = _by_id(found, f"{path}: categories", ("id", "name"))
     return [{"id": key, "name": str(named[key]["name"])} for key in sorted(named)]
@@ -119,7 +119,7 @@ def _by_id(records: Any, name: str, keys: tuple[str, ...]) -> dict[Any, Record]:
     for record in records:
         missing = [key for key in keys if not isinstance(record, dict) or key not in record]
         if missing:
-            raise Cuts3dError(f"{name}: a record without {missing[0]}", found=str(record)[:100])
+            raise Cuts3dError(f"{name}: a record lacks {missing[0]}", found=str(record)[:100])
         if record["id"] in found:
             raise Cuts3dError(f"{name}: id {record['id']} occurs twice")
         found[record["id"]] = record

@@ -64,7 +64,7 @@ class LoadPseudoMasks(LoadAnnotations):
         recorded = results["height"], results["width"]
         if tuple(results["ori_shape"]) != recorded:
             raise ImageError(
-                f"image {results['img_path']} is of another size than its masks",
+                f"image {results['img_path']} differs in size from its masks",
                 expected=f"{recorded[1]} x {recorded[0]} px",
                 found=f"{results['ori_shape'][1]} x {results['ori_shape'][0]} px",
             )

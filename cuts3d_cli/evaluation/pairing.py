@@ -58,7 +58,7 @@ def paired_images(
             f"{name} and {truth_name} share no image (compared by file_name)",
             expected=f"names like {there}",
             found=here,
-            hint="check that both belong to the same images",
+            hint="check that both are for the same images",
         )
     times, truth_times = Counter(key for key, _ in pairs), Counter(key for _, key in pairs)
     unclear = [key for key, truth_key in pairs if times[key] > 1 or truth_times[truth_key] > 1]
@@ -128,7 +128,7 @@ def paired_categories(predictions: Any, truth: list[Record], name: str, truth_na
             f"{name} and {truth_name} share no category",
             expected=f"names like {truth[0]['name']}",
             found=next(iter(names.values())),
-            hint="evaluate.class_agnostic scores all categories as one",
+            hint="evaluate.class_agnostic evaluates all categories as one",
         )
     return pairs
 
@@ -142,7 +142,8 @@ def with_categories(
     for record in found:
         if record["category_id"] is None:
             raise CocoError(
-                f"{name}: a prediction without category_id", hint="evaluate.class_agnostic scores all categories as one"
+                f"{name}: a prediction without category_id",
+                hint="evaluate.class_agnostic evaluates all categories as one",
             )
     kept = [
         {**record, "category_id": pairs[record["category_id"]]} for record in found if record["category_id"] in pairs
@@ -152,7 +153,7 @@ def with_categories(
             f"{name} and {truth_name} share no category",
             expected=f"category ids like {next(iter(pairs))}",
             found=found[0]["category_id"],
-            hint="evaluate.class_agnostic scores all categories as one",
+            hint="evaluate.class_agnostic evaluates all categories as one",
         )
     if len(kept) < len(found):
         notes.append(f"{len(found) - len(kept)} predictions of categories that the ground truth lacks were left out")

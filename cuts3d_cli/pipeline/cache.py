@@ -104,7 +104,7 @@ def check_depth_map(depth_map: Path | None, images: Sequence[Path]) -> None:
         )
     if images and images[0].is_file() and depth_map.samefile(images[0]):
         raise Cuts3dError(
-            f"depth map {depth_map} is the image itself", hint="give the file that holds the depth of the image"
+            f"depth map {depth_map} is the image itself", hint="give the file with the depth of the image"
         )
 
 

@@ -40,7 +40,7 @@ def find_images(folder: Path) -> list[Path]:
             found=counted(len(files), "other file") if files else "an empty folder",
         )
     if len(images) < len(files):
-        logger.info("%s: %s besides the images left out", folder, counted(len(files) - len(images), "file"))
+        logger.info("%s: %s besides the images skipped", folder, counted(len(files) - len(images), "file"))
     return sorted(images, key=lambda path: path.relative_to(folder).as_posix())
 
 

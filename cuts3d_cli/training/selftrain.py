@@ -224,7 +224,7 @@ def make_labels(
         inputs=inputs,
     )
     if (counts := _counts_of(labels, made_from)) is not None:
-        logger.info("selftrain: labels of round %d are there", round_number)
+        logger.info("selftrain: labels of round %d exist already", round_number)
         distributed.barrier()
         return counts
     limit_threads(threads)
@@ -241,7 +241,7 @@ def make_labels(
         return counts
     merged, n_new = merge_labels(earlier, predictions, threshold, config.merge_iou)
     logger.info(
-        "selftrain round %d: %d predictions above %.2f, %d earlier masks stay",
+        "selftrain round %d: %d predictions above %.2f, %d earlier masks kept",
         round_number,
         n_new,
         threshold,
@@ -323,7 +323,7 @@ def _plain(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def _existing(checkpoint: Path) -> Path:
     if not checkpoint.is_file():
-        raise Cuts3dError(f"no checkpoint {checkpoint}", hint="run `cuts3d train` or the round before first")
+        raise Cuts3dError(f"no checkpoint {checkpoint}", hint="run `cuts3d train` or the previous round first")
     return checkpoint
 
 

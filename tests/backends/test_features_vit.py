@@ -197,7 +197,7 @@ def test_a_hub_that_keeps_silent_is_not_waited_for(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:  # accepts and never answers
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
-        monkeypatch.setattr(model_weights, "HUB_PATIENCE_S", 0.2)
+        monkeypatch.setattr(model_weights, "HUB_TIMEOUT_S", 0.2)
         start = time.monotonic()
         assert not model_weights.hub_answers()
         assert time.monotonic() - start < 20

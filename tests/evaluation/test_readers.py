@@ -254,7 +254,7 @@ def test_malformed_kitti_lines_are_named(kitti_folder, line, message):
 
 def test_kitti_needs_its_images(kitti_folder, tmp_path):
     (kitti_folder / "image_2").rename(tmp_path / "elsewhere")
-    with pytest.raises(CocoError, match=r"image of 000001 is missing.*--truth-images"):
+    with pytest.raises(CocoError, match=r"image of 000001, needed for its size, is missing.*--truth-images"):
         read_truth(kitti_folder)
     assert len(read_truth(kitti_folder, images=tmp_path / "elsewhere").document["images"]) == 2
 

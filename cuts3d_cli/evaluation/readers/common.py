@@ -120,10 +120,10 @@ def image_of(stem: str, folders: Sequence[Path], source: Path) -> Path:
             if (path := folder / f"{stem}{suffix}").is_file():
                 return path
     raise CocoError(
-        f"{source}: the image of {stem} is missing, which gives its size",
+        f"{source}: the image of {stem}, needed for its size, is missing",
         expected=f"{stem}.jpg or .png in {' or '.join(map(str, folders))}",
         found="none",
-        hint="name the folder of the images with --truth-images",
+        hint="give the image folder with --truth-images",
     )
 
 
