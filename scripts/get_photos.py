@@ -44,7 +44,7 @@ def get(out: Path, source: Path | None = None, *, photos: Sequence[Photo] | None
     Args:
         out: the folder; files in its ``images`` that are not listed are an error.
         source: folder to take them from instead of COCO's addresses.
-        photos: the list; ``sample/photos.json`` when left out.
+        photos: the list; ``sample/photos.json`` when omitted.
 
     Raises:
         Cuts3dError: COCO cannot be reached, or a photograph is not there or another file.

@@ -68,7 +68,7 @@ def resized(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def normalised(rgb: np.ndarray, device: torch.device) -> torch.Tensor:
-    """``rgb`` (H, W, 3) uint8 as (1, 3, H, W) float32, ImageNet's mean and deviation taken out."""
+    """``rgb`` (H, W, 3) uint8 as (1, 3, H, W) float32, normalised by ImageNet's mean and standard deviation."""
     return vit.normalised(torch.from_numpy(np.ascontiguousarray(rgb)).to(device).permute(2, 0, 1)[None].float() / 255)
 
 

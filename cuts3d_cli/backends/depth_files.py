@@ -254,7 +254,7 @@ def normalise_depth(
             (1 - d after normalisation), ``reciprocal`` is 1/d, at most RECIPROCAL_RANGE times as
             far as the nearest point.
         holes: ``zero`` if 0 means no reading. NaN and infinity always do.
-        clip: share of the readings, at either end, beyond which values are clipped first. 0 is the
+        clip: fraction of the readings, at either end, beyond which values are clipped first. 0 is the
             paper's minimum and maximum; sensors have a few readings far off that would leave the
             scene itself a small part of [0, 1].
 

@@ -1,7 +1,7 @@
 """DINOv2 parameters out of an ONNX export of transformers' Dinov2 model, under timm's names.
 
 The file is parsed, not run. An export folds what it can: linear weights become transposed, unnamed operands of a
-``MatMul`` (told apart by the named bias that is added to its result), and the position embedding becomes one constant
+``MatMul`` (identified by the named bias that is added to its result), and the position embedding becomes one constant
 for the class token and one for the patches.
 """
 

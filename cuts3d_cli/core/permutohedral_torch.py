@@ -70,7 +70,7 @@ def build(features: np.ndarray, device: torch.device) -> TorchLattice:
     """`permutohedral.build` of several images at once, (B, d, N) float32.
 
     Raises:
-        Cuts3dError: positions too far apart to be told from one another.
+        Cuts3dError: positions too far apart to be distinguished.
     """
     n_images, n_dims, n = features.shape
     scales = axis_scales(n_dims)

@@ -31,7 +31,7 @@ READ_PICKLE, READ_TORCH = "pickle.load(open('{}', 'rb'))", "torch.load('{}', wei
 
 
 def save(path: str | Path, content: dict[str, Any]) -> None:
-    """Write a dict of tensors and plain values; the file appears whole or not at all."""
+    """Write a dict of tensors and plain values; the file is written atomically."""
     with atomic_path(path) as temporary:
         torch.save(content, temporary)
 

@@ -27,7 +27,7 @@ class PseudoMaskDataset(BaseDetDataset):
     """COCO JSON of pseudo-masks with their score and confidence.
 
     Every annotation is an instance of the one class ``object``; crowd regions and what is flagged ``ignore``
-    are left out, and so are images without an instance. Beside MMDetection's keys an instance has ``id``,
+    are omitted, and so are images without an instance. Beside MMDetection's keys an instance has ``id``,
     ``score`` and ``confidence`` of its annotation; the last is decoded with the image (`store.coco.confidence_of`).
 
     Args:
@@ -173,9 +173,9 @@ class TrainingStream(Dataset):
 
 
 class PositionSampler(Sampler[int]):
-    """Positions ``start`` to ``stop`` of a :class:`TrainingStream` in order, or one process's share of them.
+    """Positions ``start`` to ``stop`` of a :class:`TrainingStream` in order, or one process's part of them.
 
-    The processes share out each step, so that together they see what one process would.
+    The processes divide each step, so that together they see what one process would.
 
     Args:
         start: first position.

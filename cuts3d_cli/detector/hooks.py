@@ -30,7 +30,7 @@ CURVE_POINTS = 5000
 
 @HOOKS.register_module()
 class SeedHook(Hook):
-    """Seeds torch anew for each iteration, so that a resumed training draws what the undisturbed one draws."""
+    """Reseeds torch for each iteration, so that a resumed training draws the same numbers as an uninterrupted one."""
 
     def __init__(self, seed: int):
         self.seed = seed

@@ -169,7 +169,7 @@ def training_stream(
 
 
 def data_loader(stream: TrainingStream, config: TrainConfig, start: int) -> DataLoader:
-    """This process's share of the batches from iteration ``start`` on; a worker uses one thread."""
+    """This process's part of the batches from iteration ``start`` on; a worker uses one thread."""
     cv2.setNumThreads(0)
     positions = PositionSampler(
         start * config.batch_size,

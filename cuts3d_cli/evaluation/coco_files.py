@@ -37,7 +37,7 @@ def read_json(path: str | Path) -> Any:
 
 
 def masks_by_name(truth: Any, names: Collection[str], *, name: str = "ground truth") -> dict[str, list[Record]]:
-    """Run-length masks of the objects of some images, by normal file name; crowd regions are left out.
+    """Run-length masks of the objects of some images, by normal file name; crowd regions are omitted.
 
     Args:
         truth: COCO JSON.

@@ -115,7 +115,7 @@ def match(
     if n_missing:
         notes.append(f"{n_missing} of {len(images)} images have no prediction and count as misses")
     if n_left_out:
-        notes.append(f"predictions on {n_left_out} images that the ground truth lacks were left out")
+        notes.append(f"predictions on {n_left_out} images that the ground truth lacks were skipped")
     return Matched(list(images.values()), truth_annotations, kept, categories, n_missing, n_left_out, notes)
 
 

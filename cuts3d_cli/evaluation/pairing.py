@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from cuts3d_cli.evaluation.coco_files import ONE_CATEGORY, CocoError, Record, field_of, normal_name, size_error
 
 MAX_LEFT_OUT = 0.01
-"""Largest fraction of box-annotated images that may be left out for another size (rotation flags, wrong records)."""
+"""Largest fraction of box-annotated images that may be omitted for another size (rotation flags, wrong records)."""
 
 A = TypeVar("A", bound=Hashable)
 B = TypeVar("B", bound=Hashable)
@@ -87,7 +87,7 @@ def wrong_sizes(
     """Compare image records; exchanged width and height pass where the masks themselves have the right size.
 
     Returns:
-        Ground-truth ids of the images to leave out: few images of a ground truth of boxes may differ in size.
+        Ground-truth ids of the images to skip: a few images of a ground truth of boxes may differ in size.
     """
     with_mask = {record["image_id"] for record in annotations if isinstance(record.get("segmentation"), dict)}
     n_exchanged, wrong = 0, {}
@@ -111,7 +111,9 @@ def wrong_sizes(
     if len(wrong) > MAX_LEFT_OUT * len(pairs):
         raise next(iter(wrong.values()))
     if wrong:
-        notes.append(f"{len(wrong)} images were left out for a size that differs, such as {next(iter(wrong.values()))}")
+        notes.append(
+            f"{len(wrong)} images were skipped because their size differs, such as {next(iter(wrong.values()))}"
+        )
     return set(wrong)
 
 
@@ -136,7 +138,7 @@ def paired_categories(predictions: Any, truth: list[Record], name: str, truth_na
 def with_categories(
     found: list[Record], pairs: dict[Any, Any] | None, name: str, truth_name: str, notes: list[str]
 ) -> list[Record]:
-    """Predictions with the ground truth's category ids; those of a category that it lacks are left out."""
+    """Predictions with the ground truth's category ids; those of a category that it lacks are omitted."""
     if pairs is None:
         return [{**record, "category_id": ONE_CATEGORY[0]["id"]} for record in found]
     for record in found:
@@ -156,5 +158,5 @@ def with_categories(
             hint="evaluate.class_agnostic evaluates all categories as one",
         )
     if len(kept) < len(found):
-        notes.append(f"{len(found) - len(kept)} predictions of categories that the ground truth lacks were left out")
+        notes.append(f"{len(found) - len(kept)} predictions of categories that the ground truth lacks were skipped")
     return kept

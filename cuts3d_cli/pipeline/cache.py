@@ -54,7 +54,7 @@ class ImageFile:
     def depth_maps(self, given: Path | None) -> Path | None:
         """The folder in ``given`` where this image's depth map lies; a file and None stay.
 
-        The folder alone is told to the stages: with it an image is known by its bare name, so a result does not
+        Only the folder is passed to the stages: with it an image is known by its bare name, so a result does not
         depend on how the image was named.
         """
         if given is None or not given.is_dir():

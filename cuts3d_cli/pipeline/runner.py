@@ -243,7 +243,7 @@ def check_grid(store: Store, array: str, grid_hw: tuple[int, ...], hint: str) ->
 
 
 def check_failed(counts: Counts, max_failed: float, stage: str) -> None:
-    """Raise when a larger share than ``max_failed`` of the images failed."""
+    """Raise when a larger fraction than ``max_failed`` of the images failed."""
     if not counts.failures or len(counts.failures) <= max_failed * counts.total:
         return
     name, text = next(iter(counts.failures.items()))

@@ -20,7 +20,7 @@ OWN_PICTURES = ".cuts3d-"
 def find_images(folder: Path) -> list[Path]:
     """Image files below ``folder`` by suffix, sorted by relative name.
 
-    Depth maps beside their images, hidden files and own pictures are left out.
+    Depth maps beside their images, hidden files and own pictures are omitted.
 
     Raises:
         Cuts3dError: no such folder, or no image in it.

@@ -60,7 +60,7 @@ def run(
         resume: go on from ``out/work`` if it fits.
         threads: CPU threads; by default what the environment says.
         launcher: what started the processes: ``none``, ``pytorch`` (torchrun) or ``slurm``.
-        max_failed: share of the images that may fail in predicting; checked before the training.
+        max_failed: fraction of the images that may fail in predicting; checked before the training.
 
     Returns:
         How predicting on the training images ended.
@@ -113,7 +113,7 @@ def run_target(
     """In-domain self-training: label the images of another domain with the detector, and train on them (Sec. 4.3).
 
     The labels are the predictions above ``target_threshold``. There are no earlier masks, and images
-    without such a prediction are left out. All else is as in a round; depth is not needed.
+    without such a prediction are omitted. All else is as in a round; depth is not needed.
 
     Args:
         checkpoint: the detector to start from.

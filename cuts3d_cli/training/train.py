@@ -73,7 +73,7 @@ def run(
 
     Raises:
         Cuts3dError: nothing to train on, weights missing or of another detector, a batch that the
-            processes cannot share out, a logger that is not installed, or a diverging loss.
+            processes cannot divide evenly, a logger that is not installed, or a diverging loss.
     """
     from cuts3d_cli.backends.torch_tools import resolve_device
     from cuts3d_cli.detector import distributed

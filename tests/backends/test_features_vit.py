@@ -140,7 +140,7 @@ def test_wrong_weights_are_refused_in_one_line(tmp_path, model):
         "it lacks blocks.11": lacking,
         "has unknown blocks.12.norm1.weight": dict(plain, **{"blocks.12.norm1.weight": torch.zeros(384)}),
         "expected shape": other,
-        "no ViT's": {"conv1.weight": torch.zeros(2)},
+        "not of a ViT": {"conv1.weight": torch.zeros(2)},
     }
     for k, (reason, content) in enumerate(wrong.items()):
         with pytest.raises(ModelError) as caught:

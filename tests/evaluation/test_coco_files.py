@@ -138,7 +138,7 @@ def test_few_images_of_another_size_are_left_out_where_boxes_are_compared(truth)
     matched = match(predictions, truth)
     assert len(matched.images) == 150 and len(matched.predictions) == 3 and matched.n_missing == 0
     assert any(
-        "1 images were left out for a size that differs" in note and "more149.jpg" in note for note in matched.notes
+        "1 images were skipped because their size differs" in note and "more149.jpg" in note for note in matched.notes
     )
     predictions["images"][-2]["width"] = 21
     with pytest.raises(CocoError, match=r"more148\.jpg.*expected height x width 10 x 20"):

@@ -197,7 +197,7 @@ def test_boxes_outside_are_cut_and_empty_ones_left_out(voc_folder):
     (voc_folder / "Annotations" / "000003.xml").write_text(VOC_FILE.format(stem="000003", objects=objects))
     truth = read_truth(voc_folder, splits=("test",))
     assert boxes(truth) == {"cat": [299, 399, 54, 101]}
-    assert truth.notes == ["1 boxes without area inside their image were left out"]
+    assert truth.notes == ["1 boxes without area inside their image were skipped"]
     assert clip_box((-5, -5, 20, 8), (10, 10)) == (0, 0, 10, 3)
 
 

@@ -57,10 +57,10 @@ class BoxedImage:
 def document(images: Iterable[BoxedImage]) -> tuple[Record, int]:
     """COCO document of images with boxes; ids from 1 in the order given, categories by name.
 
-    Boxes are cut to their image; what has no area then is left out.
+    Boxes are cut to their image; what has no area then is omitted.
 
     Returns:
-        The document and how many boxes were left out.
+        The document and how many boxes were omitted.
     """
     images = list(images)
     names = sorted({item.category for image in images for item in image.objects})
@@ -92,7 +92,7 @@ def document(images: Iterable[BoxedImage]) -> tuple[Record, int]:
 def ground_truth(images: Iterable[BoxedImage], format_name: str) -> GroundTruth:
     """Ground truth of images with boxes."""
     made, n_empty = document(images)
-    notes = [f"{n_empty} boxes without area inside their image were left out"] if n_empty else []
+    notes = [f"{n_empty} boxes without area inside their image were skipped"] if n_empty else []
     return GroundTruth(made, format_name, notes)
 
 
