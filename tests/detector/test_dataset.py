@@ -188,7 +188,7 @@ def test_no_readable_image_at_all(labelled):
     stream, _ = stream_of(labelled)
     for path in (labelled.parent / "images").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(ImageError, match="in a row cannot be read"):
+    with pytest.raises(ImageError, match="consecutive images cannot be read"):
         stream[0]
 
 

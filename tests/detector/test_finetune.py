@@ -167,7 +167,7 @@ class TestReading:
         Image.new("RGB", (WIDTH, HEIGHT + 2)).save(tmp_path / "photos/01.png")
         stream = training_stream(build_detector(micro), path, micro, 0, read_labels(path, root=tmp_path / "photos"))
         assert {stream[position]["data_samples"].img_path[-6:] for position in range(4)} == {"02.png"}
-        assert "another size than its masks" in caplog.text
+        assert "differs in size from its masks" in caplog.text
 
     @pytest.mark.parametrize(
         ("change", "message"),
