@@ -209,7 +209,7 @@ def test_other_pixels_and_anchors_are_refused(empty):
     )
     sizes = [torch.tensor([[-2.0, -1, 2, 1], [-1, -1, 1, 1], [-1, -2, 1, 2]]) * size for size in (8, 16, 32, 64, 128)]
     anchors = {f"proposal_generator.anchor_generator.cell_anchors.{i}": level for i, level in enumerate(sizes)}
-    refused({**empty, **anchors}, "other inputs")
+    refused({**empty, **anchors}, "different inputs")
 
 
 def test_their_anchors_are_ours(empty):
