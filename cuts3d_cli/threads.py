@@ -1,4 +1,4 @@
-"""How many threads one process may use, told to the libraries before they are imported, and to BLAS in mask stages.
+"""The number of threads of a process, set before the libraries are imported, and for BLAS in mask stages.
 
 Workers times threads must not exceed the cores: several workers whose BLAS each takes all cores spin against one
 another and are many times slower than one thread each. Snakemake gives each job its rule's ``threads`` as

@@ -51,7 +51,7 @@ class Segmentation:
         confidence: (M, h, w) float32 in {0} or [sc_min, 1] on the patch grid: Spatial Confidence (Sec. 3.4, Eq. 4), or
             with ``crf.confidence: crf`` the CRF's probability (Table 11b); None where there is neither.
         cuts: (M,) int, the number of the attempt that found each mask, from 1.
-        outcomes: N texts, what came of each attempt.
+        outcomes: N texts, the outcome of each attempt.
         depth: (S, S) float16 in [0, 1], 0 nearest, normalised; None where the settings need none.
         depth_source: ``given``, ``file`` or ``model``; None without depth.
         features: (C, h, w) float16, patch features (Sec. 3.1).
@@ -243,7 +243,7 @@ def _config(
     elif isinstance(config, Config):
         if preset is not None:
             raise ConfigError(
-                "preset", expected="none beside a Config, which has every key", found=repr(preset),
+                "preset", expected="none with a Config, which sets every key", found=repr(preset),
                 hint="give single settings by section",
             )  # fmt: skip
         values = config.model_dump()

@@ -1,6 +1,6 @@
-"""What a depth model and a feature model must do, and building the one that a configuration names.
+"""The protocols of depth and feature models, and building the one that a configuration names.
 
-The module of a backend is imported when it is asked for, so that an installation without torch still runs the
+The module of a backend is imported on demand, so that an installation without torch can run the
 embedded backends.
 """
 
@@ -35,12 +35,12 @@ class DepthBackend(Protocol):
 
 
 class FeatureBackend(Protocol):
-    """Describes each patch of the working image by a vector whose cosine is the affinity (Sec. 3.1)."""
+    """Describes each patch of the working image by a vector whose cosine similarity is the affinity (Sec. 3.1)."""
 
     description: str
     """Model, and which of its tokens the vectors are, in words; stored with the features."""
     batch_size: int
-    """Images that are best handed over together."""
+    """Preferred batch size in images."""
 
     def extract(self, working: np.ndarray) -> np.ndarray:
         """Features (C, G, G) float32 of the working image (S, S, 3) uint8, G = S / patch size."""
@@ -109,8 +109,8 @@ def feature_backend(config: FeaturesConfig, *, device: str = "auto") -> FeatureB
     """Build the feature backend that ``config.backend`` names.
 
     Raises:
-        ConfigError: no such name, or a patch size the model does not have.
-        ModelError: weights are missing, cannot be fetched or belong to another model.
+        ConfigError: an unknown name, or a patch size that the model does not support.
+        ModelError: weights are missing, cannot be downloaded or belong to another model.
     """
     entry = entry_of("features", config.backend)
     return _module(entry).load(config, device=device)
@@ -120,8 +120,8 @@ def depth_backend(config: DepthConfig, *, device: str = "auto") -> DepthBackend:
     """Build the depth model that ``config.backend`` names; ``auto`` names the embedded one.
 
     Raises:
-        ConfigError: no such name, or ``files``.
-        ModelError: weights are missing, cannot be fetched or belong to another model.
+        ConfigError: an unknown name, or ``files``.
+        ModelError: weights are missing, cannot be downloaded or belong to another model.
     """
     name = EMBEDDED if config.backend == AUTO else config.backend
     entry = entry_of("depth", name)

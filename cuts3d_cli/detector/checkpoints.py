@@ -24,7 +24,7 @@ READ_PICKLE, READ_TORCH = "pickle.load(open('{}', 'rb'))", "torch.load('{}', wei
 
 
 def save(path: str | Path, content: dict[str, Any]) -> None:
-    """Write a dict of tensors and plain values; the file appears whole or not at all."""
+    """Write a dict of tensors and plain values; the file is written atomically."""
     with atomic_path(path) as temporary:
         torch.save(content, temporary)
 
@@ -37,7 +37,7 @@ def load(path: str | Path) -> dict[str, Any]:
     """
     if Path(path).suffix == ".pkl" and Path(path).is_file():
         raise ModelError(
-            f"weights file {path} is a pickle, which can run code when it is read",
+            f"weights file {path} is a pickle, which can execute code when read",
             expected="a file of tensors only",
             hint=TRUSTED.format(read=READ_PICKLE.format(path)),
         )
@@ -151,13 +151,13 @@ def fill(module: nn.Module, weights: dict[str, torch.Tensor], path: str | Path) 
     """Load weights that must fit exactly.
 
     Raises:
-        ModelError: a tensor is missing, unknown or of another shape.
+        ModelError: a tensor is missing, unknown or of a different shape.
     """
     own = module.state_dict()
     missing = [key for key in own if key not in weights and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in weights if key not in own]
     shapes = [key for key in weights if key in own and own[key].shape != weights[key].shape]
-    for problem, keys in (("missing", missing), ("unknown", unexpected), ("of another shape", shapes)):
+    for problem, keys in (("missing", missing), ("unknown", unexpected), ("of a different shape", shapes)):
         if keys:
             name = type(module).__name__
             raise ModelError(

@@ -76,7 +76,7 @@ def from_detectron2(content: dict[str, Any], source: str | Path, digest: str | N
         the way back needs.
 
     Raises:
-        ModelError: a tensor is missing, unknown or of another shape, or pixels or anchors differ from ours.
+        ModelError: a tensor is missing, unknown or of a different shape, or pixels or anchors differ from ours.
     """
     name = _architecture(content["model"])
     shapes = expected_shapes(name)
@@ -86,7 +86,7 @@ def from_detectron2(content: dict[str, Any], source: str | Path, digest: str | N
     _check({detectron2_name(key): value for key, value in shapes.items()}, weights, source, name)
     left_out = sorted(key for key, value in content.items() if key != "model" and not isinstance(value, PLAIN))
     if left_out:
-        logger.info("convert: %s: weights only, left out: %s", source, ", ".join(left_out))
+        logger.info("convert: %s: weights only, omitted: %s", source, ", ".join(left_out))
     state = {key: weights[detectron2_name(key)] for key in shapes if detectron2_name(key) in weights}
     meta = {
         "package": __version__,
@@ -133,7 +133,7 @@ def detectron2_name(key: str) -> str:
     for pattern, name in NAMES:
         if found := re.fullmatch(pattern, module):
             return f"{_filled(name, found.groups())}.{parameter}"
-    raise ModelError(f"tensor {key} has no counterpart in the released detector")
+    raise ModelError(f"tensor {key} has no counterpart in detectron2")
 
 
 @lru_cache(maxsize=2)
@@ -173,7 +173,9 @@ def _check_constants(constants: dict[str, Tensor], name: str, source: str | Path
             found, expected = f"{key} {_short(value)}", _short(ours[key])
         else:
             continue
-        raise ModelError(f"weights file {source} is of a detector with other inputs", expected=expected, found=found)
+        raise ModelError(
+            f"weights file {source} is of a detector with different inputs", expected=expected, found=found
+        )
 
 
 def _anchors(name: str) -> list[Tensor]:
@@ -191,13 +193,13 @@ def _check(shapes: dict[str, torch.Size], weights: dict[str, Any], source: str |
         "not a tensor": [key for key, value in weights.items() if not isinstance(value, Tensor)],
     }
     if not any(problems.values()):
-        problems["of another shape"] = [key for key in weights if weights[key].shape != shapes[key]]
+        problems["of a different shape"] = [key for key in weights if weights[key].shape != shapes[key]]
     for problem, keys in problems.items():
         if keys:
-            shown = f"{keys[0]} {tuple(weights[keys[0]].shape)}" if problem == "of another shape" else keys[0]
+            shown = f"{keys[0]} {tuple(weights[keys[0]].shape)}" if problem == "of a different shape" else keys[0]
             raise ModelError(
                 f"weights file {source} does not fit {name}: {len(keys)} of {len(shapes)} tensors {problem}",
-                expected=f"{keys[0]} {tuple(shapes[keys[0]])}" if problem == "of another shape" else None,
+                expected=f"{keys[0]} {tuple(shapes[keys[0]])}" if problem == "of a different shape" else None,
                 found=f"first {shown}",
                 hint="only Mask R-CNN and Cascade Mask R-CNN with a ResNet-50 FPN, batch norm and one class convert",
             )

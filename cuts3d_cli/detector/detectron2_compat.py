@@ -89,7 +89,7 @@ class Detectron2BBoxHead(DropLossBBoxHead):
 
     @torch.no_grad()
     def refine_bboxes(self, sampling_results, bbox_results, batch_img_metas) -> list[InstanceData]:
-        """Boxes (n, 4) of each image for the next stage; only boxes without an area are left out."""
+        """Boxes (n, 4) of each image for the next stage; only boxes without an area are omitted."""
         rois, deltas = bbox_results["rois"], bbox_results["bbox_pred"].float()
         refined = []
         for number, meta in enumerate(batch_img_metas):
@@ -118,7 +118,7 @@ class Detectron2CascadeRoIHead(OneMaskCascadeRoIHead):
 
     @staticmethod
     def _moved(head, rois: Tensor, deltas: Tensor, batch_img_metas: list[dict], counts: list[int]) -> Tensor:
-        """(n, 5) the boxes a stage hands on, clipped to their images; none is left out."""
+        """(n, 5) the boxes a stage hands on, clipped to their images; none is omitted."""
         moved = []
         for mine, delta, meta in zip(rois.split(counts), deltas.split(counts), batch_img_metas, strict=True):
             boxes = get_box_tensor(head.bbox_coder.decode(mine[:, 1:], delta, meta["img_shape"]))

@@ -42,7 +42,7 @@ class _KeepGroundTruth:
 
 @TASK_UTILS.register_module()
 class GroundTruthRandomSampler(_KeepGroundTruth, RandomSampler):
-    """Random proposals at a set share of positives; keeps all ground truth for DropLoss."""
+    """Random proposals with a fixed fraction of positives; keeps all ground truth for DropLoss."""
 
 
 @TASK_UTILS.register_module()

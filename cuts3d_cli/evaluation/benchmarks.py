@@ -245,7 +245,7 @@ def annotations_of(benchmark: Benchmark, root: str | Path) -> Annotations:
     raise Cuts3dError(
         f"benchmark {benchmark.name}: no annotations below {root}",
         expected=" or ".join(candidate.path for candidate in benchmark.annotations),
-        hint=f"`cuts3d benchmarks {benchmark.name}` tells where to get them",
+        hint=f"`cuts3d benchmarks {benchmark.name}` says where to get them",
     )
 
 

@@ -159,7 +159,7 @@ def run(
         truth: ground truth of the same images, or the path of one.
         config: what is compared and at how many detections.
         out: JSON file to write, whole or not at all; None writes nothing.
-        title: what messages call the predictions; their path when left out.
+        title: what messages call the predictions; their path when omitted.
         published: settings of the published numbers; empty for those of :func:`.paper_tables.settings_of`.
 
     Returns:
@@ -208,10 +208,10 @@ def run(
 
 
 def ranked_by_try(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Pseudo-masks with scores in (0, 1] that fall with the try that found them; an image's stand in this order.
+    """Pseudo-masks with scores in (0, 1] that fall with the attempt that found them; an image's stand in this order.
 
     Spatial Confidence tells how stable a cut is, not how likely it is an object, and MaskCut has no score at all; the
-    first try finds the most salient object (docs/choices.md).
+    first attempt finds the most salient object (docs/choices.md).
     """
     places: dict[int, int] = {}
     annotations = []

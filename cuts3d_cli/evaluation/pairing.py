@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from cuts3d_cli.evaluation.coco_files import ONE_CATEGORY, CocoError, Record, field_of, normal_name, size_error
 
 MAX_LEFT_OUT = 0.01
-"""Largest fraction of box-annotated images that may be left out for another size (rotation flags, wrong records)."""
+"""Largest fraction of box-annotated images that may be omitted for another size (rotation flags, wrong records)."""
 
 A = TypeVar("A", bound=Hashable)
 B = TypeVar("B", bound=Hashable)
@@ -71,7 +71,7 @@ def paired_images(
             f"{name} and {truth_name} share no image (compared by file_name)",
             expected=f"names like {there}",
             found=here,
-            hint="check that both belong to the same images",
+            hint="check that both are for the same images",
         )
     times, truth_times = Counter(key for key, _ in pairs), Counter(key for _, key in pairs)
     unclear = [key for key, truth_key in pairs if times[key] > 1 or truth_times[truth_key] > 1]
@@ -100,7 +100,7 @@ def wrong_sizes(
     """Compare image records; exchanged width and height pass where the masks themselves have the right size.
 
     Returns:
-        Ground-truth ids of the images to leave out: few images of a ground truth of boxes may differ in size.
+        Ground-truth ids of the images to skip: a few images of a ground truth of boxes may differ in size.
     """
     with_mask = {record["image_id"] for record in annotations if isinstance(record.get("segmentation"), dict)}
     n_exchanged, wrong = 0, {}
@@ -124,7 +124,9 @@ def wrong_sizes(
     if len(wrong) > MAX_LEFT_OUT * len(pairs):
         raise next(iter(wrong.values()))
     if wrong:
-        notes.append(f"{len(wrong)} images were left out for a size that differs, such as {next(iter(wrong.values()))}")
+        notes.append(
+            f"{len(wrong)} images were skipped because their size differs, such as {next(iter(wrong.values()))}"
+        )
     return set(wrong)
 
 
@@ -141,7 +143,7 @@ def paired_categories(predictions: Any, truth: list[Record], name: str, truth_na
             f"{name} and {truth_name} share no category",
             expected=f"names like {truth[0]['name']}",
             found=next(iter(names.values())),
-            hint="evaluate.class_agnostic scores all categories as one",
+            hint="evaluate.class_agnostic evaluates all categories as one",
         )
     return pairs
 
@@ -149,13 +151,14 @@ def paired_categories(predictions: Any, truth: list[Record], name: str, truth_na
 def with_categories(
     found: list[Record], pairs: dict[Any, Any] | None, name: str, truth_name: str, notes: list[str]
 ) -> list[Record]:
-    """Predictions with the ground truth's category ids; those of a category that it lacks are left out."""
+    """Predictions with the ground truth's category ids; those of a category that it lacks are omitted."""
     if pairs is None:
         return [{**record, "category_id": ONE_CATEGORY[0]["id"]} for record in found]
     for record in found:
         if record["category_id"] is None:
             raise CocoError(
-                f"{name}: a prediction without category_id", hint="evaluate.class_agnostic scores all categories as one"
+                f"{name}: a prediction without category_id",
+                hint="evaluate.class_agnostic evaluates all categories as one",
             )
     kept = [
         {**record, "category_id": pairs[record["category_id"]]} for record in found if record["category_id"] in pairs
@@ -165,8 +168,8 @@ def with_categories(
             f"{name} and {truth_name} share no category",
             expected=f"category ids like {next(iter(pairs))}",
             found=found[0]["category_id"],
-            hint="evaluate.class_agnostic scores all categories as one",
+            hint="evaluate.class_agnostic evaluates all categories as one",
         )
     if len(kept) < len(found):
-        notes.append(f"{len(found) - len(kept)} predictions of categories that the ground truth lacks were left out")
+        notes.append(f"{len(found) - len(kept)} predictions of categories that the ground truth lacks were skipped")
     return kept

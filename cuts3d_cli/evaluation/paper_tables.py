@@ -4,9 +4,9 @@ In percent. Of the CutS3D paper these are all of Tables 1 to 3, 12 and 14, and o
 far self-training carries; where two tables disagree, both values are here. CutLER's and ProMerge's own are from their
 READMEs. What has no number prints as ``-``.
 
-Four settings are told apart, and only those asked for are shown: ``zero-shot`` (not trained on the benchmark's images),
+Four settings are distinguished, only selected ones are shown: ``zero-shot`` (not trained on the benchmark's images),
 ``in-domain`` (one more round of self-training on COCO train2017, without labels, Sec. 4.3), ``pseudo-masks`` (no
-detector at all) and ``fine-tuned`` (with classes, trained on a share of COCO's labels).
+detector at all) and ``fine-tuned`` (with classes, trained on a fraction of COCO's labels).
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def _cutler_readme() -> list[Number]:
 
 
 _LABEL_METHODS = ("CutLER", "MoCo-v2")
-_LABEL_EFFICIENT = {  # share of COCO's labels in percent: box and mask AP of each of the methods
+_LABEL_EFFICIENT = {  # fraction of COCO's labels in percent: box and mask AP of each of the methods
     1: ((16.8, 14.6), (11.8, 10.0)),
     2: ((21.6, 18.9), (16.2, 13.8)),
     5: ((27.8, 24.3), (20.5, 17.8)),

@@ -55,7 +55,7 @@ class ImageFile:
     def depth_maps(self, given: Path | None) -> Path | None:
         """The folder in ``given`` where this image's depth map lies; a file and None stay.
 
-        The folder alone is told to the stages: with it an image is known by its bare name, so a result does not
+        Only the folder is passed to the stages: with it an image is known by its bare name, so a result does not
         depend on how the image was named.
         """
         if given is None or not given.is_dir():
@@ -105,7 +105,7 @@ def check_depth_map(depth_map: Path | None, images: Sequence[Path]) -> None:
         )
     if images and images[0].is_file() and depth_map.samefile(images[0]):
         raise Cuts3dError(
-            f"depth map {depth_map} is the image itself", hint="give the file that holds the depth of the image"
+            f"depth map {depth_map} is the image itself", hint="give the file with the depth of the image"
         )
 
 

@@ -103,7 +103,7 @@ class Job:
         rgb = read_image(path)
         if digest_file(path) != record.digest:
             raise ImageError(
-                f"image {path} has changed since the image list was made",
+                f"image {path} has changed since the image list was created",
                 hint="rerun `cuts3d prepare` and the stages after it",
             )
         return rgb
@@ -228,9 +228,9 @@ def check_aligned(inputs: Sequence[Store], records: Sequence[ImageRecord]) -> No
     for store in inputs:
         if store.attrs["images"] != images:
             raise StoreError(
-                f"store {store.path} was made from other images than the image list now holds",
+                f"store {store.path} was made from images other than those in the image list",
                 expected=f"the {len(records)} images of this shard",
-                found=f"{len(store.image_ids)} images, some of them others",
+                found=f"{len(store.image_ids)} images, some of them different",
                 hint=f"rerun `cuts3d {store.stage}` and the stages before it",
             )
 
@@ -240,7 +240,7 @@ def check_grid(store: Store, array: str, grid_hw: tuple[int, ...], hint: str) ->
     found = store.array(array).shape[-2:]
     if found != tuple(grid_hw) and np.any(store.status != FAILED):
         raise StoreError(
-            f"store {store.path}: another patch grid",
+            f"store {store.path}: different patch grid",
             expected=" x ".join(map(str, grid_hw)),
             found=" x ".join(map(str, found)),
             hint=hint,
@@ -248,14 +248,14 @@ def check_grid(store: Store, array: str, grid_hw: tuple[int, ...], hint: str) ->
 
 
 def check_failed(counts: Counts, max_failed: float, stage: str) -> None:
-    """Raise when a larger share than ``max_failed`` of the images failed."""
+    """Raise when a larger fraction than ``max_failed`` of the images failed."""
     if not counts.failures or len(counts.failures) <= max_failed * counts.total:
         return
     name, text = next(iter(counts.failures.items()))
     raise Cuts3dError(
         f"{stage}: {len(counts.failures)} of {counts.total} images failed, first {name}: {text}",
         expected=f"at most {max_failed:g} of them (max_failed)",
-        hint="mend or remove these images, or raise --max-failed",
+        hint="fix or remove these images, or raise --max-failed",
     )
 
 

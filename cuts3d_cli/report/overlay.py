@@ -47,7 +47,7 @@ def overlay(
         rgb: (H, W, 3) uint8.
         masks: (N, H, W) bool; empty masks are skipped but keep their number and colour.
         scores: (N,) written after the number, or None.
-        alpha: share of the mask's colour in the tint.
+        alpha: fraction of the mask's colour in the tint.
         labels: write the number (from 1) and score on each mask.
 
     Returns:
@@ -82,7 +82,7 @@ def colourise(
 ) -> np.ndarray:
     """Colour a map (H, W): ``viridis`` from dark to bright, or ``diverging``, from blue over white to red.
 
-    Limits left out come from the finite values; for ``diverging`` they are made symmetric about 0. Values that are
+    Limits omitted come from the finite values; for ``diverging`` they are made symmetric about 0. Values that are
     not finite are grey.
     """
     values = np.asarray(values, np.float64)

@@ -61,7 +61,7 @@ def images_at_once(n_patches: int, eigensolver: str) -> int:
 
 
 def _codes(found: Cuts) -> dict[str, np.ndarray]:
-    """Outcome and solver of each try as the numbers that the store holds."""
+    """Outcome and solver of each attempt as the numbers that the store holds."""
     return {
         "outcome": np.array([OUTCOME_NAMES.index(t.outcome) for t in found.info], np.uint8),
         "solver": np.array([SOLVER_NAMES.index(t.solver or "none") for t in found.info], np.uint8),

@@ -52,7 +52,7 @@ def check_size(mask: Mapping[str, Any], image: Mapping[str, Any], name: str) -> 
     """
     if list(mask["size"]) != [image["height"], image["width"]]:
         raise Cuts3dError(
-            f"{name}: mask of another size than image {image['file_name']}",
+            f"{name}: mask differs in size from image {image['file_name']}",
             expected=f"size [{image['height']}, {image['width']}]",
             found=mask["size"],
         )

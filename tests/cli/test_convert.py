@@ -38,7 +38,7 @@ def test_there_and_back(cuts3d, theirs, tmp_path):
 
 def test_the_wrong_direction(cuts3d, theirs, tmp_path):
     code, _, err = cuts3d("convert", "--to", "d2", theirs, tmp_path / "out.pth")
-    assert code == 1 and one_error(err, "is in the format detectron2 (CutLER) already")
+    assert code == 1 and one_error(err, "is already in the format detectron2 (CutLER)")
     assert not (tmp_path / "out.pth").exists()
 
 

@@ -295,7 +295,7 @@ def test_importance_on_another_grid_is_refused(done, dataset, tmp_path):
     shutil.copytree(done, run_dir)
     other = {**SMALL, "features": {"image_size": 48}}
     run_all(run_dir, dataset, other, stages=["spatial-importance"])
-    with pytest.raises(StoreError, match=r"another patch grid; expected .*; found .*features.image_size"):
+    with pytest.raises(StoreError, match=r"different patch grid; expected .*; found .*features.image_size"):
         run_all(run_dir, dataset, other, stages=["localcut"])
 
 
@@ -408,7 +408,7 @@ def test_merge_refuses_missing_and_mixed_shards(dataset, tmp_path):
     with pytest.raises(StoreError, match=r"00001.json"):
         merge.run(tmp_path)
     run_all(tmp_path, dataset, {**SMALL, "crf": {**SMALL["crf"], "iterations": 3}}, shard=1)
-    with pytest.raises(StoreError, match=r"other settings than .*first shard: crf iterations; expected 2; found 3"):
+    with pytest.raises(StoreError, match=r"settings other than .*first shard: crf iterations; expected 2; found 3"):
         merge.run(tmp_path)
 
 
@@ -485,7 +485,9 @@ def test_merge_refuses_masks_of_another_version_or_without_record(done, tmp_path
     path = result_path(run_dir, "crf", "00001")
     document = json.loads(path.read_text())
     path.write_text(json.dumps({**document, "info": {**document["info"], "algorithm": 0}}))
-    with pytest.raises(StoreError, match=r"another version of the CRF stage .*expected algorithm 1; found algorithm 0"):
+    with pytest.raises(
+        StoreError, match=r"a different version of the CRF stage .*expected algorithm 1; found algorithm 0"
+    ):
         merge.run(run_dir)
     damage_missing_key(path)
     with pytest.raises(StoreError, match=r"00001.json are damaged: info; .*'counts' -> rerun `cuts3d crf`"):
@@ -514,7 +516,7 @@ def moved(done, dataset, tmp_path):
 @pytest.mark.parametrize("stage", ["spatial-importance", "localcut", "confidence", "crf"])
 def test_stores_of_other_images_are_refused(moved, stage):
     """As many images as before, others in part: ids and counts are equal, contents are not."""
-    with pytest.raises(StoreError, match=r"made from other images than the image list now holds"):
+    with pytest.raises(StoreError, match=r"made from images other than those in the image list"):
         run_all(*moved, stages=[stage])
 
 

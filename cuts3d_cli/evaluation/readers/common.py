@@ -62,10 +62,10 @@ class BoxedImage:
 def document(images: Iterable[BoxedImage]) -> tuple[Record, int]:
     """COCO document of images with boxes or masks; ids from 1 in the order given, categories by name.
 
-    Boxes are cut to their image; what has no area then is left out.
+    Boxes are cut to their image; what has no area then is omitted.
 
     Returns:
-        The document and how many objects were left out.
+        The document and how many objects were skipped.
     """
     images = list(images)
     names = sorted({item.category for image in images for item in image.objects})
@@ -99,7 +99,7 @@ def document(images: Iterable[BoxedImage]) -> tuple[Record, int]:
 def ground_truth(images: Iterable[BoxedImage], format_name: str) -> GroundTruth:
     """Ground truth of images with boxes or masks."""
     made, n_empty = document(images)
-    notes = [f"{n_empty} objects without area inside their image were left out"] if n_empty else []
+    notes = [f"{n_empty} objects without area inside their image were skipped"] if n_empty else []
     return GroundTruth(made, format_name, notes)
 
 
@@ -127,10 +127,10 @@ def image_of(stem: str, folders: Sequence[Path], source: Path) -> Path:
             if (path := folder / f"{stem}{suffix}").is_file():
                 return path
     raise CocoError(
-        f"{source}: the image of {stem} is missing, which gives its size",
+        f"{source}: the image of {stem}, needed for its size, is missing",
         expected=f"{stem}.jpg or .png in {' or '.join(map(str, folders))}",
         found="none",
-        hint="name the folder of the images with --truth-images",
+        hint="give the image folder with --truth-images",
     )
 
 
