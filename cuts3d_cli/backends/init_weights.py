@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cuts3d_cli.backends.model_weights import HUB_PATIENCE_S, answers, download
+from cuts3d_cli.backends.model_weights import HUB_TIMEOUT_S, answers, download
 from cuts3d_cli.config.backends import INIT
 from cuts3d_cli.errors import ModelError
 from cuts3d_cli.log import logger
@@ -51,7 +51,7 @@ def check_init(init: str | Path | None) -> str | None:
         raise ModelError(
             f"weights of {init} are not here, and their server does not answer",
             expected=f"{url}, in {path}",
-            found=f"no answer within {HUB_PATIENCE_S:g} s",
+            found=f"no answer within {HUB_TIMEOUT_S:g} s",
             hint=f"{fetch} where there is a network and copy the file there, or name a local copy in train.init; "
             "none starts from random weights",
         )

@@ -32,11 +32,11 @@ from cuts3d_cli.store.files import atomic_path
 if TYPE_CHECKING:
     import torch
 
-HUB_PATIENCE_S = 2.5
+HUB_TIMEOUT_S = 2.5
 """Seconds a server has to answer before it counts as out of reach; hub clients and pip retry for half a minute."""
 
-INDEX_PATIENCE_S = 20.0
-"""Seconds for pip to say whether it has a wheel; its connections have HUB_PATIENCE_S, the rest is for its start."""
+INDEX_TIMEOUT_S = 20.0
+"""Seconds for pip to say whether it has a wheel; its connections have HUB_TIMEOUT_S, the rest is for its start."""
 
 REMEMBERED_S = 60.0
 """For so many seconds a server is not asked again."""
@@ -157,7 +157,7 @@ def not_here(name: str, repository: str, files: Sequence[str], key: str, *, with
     return ModelError(
         f"weights of {name} are not here, and the model hub does not answer",
         expected=f"{', '.join(files)} of {repository}, in {folder} or named in {key}",
-        found="HF_HUB_OFFLINE" if constants.HF_HUB_OFFLINE else f"no answer within {HUB_PATIENCE_S:g} s",
+        found="HF_HUB_OFFLINE" if constants.HF_HUB_OFFLINE else f"no answer within {HUB_TIMEOUT_S:g} s",
         hint=f"{elsewhere}, {without}",
     )
 
@@ -170,7 +170,7 @@ def hub_answers() -> bool:
 
 
 def answers(url: str) -> bool:
-    """Whether a server answers at all, within HUB_PATIENCE_S; not asked again for REMEMBERED_S."""
+    """Whether a server answers at all, within HUB_TIMEOUT_S; not asked again for REMEMBERED_S."""
     asked_at, answered = _asked.get(url, (float("-inf"), False))
     if time.monotonic() - asked_at > REMEMBERED_S:
         answered = _ask(url)
@@ -288,11 +288,11 @@ _PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 def _ask_index(wheel: Wheel) -> str | None:
     """What pip says where its index does not have a wheel or does not answer in time; None where it does."""
     command = [*_PIP, "index", "versions", wheel.requirement.split("==")[0], "--retries", "0"]
-    command += ["--timeout", f"{HUB_PATIENCE_S:g}"]
+    command += ["--timeout", f"{HUB_TIMEOUT_S:g}"]
     try:
-        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=INDEX_PATIENCE_S)
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=INDEX_TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        return f"no answer of the package index within {INDEX_PATIENCE_S:g} s"
+        return f"no answer of the package index within {INDEX_TIMEOUT_S:g} s"
     return ended.stderr if ended.returncode else None
 
 

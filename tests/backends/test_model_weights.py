@@ -191,7 +191,7 @@ def silent(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
     monkeypatch.setattr(model_weights, "_hub_cached", lambda name: None)
-    monkeypatch.setattr(model_weights, "HUB_PATIENCE_S", 0.2)
+    monkeypatch.setattr(model_weights, "HUB_TIMEOUT_S", 0.2)
     monkeypatch.setattr(model_weights, "_asked", {})
     vit.load.cache_clear()
     yield taken
