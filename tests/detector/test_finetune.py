@@ -209,7 +209,7 @@ class TestReading:
 
     def test_a_share_of_pseudo_masks_is_refused(self, labelled, micro, tmp_path):
         for key, value in (("fraction", 0.5), ("predictor_lr", 2.0)):
-            with pytest.raises(Cuts3dError, match=rf"train.{key}; expected 1, unless .*--labels; found {value}"):
+            with pytest.raises(Cuts3dError, match=rf"train.{key}; expected 1, unless .*--labels.*; found {value}"):
                 train.run(labelled, tmp_path, config=micro.model_copy(update={key: value}), device="cpu")
 
 

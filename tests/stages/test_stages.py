@@ -332,7 +332,7 @@ def test_a_changed_threshold_recomputes_the_cut_alone(dataset, tmp_path):
 def test_stale_inputs_are_refused(dataset, tmp_path):
     run_all(tmp_path, dataset)
     run_all(tmp_path, dataset, {**SMALL, "depth": {"size": 240}}, stages=["depth"])
-    with pytest.raises(StoreError, match=r"made from another depth store.*rerun `cuts3d spatial-importance`"):
+    with pytest.raises(StoreError, match=r"made from a different depth store.*rerun `cuts3d spatial-importance`"):
         run_all(tmp_path, dataset, {**SMALL, "localcut": {"tau_knn": 0.115, "k": 10}}, stages=["localcut"])
 
 
@@ -352,7 +352,7 @@ def test_status_tells_which_images_are_new_gone_or_changed(dataset, tmp_path):
     first.unlink()
     shutil.copy(third, second)
     os.utime(second, (2e9, 2e9))
-    assert row().current == 0 and row().why == "1 new, 1 gone, 1 changed"
+    assert row().current == 0 and row().why == "1 new, 1 removed, 1 changed"
 
 
 def test_linked_folders_are_searched_once_and_hidden_ones_never(tmp_path):
@@ -464,7 +464,7 @@ def test_merge_refuses_masks_of_other_stores_than_those_there(done, dataset, tmp
     shutil.copytree(done, run_dir)
     other = {**SMALL, "localcut": {"tau_knn": 0.115, "tau_ncut": 0.6}}
     run_all(run_dir, dataset, other, stages=["localcut", "confidence"], shard=1)
-    with pytest.raises(StoreError, match=r"00001.json were made from another localcut store .* -> rerun `cuts3d crf`"):
+    with pytest.raises(StoreError, match=r"00001.json were made from a different localcut store.*rerun `cuts3d crf`"):
         merge.run(run_dir)
     for stage in ("localcut", "confidence"):  # what was deleted cannot be compared and is no fault
         shutil.rmtree(result_path(run_dir, stage, "00001"))
@@ -521,7 +521,7 @@ def test_stores_of_other_images_are_refused(moved, stage):
 
 
 def test_merge_refuses_masks_of_other_images(moved):
-    with pytest.raises(StoreError, match=r"00000.json were made from other images"):
+    with pytest.raises(StoreError, match=r"00000.json were made from images other than"):
         merge.run(moved[0])
 
 
