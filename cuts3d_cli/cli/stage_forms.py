@@ -100,7 +100,8 @@ def on_images(
             preview.write_picture(stage, result, target)
             pictures.append(target)
     if rows and not as_json:
-        click.echo(preview.table(rows))  # of all images at once, so that the columns are aligned
+        score = preview.score_column(stage, config)
+        click.echo(preview.table(rows, score=score))  # of all images at once, so that the columns are aligned
         for target in pictures:
             click.echo(f"picture: {target}", err=True)
     check_failed(counts, max_failed, stage)

@@ -20,7 +20,10 @@ LEGEND = {
         "what the cut in space kept of each semantic cut, on the patch grid; numbers and colours are those of the cuts."
     ),
     "Spatial Confidence": "in how many cuts at different thresholds a patch stayed; grey is outside all instances.",
-    "Final pseudo-masks": "the instances with outlines refined to pixels, each with its cut's number and its score.",
+    "Final pseudo-masks": (
+        "the instances with outlines refined to pixels, each with its cut's number and its stability: how far the "
+        "cut stays the same as tau_knn falls, not how likely it is an object."
+    ),
     "MaskCut, for comparison": "pseudo-masks of the older method from the same features, without depth.",
     "Ground truth, never used above": "what people (or the renderer) marked; for scores and this picture alone.",
 }
