@@ -102,7 +102,8 @@ def on_images(
             preview.write_picture(stage, result, target)
             pictures.append(target)
     if rows and not as_json:
-        click.echo(preview.table(rows))  # one table for all images, so that the columns are aligned
+        score = preview.score_column(stage, config)
+        click.echo(preview.table(rows, score=score))  # one table for all images, so that the columns are aligned
         for target in pictures:
             click.echo(f"picture: {target}", err=True)
     check_failed(counts, max_failed, stage)

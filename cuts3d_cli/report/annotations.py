@@ -24,14 +24,38 @@ def decoded(codes: Sequence[Mapping[str, Any]], size_hw: tuple[int, int]) -> np.
     return np.array(masks, bool).reshape(-1, *size_hw)
 
 
-def drawn(rgb: np.ndarray, found: Sequence[Mapping[str, Any]]) -> np.ndarray:
+STABILITY = "stability"
+"""What the score of pseudo-masks is: the mean Spatial Confidence, how far a cut stays the same as ``tau_knn`` falls
+(Eq. 4). It does not tell how likely it is that the mask is an object."""
+
+PROBABILITY = "crf_probability"
+"""What it is with ``crf.confidence: crf`` (Table 11b)."""
+
+
+def score_name(config: Mapping[str, Any]) -> str | None:
+    """What the score of pseudo-masks made with these settings (by section) is; None where no depth was used.
+
+    Settings that are not known count as those of CutS3D.
+    """
+    if config.get("crf", {}).get("confidence") == "crf":
+        return PROBABILITY
+    return STABILITY if not config or config.get("localcut", {}).get("local_cut") else None
+
+
+def drawn(
+    rgb: np.ndarray, found: Sequence[Mapping[str, Any]], *, scored: bool = True, score_name: str = ""
+) -> np.ndarray:
     """Annotations over a picture (H, W, 3) of any size, in the colours and with the numbers of their cuts.
 
-    An annotation without a score counts as certain.
+    Args:
+        rgb: the picture.
+        found: the annotations; one without a score counts as certain.
+        scored: write the scores too.
+        score_name: what is written before them.
     """
     slots = cut_slots(found)
     n = max(slots, default=-1) + 1
     masks, scores = np.zeros((n, *rgb.shape[:2]), bool), np.zeros(n)
     for slot, mask, entry in zip(slots, decoded([e["segmentation"] for e in found], rgb.shape[:2]), found, strict=True):
         masks[slot], scores[slot] = mask, score_of(entry)
-    return overlay(rgb, masks, scores)
+    return overlay(rgb, masks, scores if scored else None, score_name=score_name)

@@ -38,6 +38,7 @@ def overlay(
     *,
     alpha: float = 0.45,
     labels: bool = True,
+    score_name: str = "",
 ) -> np.ndarray:
     """Draw instance masks over a photograph: a tint, a contour and a label each.
 
@@ -49,6 +50,7 @@ def overlay(
         scores: (N,) written after the number, or None.
         alpha: fraction of the mask's colour in the tint.
         labels: write the number (from 1) and score on each mask.
+        score_name: written before the score.
 
     Returns:
         (H, W, 3) uint8; the input stays as it is.
@@ -72,7 +74,8 @@ def overlay(
     for i in order:
         _contour(result, masks[i], palette[i], width)
     if labels:
-        texts = {i: str(i + 1) if scores is None else f"{i + 1}  {scores[i]:.2f}" for i in order}
+        before = f"  {score_name} ".rstrip() + " " if score_name else "  "
+        texts = {i: str(i + 1) if scores is None else f"{i + 1}{before}{scores[i]:.2f}" for i in order}
         result = _labelled(result, masks, texts, palette)
     return result
 

@@ -16,7 +16,7 @@ from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.evaluation.coco_files import normal_name
 from cuts3d_cli.pipeline.declarations import LAST
 from cuts3d_cli.pipeline.methods import METHODS, OWN
-from cuts3d_cli.report.annotations import decoded, drawn
+from cuts3d_cli.report.annotations import decoded, drawn, score_name
 from cuts3d_cli.report.overlay import colourise, heat_over, mark, overlay, panels, resized, resized_masks
 from cuts3d_cli.report.run_image import Detections, Missing, Reader, RunImage, Truth
 from cuts3d_cli.report.words import OUTCOME_WORDS
@@ -194,7 +194,9 @@ def _pseudo_masks(image: RunImage, method: str) -> tuple[str, np.ndarray]:
         settings = _settings(config.get("crf", {}), "crf", ("enabled", "unary", "min_iou"))
     else:
         settings = _settings(config.get("localcut", {}), f"{method}: localcut", ("tau_ncut", "local_cut"))
-    return f"{_count(found, 'mask')}; {settings}", drawn(image.photo, found)
+    name = score_name(config)
+    numbers = f"; written on them: cut and {name.replace('_', ' ')}" if name and found else ""
+    return f"{_count(found, 'mask')}{numbers}; {settings}", drawn(image.photo, found, scored=name is not None)
 
 
 def _detections(image: RunImage) -> tuple[str, np.ndarray]:
@@ -243,7 +245,7 @@ def _cut_strip(image: RunImage, cut: int) -> tuple[str, np.ndarray]:
         low = image.store("confidence").config.get("sc_min", 0.0)
         items.append(("confidence", heat_over(image.photo, image.enlarged(values), low, 1)))
         if instance.any():
-            caption += f", mean confidence {image.array('confidence', 'score')[cut]:.2f}"
+            caption += f", stability {image.array('confidence', 'score')[cut]:.2f}"
     return caption, panels(items, height=min(STRIP_HEIGHT, image.size_hw[0]))
 
 

@@ -21,8 +21,10 @@ LEGEND = {
         "what the cut in 3D kept of each semantic cut, on the patch grid; numbers and colours are those of the cuts."
     ),
     "Spatial Confidence": "in how many cuts at different thresholds a patch was kept; grey is outside all instances.",
-    "Final pseudo-masks": "the instances with outlines refined to pixels, each with the number of its cut "
-    "and its score.",
+    "Final pseudo-masks": (
+        "the instances with outlines refined to pixels, each with the number of its cut and its stability: how little "
+        "the cut changes as tau_knn falls, not how likely it is an object."
+    ),
     "MaskCut, for comparison": "pseudo-masks of the earlier method from the same features, without depth.",
     "Ground truth, never used above": "what people (or the renderer) annotated; used only for evaluation and "
     "this picture.",

@@ -316,7 +316,7 @@ def test_examples_have_the_shape_of_their_photographs(tiny_run):
     assert found["D"].caption.startswith("0 of 1 detection shown")
     np.testing.assert_array_equal(found["D"].picture, found["Photograph"].picture)
     assert (found["Final pseudo-masks"].picture != found["Photograph"].picture).any()
-    assert "36 of the semantic cut's 36 patches kept, mean confidence 0.75" in wide.cuts[0].caption
+    assert "36 of the semantic cut's 36 patches kept, stability 0.75" in wide.cuts[0].caption
     assert "nothing kept" in wide.cuts[1].caption
 
 
