@@ -15,7 +15,7 @@ HEADER = """\
 # Settings of cuts3d: every key with its meaning, unit and range; written by `cuts3d init` (preset {preset}).
 # A changed value makes snakemake rerun the stages that use it and what follows them.
 # To start from another preset: `cuts3d init --preset paper --out paper.yaml`, or a short file with
-# `preset: paper` and only what differs, run with `snakemake --configfile FILE`.
+# `preset: paper` and only what differs, run with `cuts3d run FILE`.
 """
 
 
