@@ -33,9 +33,6 @@ FORMATS: dict[str, str] = {
 }
 """Formats by name, with what each is; module ``export/NAME.py`` (``-`` as ``_``) has its ``write``."""
 
-RECORD = "export.json"
-"""File in a folder of an export that says what it is; only folders that have it are replaced."""
-
 
 def writer(name: str) -> Writer:
     """The writer of a format."""
@@ -60,6 +57,7 @@ def export(masks: MaskFile, name: str, folder: str | Path, *, min_score: float |
     """
     from cuts3d_cli.store.coco import score_of
     from cuts3d_cli.store.files import atomic_path
+    from cuts3d_cli.store.image_files import OUTPUT_RECORD
     from cuts3d_cli.store.masks import check_records
 
     folder = Path(folder)
@@ -71,7 +69,7 @@ def export(masks: MaskFile, name: str, folder: str | Path, *, min_score: float |
         found = writer(name)(replace(masks, annotations=kept), temporary)
         lost = {what: int(n) for what, n in found.items() if n}
         record = {"format": name, "images": len(masks.images), "objects": len(kept), "lost": lost}
-        (temporary / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+        (temporary / OUTPUT_RECORD).write_text(json.dumps(record, indent=2) + "\n")
     return lost
 
 
@@ -81,8 +79,10 @@ def check_folder(folder: Path) -> None:
     Raises:
         Cuts3dError: it is a file, or a folder with something else than an earlier export.
     """
+    from cuts3d_cli.store.image_files import OUTPUT_RECORD
+
     if folder.is_dir():
-        if not (folder / RECORD).is_file() and any(folder.iterdir()):
+        if not (folder / OUTPUT_RECORD).is_file() and any(folder.iterdir()):
             raise Cuts3dError(
                 f"folder {folder}",
                 expected="a new or empty folder, or an earlier export, which is replaced",

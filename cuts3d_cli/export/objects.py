@@ -12,6 +12,7 @@ import numpy as np
 
 from cuts3d_cli.errors import StoreError
 from cuts3d_cli.store.coco import CATEGORIES, mask_of, score_of, turned_images
+from cuts3d_cli.store.image_files import distinct_names
 from cuts3d_cli.store.masks import MaskFile
 
 CROWD = "crowd regions left out"
@@ -81,12 +82,13 @@ def objects_of(masks: MaskFile, lost: Counter[str]) -> Iterator[ImageObjects]:
     """The images of a mask file one by one, masks decoded; crowd regions and empty masks are left out and counted.
 
     Raises:
-        StoreError: a category is not listed, a mask cannot be decoded, or two images have one name.
+        StoreError: a category is not listed, or a mask cannot be decoded.
+        Cuts3dError: two images have one name.
     """
     places = {category["id"]: index for index, category in enumerate(masks.categories or CATEGORIES)}
     names = class_names(masks)
     images, _ = turned_images(masks.images, masks.annotations)
-    targets = _targets([str(image["file_name"]) for image in images])
+    targets = distinct_names([str(image["file_name"]) for image in images])
     by_image = masks.by_image()
     for image, target in zip(images, targets, strict=True):
         found = []
@@ -105,15 +107,3 @@ def objects_of(masks: MaskFile, lost: Counter[str]) -> Iterator[ImageObjects]:
             found.append(Object(number, names[index], index, score_of(entry), mask, entry))
         path = masks.image_root / image["file_name"]
         yield ImageObjects(str(image["file_name"]), path, target, (image["height"], image["width"]), found)
-
-
-def _targets(file_names: list[str]) -> list[PurePosixPath]:
-    """Where each image's results go: its name without suffix, or with it where others differ in the suffix alone."""
-    inside = [
-        PurePosixPath(*(p for p in PurePosixPath(name).parts if p not in ("/", "..", "."))) for name in file_names
-    ]
-    repeated = [str(name) for name, n in Counter(inside).items() if n > 1]
-    if repeated:
-        raise StoreError(f"masks of two images called {repeated[0]}", expected="a name of its own for each image")
-    stems = Counter(str(name.with_suffix("")).lower() for name in inside)
-    return [name if stems[str(name.with_suffix("")).lower()] > 1 else name.with_suffix("") for name in inside]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from cuts3d_cli.errors import Cuts3dError, ImageError
 from cuts3d_cli.log import logger, progress
@@ -16,11 +17,14 @@ from cuts3d_cli.store.manifest import ImageRecord
 OWN_PICTURES = ".cuts3d-"
 """Part of the name of every picture that cuts3d writes beside an image; such files are no input."""
 
+OUTPUT_RECORD = "cuts3d-output.json"
+"""File that says what wrote a folder; images below such a folder are no input of the folder above it."""
+
 
 def find_images(folder: Path) -> list[Path]:
     """Image files below ``folder`` by suffix, sorted by relative name.
 
-    Depth maps beside their images, hidden files and own pictures are left out.
+    Depth maps beside their images, hidden files, own pictures and folders that cuts3d wrote are left out.
 
     Raises:
         Cuts3dError: no such folder, or no image in it.
@@ -49,6 +53,22 @@ def counted(n: int, name: str) -> str:
     return f"{n} {name}" + ("" if n == 1 else "s")
 
 
+def distinct_names(file_names: Sequence[str]) -> list[PurePosixPath]:
+    """What the results of each image are called, below any folder: its name without suffix, subfolders kept.
+
+    Where names differ in the suffix alone they keep it; ``..`` and a leading ``/`` are dropped.
+
+    Raises:
+        Cuts3dError: two images have one name.
+    """
+    inside = [PurePosixPath(*(p for p in PurePosixPath(name).parts if p not in ("/", ".."))) for name in file_names]
+    repeated = [str(name) for name, n in Counter(inside).items() if n > 1]
+    if repeated:
+        raise Cuts3dError(f"two images are called {repeated[0]}", expected="a name of its own for each image")
+    stems = Counter(str(name.with_suffix("")).lower() for name in inside)
+    return [name if stems[str(name.with_suffix("")).lower()] > 1 else name.with_suffix("") for name in inside]
+
+
 def _files(folder: Path) -> Iterator[Path]:
     """All files below a folder that are not hidden, through links to folders as well, each folder once."""
     seen = set()
@@ -57,7 +77,9 @@ def _files(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and not Path(parent, name, OUTPUT_RECORD).exists()
+        )
         yield from (path for name in names if not name.startswith(".") and (path := Path(parent, name)).is_file())
 
 

@@ -15,9 +15,10 @@ from PIL import Image, ImageDraw
 from pycocotools import mask as mask_api
 
 from cuts3d_cli.errors import Cuts3dError, StoreError
-from cuts3d_cli.export import FORMATS, RECORD, export
+from cuts3d_cli.export import FORMATS, export
 from cuts3d_cli.export.objects import COVERED, CROWD, HIDDEN, JOINED
 from cuts3d_cli.store.coco import decode_mask
+from cuts3d_cli.store.image_files import OUTPUT_RECORD
 from cuts3d_cli.store.masks import read_masks
 from tests.export.conftest import SIZE_HW, hard_masks, mask_file
 
@@ -166,7 +167,7 @@ def test_every_mask_comes_back(hard, tmp_path, name):
             if key not in several:
                 np.testing.assert_array_equal(again, mask, err_msg=key)
     assert lost == ({JOINED: 2} if name == "yolo" else {})
-    record = json.loads((tmp_path / "out" / RECORD).read_text())
+    record = json.loads((tmp_path / "out" / OUTPUT_RECORD).read_text())
     assert record == {"format": name, "images": 9, "objects": 8, "lost": lost}
 
 
@@ -218,7 +219,7 @@ def test_more_than_255_objects_have_numbers_of_their_own(tmp_path):
 def test_least_score(hard, tmp_path, name):
     masks = mask_file(tmp_path / "many", {"x/a.png": list(hard_masks().values())})
     export(masks, name, tmp_path / "out", min_score=0.65)
-    assert json.loads((tmp_path / "out" / RECORD).read_text())["objects"] == 4
+    assert json.loads((tmp_path / "out" / OUTPUT_RECORD).read_text())["objects"] == 4
     if name != "png":
         assert len(READERS[name](tmp_path / "out")["x/a"]) == 4
 
