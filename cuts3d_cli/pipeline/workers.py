@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from cuts3d_cli.config import Config
+from cuts3d_cli.config.backends import AUTO
 from cuts3d_cli.errors import ConfigError, Cuts3dError, ModelError
 from cuts3d_cli.log import logger, notices, per_image
 from cuts3d_cli.pipeline.cache import CACHE, ImageFile, ImageResult, run_image
 from cuts3d_cli.pipeline.declarations import LAST
+from cuts3d_cli.store.layout import DEPTH_SOURCES
+from cuts3d_cli.store.zarr_store import open_store
 from cuts3d_cli.threads import environment, n_cores
 
 
@@ -31,11 +34,13 @@ class Outcome:
         result: its stages; None where it failed.
         made: what was made of the result.
         failure: why it failed, in one line.
+        predicted: its depth was predicted, as it has no depth map.
     """
 
     result: ImageResult | None = None
     made: Any = None
     failure: str = ""
+    predicted: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,11 +68,17 @@ class Work:
         try:
             depth_map = file.depth_maps(self.depth_map)
             result = run_image(LAST, file.path, self.config, depth_map=depth_map, cache=self.cache)
-            return Outcome(result, self.then(result, given))
+            return Outcome(result, self.then(result, given), predicted=self._predicted(result))
         except (ConfigError, ModelError):
             raise
         except Cuts3dError as error:
             return Outcome(failure=str(error))
+
+    def _predicted(self, result: ImageResult) -> bool:
+        if self.config.depth.backend != AUTO or "depth" not in result.paths:
+            return False
+        source = open_store(result.paths["depth"], "depth").array("source")[0]
+        return DEPTH_SOURCES[int(source)] == "model"
 
 
 def run_images(
