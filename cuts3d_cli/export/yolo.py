@@ -19,7 +19,7 @@ from cuts3d_cli.export.objects import JOINED, class_names, objects_of
 from cuts3d_cli.export.polygons import joined, pixel_parts, without_straight
 from cuts3d_cli.store.masks import MaskFile
 
-MISSING = "images not found, their labels written without them"
+MISSING = "images not found, labels written without them (--images says where they lie)"
 INSIDE = 0.25
 LEAST_CORNERS = 3
 """A line with fewer is read as a box."""

@@ -25,6 +25,9 @@ from cuts3d_cli.tables import text_table
 CRF_REJECTED = "rejected: changed too much by the CRF"
 """What a row says where there were instances and the CRF left none; see crf.min_iou."""
 
+SEGMENTATION = "segmentation"
+"""Key of the run-length mask in a row."""
+
 _COLUMNS = ("instance", "area_%", "box_xywh_px")
 _OWN_COLUMNS = {"localcut": ("source_rc", "sink_rc"), "confidence": ("score",), "crf": ("score",)}
 
@@ -33,7 +36,8 @@ def rows(stage: str, result: ImageResult) -> list[dict[str, Any]]:
     """Rows that a stage prints about an image, values JSON-able; None where there is none.
 
     One row per instance where the stage has instances, localcut's one per try. An instance keeps the number of its
-    cut through all stages. Without any instance there is a row that says why.
+    cut through all stages. Without any instance there is a row that says why. A final mask has its run-length code too,
+    as in COCO JSON.
     """
     if stage == LAST:
         made = _mask_rows(result)
@@ -47,8 +51,11 @@ def rows(stage: str, result: ImageResult) -> list[dict[str, Any]]:
 
 
 def table(entries: list[dict[str, Any]]) -> str:
-    """Rows as aligned text below a line of names: those of every row, in the order of their first mention."""
-    names = list(dict.fromkeys(name for entry in entries for name in entry))
+    """Rows as aligned text below a line of names: those of every row, in the order of their first mention.
+
+    Masks are left out.
+    """
+    names = [name for name in dict.fromkeys(name for entry in entries for name in entry) if name != SEGMENTATION]
     cells = [[_cell(name, entry.get(name, "")) for name in names] for entry in entries]
     return text_table(names, cells, left=None, rule=False)
 
@@ -146,9 +153,12 @@ def _mask_rows(result: ImageResult) -> list[dict[str, Any]]:
     record = result.source.records[0]
     found = read_masks(result.paths["crf"], own=True).annotations
     return [
-        _instance_row(slot + 1, entry["area"] / (record.height * record.width), entry["bbox"], score=entry["score"])
+        _instance_row(
+            slot + 1, entry["area"] / (record.height * record.width), entry["bbox"],
+            score=entry["score"], **{SEGMENTATION: entry["segmentation"]},
+        )
         for slot, entry in zip(cut_slots(found), found, strict=True)
-    ]
+    ]  # fmt: skip
 
 
 def _finds_instances(stage: str) -> bool:

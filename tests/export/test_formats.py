@@ -17,6 +17,7 @@ from pycocotools import mask as mask_api
 from cuts3d_cli.errors import Cuts3dError, StoreError
 from cuts3d_cli.export import FORMATS, export
 from cuts3d_cli.export.objects import COVERED, CROWD, HIDDEN, JOINED
+from cuts3d_cli.export.yolo import MISSING
 from cuts3d_cli.store.coco import decode_mask
 from cuts3d_cli.store.image_files import OUTPUT_RECORD
 from cuts3d_cli.store.masks import read_masks
@@ -185,7 +186,7 @@ def test_yolo_has_images_and_classes(hard, tmp_path):
     assert (tmp_path / "out/labels/images/0/0.txt").read_text().startswith("1 ")
     assert (tmp_path / "out/images/images/0/0.png").read_bytes() == (hard.image_root / "images/0/0.png").read_bytes()
     (hard.image_root / "images/0/0.png").unlink()
-    assert export(hard, "yolo", tmp_path / "again")["images not found, their labels written without them"] == 1
+    assert export(hard, "yolo", tmp_path / "again")[MISSING] == 1
 
 
 def test_overlaps_in_label_maps_go_to_the_smaller_and_are_told(tmp_path):
