@@ -55,11 +55,16 @@ def limit(threads: int | None = None) -> None:
 
 
 @contextmanager
-def environment(threads: int) -> Iterator[None]:
-    """The environment for processes of this many threads each, or of as many as were asked for by :func:`limit`."""
-    names = ("OMP_NUM_THREADS", OPENCV, *BLAS)
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, str(min(_asked or threads, n_cores()))))
+def environment(threads: int, **more: str) -> Iterator[None]:
+    """The environment for processes of this many threads each, or of as many as were asked for by :func:`limit`.
+
+    Args:
+        threads: of each process.
+        more: other variables.
+    """
+    values = dict.fromkeys(("OMP_NUM_THREADS", OPENCV, *BLAS), str(min(_asked or threads, n_cores()))) | more
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:

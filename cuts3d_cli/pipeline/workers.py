@@ -25,6 +25,9 @@ from cuts3d_cli.store.layout import DEPTH_SOURCES
 from cuts3d_cli.store.zarr_store import open_store
 from cuts3d_cli.threads import environment, n_cores
 
+NO_LEAKS = "ignore:resource_tracker:UserWarning"
+"""Filter of a warning: locks of a process that is killed are cleared away, and that needs no mention."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -105,13 +108,13 @@ def run_images(
             yield from ((place, work.on(*job)) for place, job in enumerate(zip(files, given, strict=True)))
         return
     context = multiprocessing.get_context("spawn")  # a forked process may not use torch or OpenMP of its parent
-    messages = context.Queue()
-    listener = logging.handlers.QueueListener(messages, _Once())
     before = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(processes, context, _start, (work, messages, logger.level, notices.level))
+    with _interrupts_ignored(), environment(max(1, cores // processes), PYTHONWARNINGS=NO_LEAKS):  # all inherited
+        messages = context.Queue()
+        pool = ProcessPoolExecutor(processes, context, _start, (work, messages, logger.level, notices.level))
+        futures = {pool.submit(_run, *job): place for place, job in enumerate(zip(files, given, strict=True))}
+    listener = logging.handlers.QueueListener(messages, _Once())
     try:
-        with _interrupts_ignored(), environment(max(1, cores // processes)):  # both are inherited by the processes
-            futures = {pool.submit(_run, *job): place for place, job in enumerate(zip(files, given, strict=True))}
         listener.start()
         for future in as_completed(futures):
             yield futures[future], future.result()

@@ -207,7 +207,7 @@ def test_rows_of_the_crf_have_the_masks(cuts3d, photo):
 
 
 def test_a_stage_of_a_run_runs_what_is_missing_before_it(cuts3d, folder):
-    assert cuts3d("prepare", "images", "--run", "run", "--shards", "2")[0] == 0
+    assert cuts3d("prepare", "images", "--run", "run", "--n-shards", "2")[0] == 0
     args = ("--run", "run", "--depth-map", "depth", *SMALL)
     code, _, err = cuts3d("localcut", *args, "--shard", "1")
     assert code == 0, err
