@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cuts3d_cli.config import Config
 from cuts3d_cli.config.backends import AUTO
 from cuts3d_cli.errors import ConfigError, Cuts3dError, ModelError
@@ -80,8 +82,8 @@ class Work:
     def _predicted(self, result: ImageResult) -> bool:
         if self.config.depth.backend != AUTO or "depth" not in result.paths:
             return False
-        source = open_store(result.paths["depth"], "depth").array("source")[0]
-        return DEPTH_SOURCES[int(source)] == "model"
+        source = np.asarray(open_store(result.paths["depth"], "depth").array("source")[:])
+        return DEPTH_SOURCES[source[0]] == "model"
 
 
 def run_images(

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -104,6 +105,20 @@ def test_ultralytics_reads_yolo(flat, tmp_path, monkeypatch):
         pixels = [segment * SIZE_HW[::-1] for segment in label["segments"]]
         found[name] = [polygon2mask(SIZE_HW, [each.ravel()]) > 0 for each in pixels]
     check(found, joined=True)
+
+
+def test_ultralytics_converts_coco(flat, tmp_path):
+    """Its converter takes edges for pixels, so a mask gains the pixels to the right and below; no object is lost."""
+    converter = pytest.importorskip("ultralytics.data.converter")
+    export(flat, "coco-polygons", tmp_path / "out")
+    (tmp_path / "out/cuts3d-output.json").unlink()  # it takes every JSON file for annotations
+    converter.convert_coco(str(tmp_path / "out"), str(tmp_path / "theirs"), use_segments=True, cls91to80=False)
+    for place, (name, mask) in enumerate(HARD.items()):
+        (label,) = (tmp_path / "theirs").rglob(f"{place}.txt")
+        (line,) = label.read_text().splitlines()
+        points = np.array(line.split()[1:], float).reshape(-1, 2) * SIZE_HW[::-1]
+        again = cv2.fillPoly(np.zeros(SIZE_HW, np.uint8), [np.round(points).astype(np.int32)], 1) > 0
+        assert (mask <= again).all(), name
 
 
 def test_labelme(flat, tmp_path):
