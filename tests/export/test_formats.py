@@ -270,7 +270,7 @@ def test_only_an_earlier_export_is_replaced(hard, tmp_path):
 
 def test_a_failed_export_leaves_nothing(hard, tmp_path):
     wrong = {**hard.annotations[-1], "segmentation": {"size": [3, 3], "counts": "09"}}
-    with pytest.raises(Cuts3dError, match="another size"):
+    with pytest.raises(Cuts3dError, match="differs in size"):
         export(replace(hard, annotations=[*hard.annotations[:-1], wrong]), "npy", tmp_path / "out")
     assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".out*"))
 
