@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from cuts3d_cli.config import Config
-from cuts3d_cli.errors import Cuts3dError, ImageError, StoreError
+from cuts3d_cli.errors import Cuts3dError, ImageError, ModelError, StoreError
 from cuts3d_cli.log import logger, progress
 from cuts3d_cli.store.files import digest_file, fingerprint
 from cuts3d_cli.store.images import read_image
@@ -159,6 +159,8 @@ def for_each_image(
             try:
                 check_upstream(row, record, inputs)
                 result = compute(row, record)
+            except ModelError:  # no fault of the image, and the next one would meet it too
+                raise
             except Cuts3dError as error:
                 take(row, None, str(error))
                 counts.failures[record.file_name] = str(error)
