@@ -82,6 +82,9 @@ def _make(files, root, names, out, places, config, *, depth_map, min_score, core
     ended = [outcomes[place] for place in range(len(files))]
     tell_predicted(ended, depth_map)
     masks = gathered(files, root, ended)
+    hint = "fix or remove these images, or raise --max-failed"
+    if not masks.images:
+        raise Cuts3dError(f"{counted(len(files), 'image')}, each failed as said above; nothing is written", hint=hint)
     if min_score is not None:
         kept = [entry for entry in masks.annotations if entry["score"] >= min_score]
         print_of = fingerprint([masks.provenance.fingerprint, "min_score", min_score])
@@ -89,8 +92,7 @@ def _make(files, root, names, out, places, config, *, depth_map, min_score, core
     write_masks(out / FILE, masks)
     found = counted(len(masks.annotations), "object")
     logger.info("masks: %s in %s (%s) -> %s", found, counted(len(files), "image"), masks.counts, out / FILE)
-    if masks.images:
-        write_formats(masks, places)
+    write_formats(masks, places)
     pictures = [
         (name, outcome.made.path, outcome.made.words) if outcome.made else (name, None, "failed")
         for name, outcome in zip(names, ended, strict=True)
@@ -102,7 +104,7 @@ def _make(files, root, names, out, places, config, *, depth_map, min_score, core
         raise Cuts3dError(
             f"{failed} of {counted(len(files), 'image')} failed, as said above; the others are written",
             expected=f"at most {max_failed:g} of them (--max-failed)",
-            hint="fix or remove these images, or raise --max-failed",
+            hint=hint,
         )
 
 

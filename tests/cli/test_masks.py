@@ -79,6 +79,20 @@ def test_a_broken_image_costs_one_line(cuts3d, folder, cores, options, code):
     assert len(masks.images) == 4 and list(masks.counts.failures) == ["broken.png"]
 
 
+def test_where_every_image_fails_nothing_is_written(cuts3d, folder):
+    code, _, err = cuts3d("masks", *SMALL, "--out", "out", "images/none.png")
+    assert code == 1 and err.count("none.png") == 1 and "1 image, each failed as said above" in err
+    assert not Path("out/masks.json").exists()
+
+
+@pytest.mark.parametrize("cores", ["1", "2"])
+def test_weights_that_are_missing_are_one_line(cuts3d, folder, cores):
+    shutil.rmtree("depth")  # so that the embedded model is needed, whose features no test may fetch
+    code, _, err = cuts3d("masks", *SMALL, "--out", "out", "--cores", cores, "images")
+    (line,) = [line for line in err.splitlines() if "cuts3d: error" in line]
+    assert code == 1 and "weights of" in line and "failed" not in err
+
+
 def test_depth_that_was_predicted_is_told_once(cuts3d, folder, real_weights):
     Path("depth/s2.png").unlink()
     args = ("masks", *SMALL, "--out", "out", "--cores", "1", "--depth-map", "depth")
@@ -157,10 +171,14 @@ def test_ctrl_c_ends_all_processes_at_once_and_a_rerun_goes_on(cuts3d, folder, d
     os.killpg(process.pid, signal.SIGINT)
     start = time.monotonic()
     err = process.communicate(timeout=60)[1]
-    assert process.returncode == 130 and "Traceback" not in err and err.splitlines()[-1].startswith("cuts3d: interrupted")
+    assert (
+        process.returncode == 130 and "Traceback" not in err and err.splitlines()[-1].startswith("cuts3d: interrupted")
+    )
     assert time.monotonic() - start < 10
     with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)
+        while time.monotonic() - start < 20:
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)
     done = {path: path.stat().st_mtime_ns for path in Path(".cuts3d/crf").glob("*.json")}
     assert done and not Path("out/masks.json").exists()
     assert cuts3d("masks", *SMALL, "--out", "out", "--cores", "1", *MAPS, "images/s1.png", "images/c0.png")[0] == 0
