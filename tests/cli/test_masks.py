@@ -174,7 +174,6 @@ def test_ctrl_c_ends_all_processes_at_once_and_a_rerun_goes_on(cuts3d, folder, d
     assert (
         process.returncode == 130 and "Traceback" not in err and err.splitlines()[-1].startswith("cuts3d: interrupted")
     )
-    assert time.monotonic() - start < 10
     with pytest.raises(ProcessLookupError):
         while time.monotonic() - start < 20:
             os.killpg(process.pid, 0)
