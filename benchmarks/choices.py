@@ -210,19 +210,19 @@ def _title(set_name: str, half: str, scenes: list[Scene], truth: Truth, row: Row
 @click.option("--methods", default=",".join(METHODS), show_default=True,
               help="Which methods, with commas; MaskCut alone needs no depth.")  # fmt: skip
 @click.option("--n", "n_images", default=0, help="Only the first N images (0: all of a set; 36 drawn ones).")
-@click.option("--tries", type=click.IntRange(1), default=3, show_default=True,
+@click.option("--attempts", type=click.IntRange(1), default=3, show_default=True,
               help="Instances tried per image, unless --config or --vary says; 3 is the paper's.")  # fmt: skip
 @click.option("--crf", is_flag=True, help="Refine the masks by the CRF first; needs images.")
 @click.option("--bootstrap", "draws", type=click.IntRange(0), default=0, metavar="N",
               help="Draw the images N times anew (1000 will do), for intervals.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
 def main(set_name: str, data_folder: Path | None, half: str, cache: Path | None, depth_kind: str,
-         config_file: Path | None, varies: tuple[str, ...], cross: bool, methods: str, n_images: int, tries: int,
+         config_file: Path | None, varies: tuple[str, ...], cross: bool, methods: str, n_images: int, attempts: int,
          crf: bool, draws: int, workers: int) -> None:  # fmt: skip
     try:
         options = SceneOptions(**MONOCULAR) if depth_kind == "monocular" else SceneOptions()
         base = settings.read_values(config_file) if config_file else {}
-        base = settings.merge_values({"localcut": {"n_instances": tries}}, base)
+        base = settings.merge_values({"localcut": {"n_instances": attempts}}, base)
         if data_folder is not None:
             base["data"] = data_of(set_name, data_folder)
         may_vary = sections_that_count(set_name, crf)

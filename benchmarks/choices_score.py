@@ -14,7 +14,7 @@ from cuts3d_cli.core.geometry import grid_points
 from cuts3d_cli.core.localcut import semantic_graph
 from cuts3d_cli.core.masks import enlarge_all, mask_iou
 from cuts3d_cli.core.segment import Settings, candidates, find, finish, refine
-from cuts3d_cli.core.types import Discovery
+from cuts3d_cli.core.types import Cuts
 from cuts3d_cli.evaluation.coco_eval import Judge, judged, read_metrics
 from cuts3d_cli.evaluation.matching import match
 from cuts3d_cli.store.coco import encode_mask
@@ -62,7 +62,7 @@ def make_masks(scene: Scene, config: settings.Config, method: str, crf: bool = F
     if method == "MaskCut":
         keywords["tau_ncut"] = config.baseline.tau_ncut
     sections = {name: getattr(config, name).model_dump() for name in ("spatial_importance", "confidence", "crf")}
-    found = find(scene.features, scene.depth, Settings(localcut=keywords, **sections)).discovery
+    found = find(scene.features, scene.depth, Settings(localcut=keywords, **sections)).cuts
     chosen, size_hw = candidates(found.instance), scene.masks.shape[1:]
     if crf:
         refined = refine([scene.image], [chosen], sections["crf"])[0]
@@ -76,7 +76,7 @@ def make_masks(scene: Scene, config: settings.Config, method: str, crf: bool = F
     return Masks([encode_mask(mask) for mask in masks], slots.tolist(), mask_iou(scene.masks, masks), by_flow)
 
 
-def _decided_by_flow(found: Discovery, depth: np.ndarray, keywords: dict) -> list[bool]:
+def _decided_by_flow(found: Cuts, depth: np.ndarray, keywords: dict) -> list[bool]:
     """For each cut whether its graph joins source and sink. Where it does not, the minimum cut has value 0, and the
     instance is what the graph joins to the source, whatever the capacities."""
     points = grid_points(depth, found.instance.shape[1:], xy_extent=keywords["xy_extent"])

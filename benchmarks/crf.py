@@ -141,14 +141,14 @@ def scenes_of_run(run: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 def scenes_of_folder(folder: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The same of a folder's images, with three instances tried, of NCut alone."""
     from cuts3d_cli.backends.base import feature_backend
-    from cuts3d_cli.core.discover import discover
+    from cuts3d_cli.core.find_instances import find_instances
     from cuts3d_cli.store.image_files import find_images
 
     config = resolve({"preset": "embedded", "localcut": {"n_instances": 3, "local_cut": False, "sharpen": False}})
     backend = feature_backend(config.features)
     for path in find_images(folder):
         image = working_image(read_image(path), SIZE)
-        found = discover(backend.extract(image), None, None, **config.localcut.model_dump()).instance
+        found = find_instances(backend.extract(image), None, None, **config.localcut.model_dump()).instance
         if found.any():
             yield image, enlarge_all(found[found.any(axis=(1, 2))], image.shape[:2])
 

@@ -47,7 +47,7 @@ def with_grid(config: Config, side: int) -> Config:
 
 def measure_grid(side: int, name: str, config: Config, cpu: bool = False) -> dict[str, tuple[float, float]]:
     """By part: seconds and peak GB; runs in a process of its own. "all" has the sum and the largest."""
-    from cuts3d_cli.core import discover
+    from cuts3d_cli.core import find_instances
 
     for config_now in (with_grid(config, min(side, 12)), with_grid(config, side)):  # the small one loads what it needs
         picture = picture_of(name, config_now)
@@ -56,9 +56,9 @@ def measure_grid(side: int, name: str, config: Config, cpu: bool = False) -> dic
             material = material_of(picture, config_now)
         with (
             watch.watching(
-                (discover, "_Graphs", "affinity"),
-                (discover._Graphs, "without", "affinity"),
-                (discover, "second_eigenvectors", "eigenvectors"),
+                (find_instances, "_Graphs", "affinity"),
+                (find_instances._Graphs, "without", "affinity"),
+                (find_instances, "second_eigenvectors", "eigenvectors"),
             ),
             watch.part("LocalCut, confidence"),
         ):

@@ -86,13 +86,13 @@ def material_of(picture: Picture, config: Config) -> Material:
 
 
 def ours(material: Material, config: Config):
-    """Spatial Importance, N cuts with LocalCut, and their Spatial Confidence: (Discovery, confidence)."""
+    """Spatial Importance, N cuts with LocalCut, and their Spatial Confidence: (Cuts, confidence)."""
     from cuts3d_cli.api import mask_settings
     from cuts3d_cli.core.segment import cut_confidence, find
 
     settings = mask_settings(config)
     found = find(material.features, material.depth, settings)
-    cuts = found.discovery
+    cuts = found.cuts
     confidence, _ = cut_confidence(
         cuts.semantic,
         cuts.instance,
@@ -139,7 +139,7 @@ def _taking_all_cuts(pictures, config: Config, n: int) -> list[Material]:
 
 
 def _seconds_once(material: Material, config: Config) -> dict[str, float]:
-    import released
+    import cutler_maskcut
 
     from cuts3d_cli.core.affinity import strong_pairs
     from cuts3d_cli.core.masks import enlarge
@@ -150,7 +150,7 @@ def _seconds_once(material: Material, config: Config) -> dict[str, float]:
     strong = strong_pairs(material.features, tau_ncut=config.localcut.tau_ncut, exponent=config.localcut.exponent)
     sparse, (x, solver) = seconds_of(lambda: second_eigenvector(PatchGraph(strong), solver=config.localcut.eigensolver))
     weights = PatchGraph(strong).weights()
-    dense, reference = seconds_of(released.dense_eigenvector, weights)
+    dense, reference = seconds_of(cutler_maskcut.dense_eigenvector, weights)
     sides = [
         bipartition(v.reshape(grid_hw), corners=config.localcut.corners, component="seed").foreground
         for v in (x, canonical_sign(reference))
@@ -159,10 +159,10 @@ def _seconds_once(material: Material, config: Config) -> dict[str, float]:
     instances = found.instance[found.found]
     crf = seconds_of(ours_crf, material, instances, config)[0] if len(instances) else 0.0
     dense_cuts, masks = seconds_of(
-        released.maskcut, material.features, config.baseline.tau_ncut, config.localcut.n_instances, Stopwatch()
+        cutler_maskcut.maskcut, material.features, config.baseline.tau_ncut, config.localcut.n_instances, Stopwatch()
     )
     released_crf = sum(
-        seconds_of(released.crf, material.working, enlarge(mask, size_hw), Stopwatch())[0] for mask in masks
+        seconds_of(cutler_maskcut.crf, material.working, enlarge(mask, size_hw), Stopwatch())[0] for mask in masks
     )
     return {
         "eigenvector": sparse,
@@ -173,7 +173,7 @@ def _seconds_once(material: Material, config: Config) -> dict[str, float]:
         "dense cuts": dense_cuts,
         "crf": crf,
         "released crf": released_crf,
-        "tries": float(sum(attempt.solver is not None for attempt in found.info)),
+        "attempts": float(sum(attempt.solver is not None for attempt in found.info)),
     }
 
 
@@ -181,7 +181,7 @@ def cut_budgets(seconds: dict[str, list[float]]) -> list[Budget]:
     """The ratios against the dense solver."""
     s = {name: np.array(values) for name, values in seconds.items()}
     same = f"{int(s['same bipartition'].sum())} of {len(s['eigenvector'])} bipartitions equal"
-    cuts = f"{s['tries'].mean():.1f} cuts"
+    cuts = f"{s['attempts'].mean():.1f} cuts"
     both = (s["dense cuts"] + s["released crf"]) / (s["cuts"] + s["crf"])
     return [
         Budget("second eigenvector", 20, "x", list(s["dense eigenvector"] / s["eigenvector"]), True, same),

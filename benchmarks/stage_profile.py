@@ -56,7 +56,7 @@ def watching_stages(watch: Stopwatch, config: Config) -> Iterator[None]:
 
     from cuts3d_cli.backends import depth_files
     from cuts3d_cli.backends.base import depth_backend, feature_backend
-    from cuts3d_cli.core import confidence, discover, segment
+    from cuts3d_cli.core import confidence, find_instances, segment
     from cuts3d_cli.pipeline import graph as pipeline
     from cuts3d_cli.pipeline import runner as common
     from cuts3d_cli.stages import crf, depth, features, spatial_importance
@@ -89,12 +89,12 @@ def watching_stages(watch: Stopwatch, config: Config) -> Iterator[None]:
             (crf, "working_image", "resize to the working size"),
             (type(feature_backend(config.features)), "extract_batch", "features"),
             (spatial_importance, "spatial_importance", "Spatial Importance"),
-            (discover, "_Graphs", "affinity and graph"),
-            (discover._Graphs, "without", "affinity and graph"),
-            (discover, "second_eigenvectors", "second eigenvector"),
-            (discover, "bipartition", "bipartition"),
-            (discover, "semantic_graph", "k-NN graph"),
-            (discover, "cut_in_3d", "LocalCut: min-cut"),
+            (find_instances, "_Graphs", "affinity and graph"),
+            (find_instances._Graphs, "without", "affinity and graph"),
+            (find_instances, "second_eigenvectors", "second eigenvector"),
+            (find_instances, "bipartition", "bipartition"),
+            (find_instances, "semantic_graph", "k-NN graph"),
+            (find_instances, "cut_in_3d", "LocalCut: min-cut"),
             (confidence, "semantic_graph", "k-NN graph"),
             (confidence, "local_cut", "Spatial Confidence: T min-cuts"),
             (segment, "DenseCrfs", "CRF: build"),
@@ -155,7 +155,7 @@ def before(names: list[str], config: Config, cpu: bool = False) -> dict[str, flo
 
 
 def _released(names: list[str], config: Config, n_instances: int, watch: Stopwatch) -> None:
-    import released
+    import cutler_maskcut
 
     from cuts3d_cli.backends.base import feature_backend
     from cuts3d_cli.core import image_sizes, masks
@@ -172,8 +172,8 @@ def _released(names: list[str], config: Config, n_instances: int, watch: Stopwat
             refined_on = working if crf_size == size else image_sizes.working_image(image, crf_size)
         with watch.part("features"):
             features = backend.extract(working)
-        for mask in released.maskcut(features, config.baseline.tau_ncut, n_instances, watch):
-            refined, accepted = released.crf(refined_on, masks.enlarge(mask, refined_on.shape[:2]), watch)
+        for mask in cutler_maskcut.maskcut(features, config.baseline.tau_ncut, n_instances, watch):
+            refined, accepted = cutler_maskcut.crf(refined_on, masks.enlarge(mask, refined_on.shape[:2]), watch)
             with watch.part("resize to the image's size"):
                 full = image_sizes.image_sized_mask(refined, image.shape[:2])
             if accepted:

@@ -1,4 +1,4 @@
-# Scores and the report. Only these rules read ground truth.
+# Evaluation and the report. Only these rules read ground truth.
 
 
 EVALUATIONS = evaluations(METHODS)
@@ -32,7 +32,7 @@ rule evaluate:
         depends=CONFIG.evaluate.model_dump(mode="json"),
         overrides="",
     message:
-        "scoring {wildcards.name}"
+        "evaluating {wildcards.name}"
     shell:
         "cuts3d evaluate --config {params.config:q} --predictions {input.masks:q} --annotations {input.truth:q} --out {output:q}"
         " {params.overrides}"
@@ -50,7 +50,7 @@ use rule evaluate as evaluate_target with:
     benchmark:
         f"{RUN}/benchmarks/evaluation/in-domain.tsv"
     message:
-        "scoring the detector of the target images"
+        "evaluating the detector trained on the target images"
 
 
 rule report:

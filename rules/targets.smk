@@ -1,4 +1,4 @@
-# What can be asked for by name.
+# Named targets.
 
 
 rule pseudo_masks:

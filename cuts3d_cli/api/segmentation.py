@@ -209,7 +209,7 @@ def _segmented(image: np.ndarray, path: Path | None, depth: DepthLike | None, co
     with for_masks():
         refined_on = working_image(image, config.crf.image_size)
         result = core.segment(patches, kept, refined_on, size_hw, mask_settings(config))
-    cuts, final = result.found.discovery, result.instances
+    cuts, final = result.found.cuts, result.instances
     return Segmentation(
         rgb=image,
         masks=final.masks,
@@ -305,7 +305,7 @@ def _outcomes(result: core.Segmentation) -> tuple[str, ...]:
     from cuts3d_cli.report.preview import CRF_REJECTED
     from cuts3d_cli.report.words import OUTCOME_WORDS
 
-    words = [OUTCOME_WORDS[attempt.outcome] for attempt in result.found.discovery.info]
+    words = [OUTCOME_WORDS[attempt.outcome] for attempt in result.found.cuts.info]
     for slot in np.setdiff1d(result.candidates.slots, result.instances.slots):
         words[slot] = CRF_REJECTED
     return tuple(words)

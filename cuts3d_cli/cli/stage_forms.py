@@ -1,4 +1,4 @@
-"""What a stage command does once its options are read."""
+"""What a stage command does after parsing its options."""
 
 from __future__ import annotations
 
@@ -80,12 +80,14 @@ def on_images(
 ) -> None:
     """Run a stage on images, write a picture per image, print a table with a row per instance.
 
-    A broken image does not stop the others; the exit code is 1 all the same where more than ``max_failed`` are broken.
-    Below ``out`` pictures lie as the images do below the folder that holds them all.
+    A broken image does not stop the others, but the exit code is 1 if more than the fraction ``max_failed`` fails.
+    Below ``out``, pictures keep the subfolders that the images have below their common folder.
     """
     files = image_files(images)
     if depth_map is not None and depth_map.is_file() and len(files) > 1:
-        raise click.UsageError("--depth-map FILE goes with a single image; give a folder of depth maps for several")
+        raise click.UsageError(
+            "--depth-map FILE goes with a single image; for several images give a folder of depth maps"
+        )
     check_depth_map(depth_map, [file.path for file in files])
     counts, root = Counts(), common_root(images)
     rows, pictures = [], []
@@ -110,7 +112,7 @@ def on_images(
             preview.write_picture(stage, result, target)
             pictures.append(target)
     if rows and not as_json:
-        click.echo(preview.table(rows))  # of all images at once, so that the columns are aligned
+        click.echo(preview.table(rows))  # one table for all images, so that the columns are aligned
         for target in pictures:
             click.echo(f"picture: {target}", err=True)
     check_failed(counts, max_failed, stage)

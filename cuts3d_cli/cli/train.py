@@ -9,27 +9,30 @@ from cuts3d_cli.cli.options import build_config, config_options, launcher_option
 
 @click.command("train")
 @click.argument("images", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--annotations", type=click.Path(path_type=Path), help="COCO JSON of masks to learn from.")
-@click.option("--labels", type=click.Path(path_type=Path), help="COCO JSON with classes to learn from instead.")
-@click.option("--image-root", type=click.Path(path_type=Path), help="Folder of the labelled images, if not beside.")
+@click.option("--annotations", type=click.Path(path_type=Path), help="COCO JSON of masks to train on.")
+@click.option("--labels", type=click.Path(path_type=Path), help="COCO JSON with classes to train on instead.")
 @click.option(
-    "--depth-map", type=click.Path(path_type=Path), help="Folder with a depth map per image, when IMAGES are given."
+    "--image-root", type=click.Path(path_type=Path), help="Folder of the labelled images, if not next to the labels."
 )
+@click.option("--depth-map", type=click.Path(path_type=Path), help="Folder with one depth map per image of IMAGES.")
 @click.option(
-    "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for checkpoint and curves."
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the checkpoint and loss curve.",
 )
-@click.option("--fresh", is_flag=True, help="Begin anew instead of resuming what a stopped training left in OUT/work.")
+@click.option("--fresh", is_flag=True, help="Start over instead of resuming an interrupted training from OUT/work.")
 @launcher_option
 @config_options
 @section_options("train")
 def command(images, annotations, labels, image_root, depth_map, out, fresh, launcher, **options):
     """Train the class-agnostic detector on pseudo-masks (paper Sec. 3.4 and 4), or a detector with classes on --labels.
 
-    Given IMAGES, their pseudo-masks are made first and cached. A stopped training resumes from OUT/work when
-    the same command is run again, with the same curve.
+    Given IMAGES, their pseudo-masks are made first and cached. An interrupted training resumes from OUT/work when
+    the same command is run again, with the same loss curve.
 
-    With --labels the training is the standard one: what is made for pseudo-masks (confidence, DropLoss, copy-paste) is
-    off, unless its own option (such as --copy-paste) turns it on; configuration file and --set do not.
+    With --labels, training is standard: what is specific to pseudo-masks (confidence, DropLoss, copy-paste) is off
+    unless enabled by its own option (such as --copy-paste); the configuration file and --set do not enable it.
 
     \b
     Examples:

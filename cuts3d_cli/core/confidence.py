@@ -98,9 +98,9 @@ def spatial_confidence(
     capacity: str,
     maxflow: str,
 ) -> np.ndarray:
-    """Confidence of all instances of an image (Sec. 3.4, Eq. 4), from what `discover` found.
+    """Confidence of all instances of an image (Sec. 3.4, Eq. 4), from what `find_instances` found.
 
-    The keywords are those of `discover` and of this module; one k-NN query an instance serves all thresholds.
+    The keywords are those of `find_instances` and of this module; one k-NN query an instance serves all thresholds.
 
     Args:
         semantic: (N, h, w) bool.

@@ -22,11 +22,11 @@ import numpy as np
 from cuts3d_cli.core import masks
 from cuts3d_cli.core.confidence import mean_confidence, spatial_confidence
 from cuts3d_cli.core.crf import DenseCrfs, probability_on_grid, refine_images
-from cuts3d_cli.core.discover import discover
+from cuts3d_cli.core.find_instances import find_instances
 from cuts3d_cli.core.geometry import depth_to_grid
 from cuts3d_cli.core.image_sizes import image_sized_mask
 from cuts3d_cli.core.spatial_importance import spatial_importance
-from cuts3d_cli.core.types import Discovery
+from cuts3d_cli.core.types import Cuts
 from cuts3d_cli.errors import ImageError
 
 Section = Mapping[str, Any]
@@ -62,12 +62,12 @@ class Found:
     """Instances of an image on the patch grid, and what they were cut with.
 
     Attributes:
-        discovery: masks, terminals and eigenvectors, and what came of each attempt.
+        cuts: masks, terminals and eigenvectors, and what came of each attempt.
         importance: (h, w) float32 in [beta, 1]; None without sharpening.
         depth: (h, w) float32 in [0, 1], depth of each patch; None without cuts in 3D.
     """
 
-    discovery: Discovery
+    cuts: Cuts
     importance: np.ndarray | None
     depth: np.ndarray | None
 
@@ -160,11 +160,11 @@ def segment(
         Cuts3dError: the CRF cannot run with these settings.
     """
     found = find(features, depth, settings)
-    discovery, confidence, score = found.discovery, None, None
+    cuts, confidence, score = found.cuts, None, None
     if settings.localcut["local_cut"]:
-        arrays = (discovery.semantic, discovery.instance, discovery.terminals, found.depth)
+        arrays = (cuts.semantic, cuts.instance, cuts.terminals, found.depth)
         confidence, score = cut_confidence(*arrays, localcut=settings.localcut, confidence=settings.confidence)
-    chosen = candidates(discovery.instance, confidence, score)
+    chosen = candidates(cuts.instance, confidence, score)
     refined = refine([image], [chosen], settings.crf, device=settings.device)[0]
     instances = finish(chosen, refined, size_hw, crf=settings.crf, confidence=settings.confidence)
     return Segmentation(found, confidence, chosen, refined, instances)
@@ -197,7 +197,9 @@ def find(features: np.ndarray, depth: np.ndarray | None, settings: Settings) -> 
     on_grid = None
     if settings.localcut["local_cut"] and depth is not None:
         on_grid = depth_to_grid(depth.astype(np.float32), grid_hw)
-    found = discover(features.astype(np.float32), on_grid, importance, device=settings.device, **settings.localcut)
+    found = find_instances(
+        features.astype(np.float32), on_grid, importance, device=settings.device, **settings.localcut
+    )
     return Found(found, importance, on_grid)
 
 

@@ -85,8 +85,8 @@ def load_detector(path: str | Path) -> dict[str, Any]:
     content = load(path)
     if is_detector(content):
         return content
-    if d2_checkpoint.is_released(content):
-        return d2_checkpoint.from_released(content, path, digest_file(path))
+    if d2_checkpoint.is_detectron2(content):
+        return d2_checkpoint.from_detectron2(content, path, digest_file(path))
     raise ModelError(
         f"file {path}", expected="a checkpoint written by `cuts3d train`, or one of CutLER's", found="other weights"
     )
@@ -147,8 +147,8 @@ def start_from(
     from cuts3d_cli.detector import d2_checkpoint
 
     content = load(path)
-    if d2_checkpoint.is_released(content):
-        content = d2_checkpoint.from_released(content, path)
+    if d2_checkpoint.is_detectron2(content):
+        content = d2_checkpoint.from_detectron2(content, path)
     if is_detector(content):
         replaced = new_layers(model, content["meta"]) if new_layers is not None else {}
         fill(model, {**content["state_dict"], **replaced}, path)

@@ -119,11 +119,11 @@ def _instance(entry: Mapping[str, Any]) -> dict[str, Any]:
 class TrainingStream(Dataset):
     """Samples by position in an endless training, the same for any number of workers and after a resume.
 
-    Position p is sample p of the training: epoch p // n of a shuffled data set. All random choices of
+    Position p is sample p of the training: epoch p // n of a shuffled dataset. All random choices of
     a sample come from (seed, position) alone.
 
     Args:
-        dataset: data set config; its entries are images with instances.
+        dataset: dataset config; its entries are images with instances.
         load: transforms of each image, up to its own augmentation.
         mix: transforms that may use a second image, given under ``partner``.
         pack: transforms that make the model's input.

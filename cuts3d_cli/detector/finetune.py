@@ -1,4 +1,4 @@
-"""Learning from labels with classes: data set, classes in the detector, and weights to start from.
+"""Learning from labels with classes: dataset, classes in the detector, and weights to start from.
 
 CutLER's "Label-efficient and fully-supervised learning": the class-agnostic detector gets a classifier
 and a mask for each class, every other tensor comes from the unsupervised training, and the training is the

@@ -27,7 +27,7 @@ class Labels:
 
     Attributes:
         categories: ``id`` and ``name`` of the classes; the place in the list is the label (sorted by id).
-        entries: the chosen images, by file name, as MMDetection's data sets list them: ``img_id``, ``img_path``,
+        entries: the chosen images, by file name, as MMDetection's datasets list them: ``img_id``, ``img_path``,
             ``height``, ``width`` and ``instances`` (``bbox``, ``bbox_label``, ``mask``, ``ignore_flag``, ``score``,
             ``confidence``).
         record: what was chosen, JSON-able: ``images``, ``of``, ``objects``, ``left_out``, ``fraction``, ``seed`` and

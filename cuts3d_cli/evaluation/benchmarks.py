@@ -37,7 +37,7 @@ class Annotations:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One data set and split.
+    """One dataset and split.
 
     Attributes:
         name: what the command line calls it.
@@ -79,7 +79,7 @@ def _cross_domain(name: str, title: str, n_images: int) -> Benchmark:
         home="https://github.com/naoto0804/cross-domain-detection",
         json_url=f"{name}/traintest_cls_agnostic.json",
         n_images=n_images,
-        n_images_source="the data set's name",
+        n_images_source="the dataset's name",
     )
 
 
@@ -272,7 +272,7 @@ def registry_rows() -> list[dict[str, str]]:
     return [
         {
             "name": benchmark.name,
-            "data set": benchmark.title,
+            "dataset": benchmark.title,
             "split": benchmark.split,
             "compared": "boxes, masks" if benchmark.masks else "boxes",
             "images": "-" if benchmark.n_images is None else str(benchmark.n_images),

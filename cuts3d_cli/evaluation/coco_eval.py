@@ -265,7 +265,7 @@ def _predicted_area(record: dict[str, Any], iou_type: str) -> float:
 
 
 def _coco(matched: Matched, annotations: list[dict[str, Any]]) -> COCO:
-    """A pycocotools data set; ids start at 1, since its matching takes an id of 0 for "none"."""
+    """A pycocotools dataset; ids start at 1, since its matching takes an id of 0 for "none"."""
     coco = COCO()
     coco.dataset = {
         "images": matched.images,

@@ -128,9 +128,9 @@ def run(
     predicted = read_json(predictions)
     info = predicted.get("info", {}) if isinstance(predicted, dict) else {}
     iou_types, notes = _iou_types(config, truth)
-    by_try = config.pseudo_mask_rank == "tries" and info.get("kind") == "pseudo-masks"
+    by_attempt = config.pseudo_mask_rank == "attempts" and info.get("kind") == "pseudo-masks"
     result = evaluate(
-        ranked_by_try(predicted) if by_try else predicted,
+        ranked_by_try(predicted) if by_attempt else predicted,
         truth.read.document,
         max_dets=config.max_dets,
         iou_types=iou_types,

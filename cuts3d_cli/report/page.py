@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file without network or script, and its table as JSON and text."""
+"""The report of a run: one self-contained HTML file without scripts, and its table as JSON and text."""
 
 from __future__ import annotations
 
@@ -40,26 +40,26 @@ MAX_FAILURES = 100
 """Failed images that are listed one by one."""
 
 COLUMNS = {"segm": ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR", "R50"), "bbox": ("AP", "AP50", "AP75", "AR")}
-"""Metrics of the main table; AR stands for the one at the most detections. The text below it has all."""
+"""Metrics of the main table; AR is the one at the most detections. The text table has all metrics."""
 
 
 def run(run_dir: Path, out: Path, *, config: Config, evaluations: Mapping[str, Path] | None = None) -> str:
     """Write the report, and ``results.json`` and ``results.txt`` beside it.
 
-    What the run lacks is named in the report; nothing but a missing run is an error.
+    What is missing from the run is named in the report; only a missing run is an error.
 
     Args:
         run_dir: folder of the run.
-        out: HTML file; each of the three appears whole or not at all.
+        out: HTML file; each of the three is written atomically.
         config: the configuration of the run.
-        evaluations: results of ``cuts3d evaluate`` by row name; those in ``<run>/evaluation`` when left out,
-            without detectors that the configuration does not have.
+        evaluations: results of ``cuts3d evaluate`` by row name; by default those in ``<run>/evaluation``,
+            except of detectors that the configuration does not have.
 
     Returns:
         The table of results as text.
 
     Raises:
-        Cuts3dError: there is no run, or an evaluation file that is none.
+        Cuts3dError: there is no run, or an evaluation file is invalid.
     """
     run_dir, out = Path(run_dir), Path(out)
     sets = summarise_run(run_dir)
@@ -83,13 +83,13 @@ def run(run_dir: Path, out: Path, *, config: Config, evaluations: Mapping[str, P
 
 
 def found_evaluations(run_dir: Path, trainings: Iterable[int]) -> dict[str, Path]:
-    """Evaluation files of a run by row name, of its detectors those of ``trainings``."""
+    """Evaluation files of a run by row name; of its detectors only those of ``trainings``."""
     files = {path.stem: path for path in sorted((run_dir / "evaluation").glob("*.json"))}
     return {name: path for name, path in files.items() if table.round_of(name) in (None, *trainings)}
 
 
 def render(page: Mapping[str, Any]) -> str:
-    """The HTML of a page's values; everything in them is escaped."""
+    """The HTML of a page's values, all of them escaped."""
     from jinja2 import Environment, StrictUndefined
 
     source = (resources.files("cuts3d_cli.report") / "page.html").read_text(encoding="utf-8")
@@ -98,7 +98,7 @@ def render(page: Mapping[str, Any]) -> str:
 
 
 def _page(run_dir: Path, config: Config, sets: Sequence[SetSummary], results: Mapping[str, Any]) -> dict[str, Any]:
-    """Every value that the template names."""
+    """All values used by the template."""
     notes = [*_result_notes(results), *_set_notes(sets, config)]
     detectors = {number: round_path(run_dir, number) for number in config.trainings}
     predictions = list(_prediction_rows(detectors))
@@ -143,7 +143,7 @@ def _read_evaluation(path: Path) -> dict[str, Any]:
 
 
 def _result_notes(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Notes of the evaluations, each once with the rows it belongs to, or with their set if it belongs to all."""
+    """Notes of the evaluations, each once with the rows it applies to, or with their set if it applies to all."""
     rows: dict[tuple[str | None, str], list[str]] = {}
     for name, result in results.items():
         for note in result.get("notes", []):
@@ -164,16 +164,16 @@ def _set_notes(sets: Iterable[SetSummary], config: Config) -> list[str]:
             where = f"{summary.title}: {stage.stage}"
             notes += [f"{where}: {problem}." for problem in stage.problems]
             if 0 < stage.n_present < stage.n_shards:
-                notes.append(f"{where}: {stage.n_present} of {stage.n_shards} parts are there and counted.")
-            if summary.method == OWN:  # others have settings of their own
+                notes.append(f"{where}: {stage.n_present} of {stage.n_shards} shards exist and are counted.")
+            if summary.method == OWN:  # other methods have their own settings
                 wanted = settings_of(stage.stage, config)[stage.stage.replace("-", "_")]
                 other = "; ".join(differences(stage, wanted))
-                notes += [f"{where} was made with other settings than shown below: {other}."] if other else []
+                notes += [f"{where} was made with settings other than those below: {other}."] if other else []
     return notes
 
 
 def _result_table(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Columns, and rows grouped by their images; the best of a group is marked."""
+    """Columns, and rows grouped by their images; the best of each group is marked."""
     types = [t for t in COLUMNS if any(t in result["metrics"] for result in results.values())]
     recalls = [m for r in results.values() for values in r["metrics"].values() for m in values if m.startswith("AR")]
     last = max(recalls, key=lambda name: int(name[2:]), default="AR100")
@@ -204,7 +204,7 @@ def _row(name: str, result: Mapping[str, Any], metrics: Mapping[str, Sequence[st
 
 
 def _charts(detectors: Mapping[int, Path], results: Mapping[str, Any], notes: list[str]) -> list[dict[str, str]]:
-    """Loss and AP curves; trainings and evaluations that are not there are noted."""
+    """Loss and AP curves; missing trainings and evaluations are noted."""
     curves, charts = {}, []
     for number, folder in detectors.items():
         path = folder / "metrics.jsonl"
@@ -212,7 +212,7 @@ def _charts(detectors: Mapping[int, Path], results: Mapping[str, Any], notes: li
             curves["first training" if number == 0 else f"round {number}"] = points
     for number, folder in detectors.items():
         if curves and not (folder / "metrics.jsonl").is_file():
-            notes.append(f"Detector, round {number}: not trained, or its loss curve is not there.")
+            notes.append(f"Detector, round {number}: not trained, or its loss curve is missing.")
         elif curves and results and f"round{number}_val" not in results:
             notes.append(f"Detector, round {number}: not evaluated on held-out images.")
     if curves:
@@ -222,7 +222,7 @@ def _charts(detectors: Mapping[int, Path], results: Mapping[str, Any], notes: li
             {
                 "uri": figures.svg_uri(figures.loss_curves(curves)),
                 "alt": f"Training loss over iterations. {last}",
-                "caption": f"Sum of all training losses; the strong line is a running mean. {last}",
+                "caption": f"Sum of all training losses; the solid line is a running mean. {last}",
             }
         )
     if rounds := figures.ap_over_rounds(results):
@@ -231,14 +231,14 @@ def _charts(detectors: Mapping[int, Path], results: Mapping[str, Any], notes: li
                 "uri": figures.svg_uri(rounds),
                 "alt": "AP of the detector over self-training rounds; the values are in the table of results",
                 "caption": "AP on the held-out images. Round 0 is the detector trained on the pseudo-masks; "
-                "level lines are the pseudo-masks themselves on the same images.",
+                "horizontal lines are the pseudo-masks themselves on the same images.",
             }
         )
     return charts
 
 
 def _prediction_rows(detectors: Mapping[int, Path]) -> Iterable[dict[str, Any]]:
-    """How predicting on the held-out images ended, round by round."""
+    """Outcome of prediction on the held-out images, for each round."""
     for number, folder in detectors.items():
         path = folder / "predictions_val.json"
         if not path.is_file():
@@ -248,13 +248,13 @@ def _prediction_rows(detectors: Mapping[int, Path]) -> Iterable[dict[str, Any]]:
 
 
 def _examples(run_dir: Path, config: Config, detectors: Mapping[int, Path], notes: list[str]) -> dict[str, Any]:
-    """Examples of the held-out images, which have detections too, or else of the training images."""
+    """Examples from the held-out images, which also have detections, or else from the training images."""
     held_out = manifest_path(run_dir / "val").is_file()
     base = run_dir / "val" if held_out else run_dir
     name = config.data.val_annotations if held_out else config.data.annotations
     annotations = Path(name) if name else None
     if annotations is not None and not annotations.is_file():
-        notes.append(f"Ground truth {annotations} is not there (seen from here), so the pictures lack it.")
+        notes.append(f"Ground truth {annotations} was not found from the current folder, so the pictures lack it.")
         annotations = None
     detections = _last_detections(detectors, config.report.min_score) if held_out else None
     values: dict[str, Any] = {

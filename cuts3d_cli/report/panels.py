@@ -31,7 +31,7 @@ STRIP_HEIGHT = 150
 
 @dataclass(frozen=True)
 class Panel:
-    """A picture with its title and caption, or why there is none.
+    """A picture with its title and caption, or the reason why there is none.
 
     Attributes:
         title: what is shown.
@@ -48,7 +48,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Example:
-    """One image with all its panels; ``cuts`` holds a strip for each cut tried."""
+    """One image with all its panels; ``cuts`` holds a strip for each cut attempted."""
 
     file_name: str
     panels: list[Panel]
@@ -56,7 +56,7 @@ class Example:
 
 
 def spread(n_total: int, n: int) -> list[int]:
-    """At most ``n`` positions, evenly spread: the middles of equal parts of ``n_total``."""
+    """At most ``n`` evenly spaced positions: the centres of equal parts of ``n_total``."""
     n = min(n, n_total)
     return [(2 * i + 1) * n_total // (2 * n) for i in range(n)]
 
@@ -64,11 +64,11 @@ def spread(n_total: int, n: int) -> list[int]:
 def make_examples(
     base: Path, n: int, *, side: int, detections: Detections | None = None, annotations: Path | None = None
 ) -> Iterator[Example]:
-    """Draw ``n`` images, evenly spread over the image list below ``base``.
+    """Draw ``n`` images, evenly spaced in the image list below ``base``.
 
     Args:
         base: folder with ``manifest.jsonl`` and the results of the stages; what an image lacks is named in its
-            panel, and a stage that the run lacks has none.
+            panel; a stage missing from the run has no panel.
         n: number of images.
         side: longer side of the pictures in px.
         detections: predictions to show, or None.
@@ -78,7 +78,7 @@ def make_examples(
         StoreError: there is no image list.
     """
     manifest = read_manifest(manifest_path(base))
-    places = [_place(manifest, index) for index in spread(manifest.n_images, n)]
+    places = [_locate(manifest, index) for index in spread(manifest.n_images, n)]
     names = {record.file_name for _, _, record in places}
     reader = Reader(base, detections, annotations, names)
     for shard, row, record in places:
@@ -86,7 +86,7 @@ def make_examples(
         yield Example(record.file_name, _panels(image), _cuts(image))
 
 
-def _place(manifest: Manifest, index: int) -> tuple[int, int, ImageRecord]:
+def _locate(manifest: Manifest, index: int) -> tuple[int, int, ImageRecord]:
     """Shard, row in it and record of the image at a position of the list."""
     for shard in range(manifest.n_shards):
         start, stop = shard_range(manifest.n_images, manifest.n_shards, shard)
@@ -96,7 +96,7 @@ def _place(manifest: Manifest, index: int) -> tuple[int, int, ImageRecord]:
 
 
 def _panels(image: RunImage) -> list[Panel]:
-    """Every panel that the run can have, in the order of the method; of an unreadable image the reason alone."""
+    """All panels that the run can have, in the order of the method; for an unreadable image only the reason."""
     reader = image.reader
     if image.error:
         return [_panel("Photograph", _photograph, image)]
@@ -153,7 +153,7 @@ def _importance(image: RunImage) -> tuple[str, np.ndarray]:
 def _eigenvector(image: RunImage, cut: int) -> tuple[str, np.ndarray]:
     store = image.store("localcut")
     values = _slot(store.array("fiedler")[image.row], cut)
-    _stop_if_untried(store, image, cut)
+    _require_attempted(store, image, cut)
     picture = colourise(image.enlarged(values), scheme="diverging")
     points = _terminals(store.array("terminals")[image.row, cut], values.shape, image.size_hw)
     if points:
@@ -164,7 +164,7 @@ def _eigenvector(image: RunImage, cut: int) -> tuple[str, np.ndarray]:
 def _semantic(image: RunImage, cut: int) -> tuple[str, np.ndarray]:
     store = image.store("localcut")
     mask = _slot(store.array("semantic")[image.row], cut)
-    _stop_if_untried(store, image, cut)
+    _require_attempted(store, image, cut)
     return f"{mask.mean():.0%} of the patches", overlay(image.photo, _sparse(image, mask, cut), labels=False)
 
 
@@ -173,7 +173,7 @@ def _instances(image: RunImage) -> tuple[str, np.ndarray]:
     masks = store.array("instance")[image.row]
     keys = ("tau_knn", "k", "background_z", "capacity") if store.config.get("local_cut", True) else ("local_cut",)
     ends = [text for text in _outcomes(store, image) if text.startswith("end: ")]
-    caption = "; ".join([f"{masks.any((1, 2)).sum()} of {len(_tried(store, image))} tried", *ends])
+    caption = "; ".join([f"{masks.any((1, 2)).sum()} of {len(_attempted(store, image))} attempts kept", *ends])
     return f"{caption}; {_settings(store.config, 'localcut', keys)}", image.drawn(masks)
 
 
@@ -187,7 +187,7 @@ def _confidence(image: RunImage) -> tuple[str, np.ndarray]:
 
 def _pseudo_masks(image: RunImage, method: str) -> tuple[str, np.ndarray]:
     masks, by_name = image.reader.masks(image.shard, method)
-    _stop_if_failed(masks.counts.failures, image)
+    _require_success(masks.counts.failures, image)
     found = by_name.get(normal_name(image.record.file_name), [])
     config = masks.provenance.config
     if method == OWN:
@@ -199,7 +199,7 @@ def _pseudo_masks(image: RunImage, method: str) -> tuple[str, np.ndarray]:
 
 def _detections(image: RunImage) -> tuple[str, np.ndarray]:
     masks, by_name = image.reader.predicted()
-    _stop_if_failed(masks.counts.failures, image)
+    _require_success(masks.counts.failures, image)
     name = normal_name(image.record.file_name)
     if name not in by_name:
         raise Missing("the detector was not run on this image")
@@ -217,12 +217,12 @@ def _truth(image: RunImage) -> tuple[str, np.ndarray]:
 
 
 def _cuts(image: RunImage) -> list[Panel]:
-    """A strip for each cut that was tried: eigenvector, semantic cut, instance, confidence."""
+    """A strip for each attempted cut: eigenvector, semantic cut, instance, confidence."""
     try:
         store = image.store("localcut")
     except (Missing, Cuts3dError):
         return []
-    cuts = _tried(store, image)
+    cuts = _attempted(store, image)
     return [_panel(f"Cut {cut + 1}", lambda i, cut=cut: _cut_strip(i, cut), image) for cut in cuts]
 
 
@@ -247,18 +247,18 @@ def _cut_strip(image: RunImage, cut: int) -> tuple[str, np.ndarray]:
     return caption, panels(items, height=min(STRIP_HEIGHT, image.size_hw[0]))
 
 
-def _tried(store: Store, image: RunImage) -> list[int]:
-    """The cuts that were tried; a search that ends early leaves the others empty."""
+def _attempted(store: Store, image: RunImage) -> list[int]:
+    """The cuts that were attempted; a search that ends early leaves the others empty."""
     return np.flatnonzero(store.array("fiedler")[image.row].any((1, 2))).tolist()
 
 
 def _outcomes(store: Store, image: RunImage) -> list[str]:
-    """What became of each cut, in words."""
+    """The outcome of each cut, in words."""
     return [OUTCOME_WORDS[OUTCOME_NAMES[code]] for code in store.array("outcome")[image.row]]
 
 
-def _stop_if_untried(store: Store, image: RunImage, cut: int) -> None:
-    if cut not in _tried(store, image):
+def _require_attempted(store: Store, image: RunImage, cut: int) -> None:
+    if cut not in _attempted(store, image):
         raise Missing(f"no cut: {_outcomes(store, image)[cut].removeprefix('end: ')}")
 
 
@@ -269,14 +269,14 @@ def _slot(values: np.ndarray, cut: int) -> np.ndarray:
 
 
 def _sparse(image: RunImage, grid_mask: np.ndarray, cut: int) -> np.ndarray:
-    """A single mask at its place among the cuts, so that it keeps its colour; (cut + 1, h, w)."""
+    """A single mask at its index among the cuts, so that it keeps its colour; (cut + 1, h, w)."""
     masks = np.zeros((cut + 1, *image.size_hw), bool)
     masks[cut] = resized_masks(grid_mask[None], *image.size_hw)[0]
     return masks
 
 
 def _terminals(terminals: np.ndarray, grid_hw: Sequence[int], size_hw: Sequence[int]) -> dict[str, tuple[float, float]]:
-    """Source and sink (x, y) in px of the thumbnail; what there is none of (-1) is left out."""
+    """Source and sink (x, y) in px of the thumbnail; those that do not exist (-1) are omitted."""
     points = {}
     for name, flat in zip(("source", "sink"), terminals.tolist(), strict=True):
         if flat >= 0:
@@ -285,13 +285,13 @@ def _terminals(terminals: np.ndarray, grid_hw: Sequence[int], size_hw: Sequence[
     return points
 
 
-def _stop_if_failed(failures: Mapping[str, str], image: RunImage) -> None:
+def _require_success(failures: Mapping[str, str], image: RunImage) -> None:
     if image.record.file_name in failures:
         raise Missing(f"failed: {failures[image.record.file_name]}")
 
 
 def _settings(config: Mapping[str, Any], section: str, keys: Sequence[str]) -> str:
-    """``localcut.tau_knn 0.115, k 20`` of the keys that the section has."""
+    """``localcut.tau_knn 0.115, k 20`` for the keys that the section has."""
     shown = ", ".join(f"{key} {config[key]}" for key in keys if key in config)
     return f"{section}.{shown}" if shown else ""
 

@@ -1,4 +1,4 @@
-"""What a stage command shows of an image: a row per instance and a picture."""
+"""What a stage command shows for an image: a row per instance and a picture."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cuts3d_cli.store.zarr_store import Store, open_store
 from cuts3d_cli.tables import text_table
 
 CRF_REJECTED = "rejected: changed too much by the CRF"
-"""What a row says where there were instances and the CRF left none; see crf.min_iou."""
+"""Shown where the CRF rejected all instances; see crf.min_iou."""
 
 SEGMENTATION = "segmentation"
 """Key of the run-length mask in a row."""
@@ -33,10 +33,10 @@ _OWN_COLUMNS = {"localcut": ("source_rc", "sink_rc"), "confidence": ("score",), 
 
 
 def rows(stage: str, result: ImageResult) -> list[dict[str, Any]]:
-    """Rows that a stage prints about an image, values JSON-able; None where there is none.
+    """Rows that a stage prints for an image, with JSON-serialisable values; None where there is no value.
 
-    One row per instance where the stage has instances, localcut's one per try. An instance keeps the number of its
-    cut through all stages. Without any instance there is a row that says why. A final mask has its run-length code too,
+    One row per instance where the stage has instances, localcut's one per attempt. An instance keeps the number of its
+    cut through all stages. Without instances there is one row that says why. A final mask has its run-length code too,
     as in COCO JSON.
     """
     if stage == LAST:
@@ -51,10 +51,7 @@ def rows(stage: str, result: ImageResult) -> list[dict[str, Any]]:
 
 
 def table(entries: list[dict[str, Any]]) -> str:
-    """Rows as aligned text below a line of names: those of every row, in the order of their first mention.
-
-    Masks are left out.
-    """
+    """Rows as aligned text below a header with the names of all rows, in order of first appearance; without masks."""
     names = [name for name in dict.fromkeys(name for entry in entries for name in entry) if name != SEGMENTATION]
     cells = [[_cell(name, entry.get(name, "")) for name in names] for entry in entries]
     return text_table(names, cells, left=None, rule=False)
@@ -74,30 +71,30 @@ def _cell(name: str, value: Any) -> str:
 def picture_path(stage: str, image: Path, folder: Path | None = None) -> Path:
     """Where the picture of a stage goes: beside the image, or in ``folder``.
 
-    It has the stem of the image; the whole name where another image beside it has the same stem.
+    It has the stem of the image, or its full name if another image in the folder has the same stem.
     """
     name = image.name if _shares_stem(image) else image.stem
     return (folder or image.parent) / f"{name}{OWN_PICTURES}{stage}.png"
 
 
 def _shares_stem(image: Path) -> bool:
-    """Whether another image lies beside one that differs in its suffix alone; what lies there, not what was asked for.
+    """Whether the folder has another image that differs only in its suffix, requested or not.
 
-    So the name of a picture depends on no other argument, and a later command overwrites no other image's picture.
+    So a picture's name depends on no other argument, and a later command overwrites no other image's picture.
     """
     suffixes = {"", *IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES)} - {image.suffix}
     others = (image.with_suffix(suffix) for suffix in suffixes)
-    # On a disk that takes upper and lower case as one the other may be the image itself.
+    # On a case-insensitive file system the other may be the image itself.
     return any(other.is_file() and not (image.exists() and other.samefile(image)) for other in others)
 
 
 def write_picture(stage: str, result: ImageResult, target: Path) -> None:
-    """Write what a stage found in an image as a PNG of the image's size."""
+    """Write the result of a stage for an image as a PNG of the image's size."""
     _write_png(picture(stage, result), target)
 
 
 def picture(stage: str, result: ImageResult) -> np.ndarray:
-    """What a stage found in an image, (H, W, 3) uint8."""
+    """The result of a stage for an image, (H, W, 3) uint8."""
     rgb = read_image(result.path)
     height, width = rgb.shape[:2]
     if stage == LAST:
@@ -117,7 +114,7 @@ def picture(stage: str, result: ImageResult) -> np.ndarray:
 
 
 def write_overlays(path: Path, folder: Path, *, least_score: float) -> None:
-    """Draw the masks of a mask file with at least this score over their images, a PNG each."""
+    """Draw the masks of a mask file with at least this score over their images, one PNG per image."""
     masks = read_masks(path, own=True)
     annotations = masks.by_image()
     for entry in masks.images:
@@ -191,8 +188,8 @@ def _instance_rows(result: ImageResult, store: Store) -> list[dict[str, Any]]:
     return found
 
 
-def _instance_row(number: int, share: float, box: list[float], **extra: Any) -> dict[str, Any]:
-    return {**dict(zip(_COLUMNS, (number, 100 * share, box), strict=True)), **extra}
+def _instance_row(number: int, fraction: float, box: list[float], **extra: Any) -> dict[str, Any]:
+    return {**dict(zip(_COLUMNS, (number, 100 * fraction, box), strict=True)), **extra}
 
 
 def _none_row(stage: str, why: str) -> dict[str, Any]:
@@ -200,7 +197,7 @@ def _none_row(stage: str, why: str) -> dict[str, Any]:
 
 
 def _why_none(result: ImageResult) -> str:
-    """Why no instance is left: what came of the attempts, or that the CRF refused every instance."""
+    """Why no instance is left: the outcomes of the attempts, or that the CRF rejected every instance."""
     cuts = _cuts(result)
     if cuts.array("instance")[0].any():
         return CRF_REJECTED
@@ -218,13 +215,13 @@ def _terminals(cuts: Store) -> np.ndarray | None:
 
 
 def _terminal_cells(terminals: np.ndarray, grid_hw: tuple[int, int]) -> dict[str, list[int] | None]:
-    """Row and column of source and sink patch; without a 3D cut there is none."""
+    """Row and column of source and sink patch; None without a cut in 3D."""
     named = zip(("source_rc", "sink_rc"), terminals.tolist(), strict=True)
     return {name: list(divmod(flat, grid_hw[1])) if flat >= 0 else None for name, flat in named}
 
 
 def _principal_colours(features: np.ndarray) -> np.ndarray:
-    """The three main directions of features (C, h, w) as colours (h, w, 3) uint8."""
+    """The first three principal components of features (C, h, w) as colours (h, w, 3) uint8."""
     channels, h, w = features.shape
     flat = features.reshape(channels, -1).T
     flat = flat - flat.mean(axis=0)

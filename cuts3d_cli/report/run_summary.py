@@ -1,6 +1,6 @@
-"""What a run holds, in numbers: how the images of each stage ended, why some failed, instances per image.
+"""A run in numbers: outcomes of the images at each stage, reasons of failures, instances per image.
 
-Reads one shard at a time, so that a run of a million images is summed up in little memory.
+Reads one shard at a time, so that a run of a million images needs little memory.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from cuts3d_cli.store.zarr_store import open_store
 
 @dataclass
 class StageSummary:
-    """How the images of a stage ended.
+    """Outcomes of the images at a stage.
 
     Attributes:
         stage: name of the stage.
         n_shards: shards of the image list.
-        n_present: shards whose result is there.
-        done, no_object: images.
-        failures: why each failed image failed, by file name.
-        configs: the settings the shards were made with, each once.
-        problems: shards whose result cannot be read, and why.
+        n_present: shards that have a result.
+        done, no_object: number of images.
+        failures: reason for each failed image, by file name.
+        configs: the distinct settings of the shards.
+        problems: reasons for unreadable results of shards.
     """
 
     stage: str
@@ -55,8 +55,8 @@ class SetSummary:
         title: what it is, in words.
         method: name of the method.
         n_images: images of the list.
-        stages: summaries in the order they run.
-        instances: how many images have how many final masks; None where no shard has any.
+        stages: summaries in order of execution.
+        instances: number of images by number of final masks; None where no shard has results.
     """
 
     title: str
@@ -72,9 +72,9 @@ class SetSummary:
 
 
 def summarise(base: Path, title: str, method: str = OWN) -> SetSummary | None:
-    """Sum up the images below ``base`` under a method; None where there is no image list.
+    """Summarise the images below ``base`` under a method; None where there is no image list.
 
-    What all methods share counts with the run's own.
+    Stages that all methods share are listed under the run's own method.
     """
     try:
         manifest = read_manifest(manifest_path(base))
@@ -101,10 +101,10 @@ def summarise(base: Path, title: str, method: str = OWN) -> SetSummary | None:
 
 
 def failed_images(steps: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str, str]]:
-    """Image, reason and the steps it stopped, each image and reason once.
+    """Image, reason and the stages at which it failed, each image and reason once.
 
     Args:
-        steps: per step the reason of each failed image.
+        steps: for each stage the reason of each failed image.
     """
     grouped: dict[tuple[str, str], list[str]] = {}
     for step, failures in steps.items():
@@ -123,7 +123,7 @@ def summarise_run(run_dir: Path) -> list[SetSummary]:
 
 
 def detections_command(run_dir: str | Path, trainings: Iterable[int]) -> str | None:
-    """What to run to see detections, for a run without held-out images, whose report has none.
+    """The command that shows detections for a run without held-out images, whose report has none.
 
     Args:
         run_dir: folder of the run.
@@ -144,7 +144,7 @@ def detections_command(run_dir: str | Path, trainings: Iterable[int]) -> str | N
 
 
 def differences(summary: StageSummary, wanted: Mapping[str, Any]) -> list[str]:
-    """Settings that a stage was made with and that are not those wanted, as ``key: made with / wanted``."""
+    """Settings of a stage that differ from those wanted, as ``key: used instead of wanted``."""
     return sorted(
         {
             f"{key}: {made[key]} instead of {wanted[key]}"
@@ -167,7 +167,7 @@ def _add_store(summary: StageSummary, path: Path, manifest: Manifest, shard: int
 
 
 def _add_masks(summary: StageSummary, path: Path) -> Counter:
-    """Add a shard's COCO JSON; gives how many of its images have how many masks."""
+    """Add a shard's COCO JSON; returns the number of its images by number of masks."""
     masks = read_masks(path, own=True)
     summary.n_present += 1
     summary.done += masks.counts.done

@@ -51,18 +51,18 @@ def test_a_budget_is_met_from_its_side(benchmarks):
 
 def test_released_maskcut_finds_what_our_preset_finds(benchmarks):
     """The baseline that is measured against is MaskCut: it gives the masks of the preset."""
-    import released
+    import cutler_maskcut
     from measuring import Stopwatch
 
-    from cuts3d_cli.core.discover import discover
+    from cuts3d_cli.core.find_instances import find_instances
 
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(8, 3))
     labels = np.zeros((16, 16), int)
     labels[2:8, 2:8], labels[9:14, 8:15] = 1, 2
     features = (centres[:, labels] + 0.1 * rng.normal(size=(8, 16, 16))).astype(np.float32)
-    masks = released.maskcut(features, 0.15, 3, Stopwatch())
-    found = discover(features, **resolve({"preset": "maskcut"}).localcut.model_dump())
+    masks = cutler_maskcut.maskcut(features, 0.15, 3, Stopwatch())
+    found = find_instances(features, **resolve({"preset": "maskcut"}).localcut.model_dump())
     np.testing.assert_array_equal(masks, found.instance[found.found])
 
 

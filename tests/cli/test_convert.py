@@ -14,7 +14,7 @@ def theirs(tmp_path):
     from cuts3d_cli.detector import d2_checkpoint
 
     shapes = d2_checkpoint.expected_shapes("paper_cascade")
-    model = {d2_checkpoint.released_name(key): torch.zeros(()).expand(shape) for key, shape in shapes.items()}
+    model = {d2_checkpoint.detectron2_name(key): torch.zeros(()).expand(shape) for key, shape in shapes.items()}
     path = tmp_path / "theirs.pth"
     torch.save({"model": model}, path)
     return path

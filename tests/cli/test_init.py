@@ -38,13 +38,13 @@ def test_images_with_a_depth_map_are_counted(cuts3d, photos, dataset, tmp_path, 
         shutil.copy(path, tmp_path / "maps")
     code, _, err = cuts3d("init", photos, "--depth-map", "maps")
     assert code == 0 and f"init: {n_maps} of 4 images have a depth map" in err
-    assert ("the embedded model predicts that of the others" in err) == (n_maps < 4)
+    assert ("the embedded model predicts depth for the others" in err) == (n_maps < 4)
     assert ("WARNING" in err) == warned == ("no image has a depth map in maps" in err)
 
 
 def test_missing_depth_beside_the_images_is_told(cuts3d, photos):
     code, _, err = cuts3d("init", photos)
-    assert code == 0 and "0 of 4 images have a depth map; the embedded model predicts that of the others" in err
+    assert code == 0 and "0 of 4 images have a depth map; the embedded model predicts depth for the others" in err
 
 
 @pytest.mark.parametrize("preset", ["maskcut", "paper"])

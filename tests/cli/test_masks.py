@@ -171,7 +171,9 @@ def test_ctrl_c_ends_all_processes_at_once_and_a_rerun_goes_on(cuts3d, folder, d
     os.killpg(process.pid, signal.SIGINT)
     start = time.monotonic()
     err = process.communicate(timeout=60)[1]
-    assert process.returncode == 130 and "Traceback" not in err and err.splitlines()[-1].startswith("cuts3d: stopped")
+    assert (
+        process.returncode == 130 and "Traceback" not in err and err.splitlines()[-1].startswith("cuts3d: interrupted")
+    )
     assert time.monotonic() - start < 10
     with pytest.raises(ProcessLookupError):
         while time.monotonic() - start < 20:

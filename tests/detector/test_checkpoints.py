@@ -59,7 +59,7 @@ def test_a_backbone_with_a_gap_is_refused(tmp_path):
 def test_a_training_starts_from_the_released_detector(tmp_path):
     shapes = d2_checkpoint.expected_shapes("paper_cascade")
     theirs = {
-        d2_checkpoint.released_name(key): torch.tensor(float(number)).expand(shape)
+        d2_checkpoint.detectron2_name(key): torch.tensor(float(number)).expand(shape)
         for number, (key, shape) in enumerate(shapes.items())
         if not key.endswith("num_batches_tracked")
     }
@@ -68,7 +68,7 @@ def test_a_training_starts_from_the_released_detector(tmp_path):
     assert checkpoints.start_from(model, tmp_path / "cutler.pth") == "detector"
     own = model.state_dict()
     for key in ("backbone.layer2.1.bn3.bias", "neck.fpn_convs.2.bn.weight", "roi_head.bbox_head.1.fc_reg.bias"):
-        assert torch.equal(own[key], theirs[d2_checkpoint.released_name(key)])
+        assert torch.equal(own[key], theirs[d2_checkpoint.detectron2_name(key)])
 
 
 @pytest.mark.parametrize("nothing", [None, "none", ""])

@@ -143,7 +143,7 @@ def test_without_a_detector_its_parts_are_left_out(tiny_run):
     config = config.model_copy(update={"train": config.train.model_copy(update={"detector": None})})
     text, _, page = written(run, config)
     assert "round0" not in text and "cuts3d_val" in text
-    assert "it trains no detector (train.detector is null)" in page.words
+    assert "no detector is trained (train.detector is null)" in page.words
     assert "Detection" not in page.words and "training" not in page.ids
 
 
@@ -185,7 +185,7 @@ def test_a_bare_image_list_is_enough(tiny_run, tmp_path):
     shutil.copy(run / "manifest.jsonl", bare)
     text, _, page = written(bare, config)
     assert text == "no results"
-    assert "not there" in page.words and "No evaluation" in page.words and len(page.images) == 3 * 2
+    assert "missing" in page.words and "No evaluation" in page.words and len(page.images) == 3 * 2
 
 
 def test_without_a_run_it_says_so(tmp_path):
@@ -257,18 +257,19 @@ def test_an_image_without_any_cut_says_why(tiny_run):
     found = {panel.title: panel for panel in first.panels}
     for title in ("Eigenvector of the first cut", "Semantic cut"):
         assert found[title].picture is None and found[title].missing == "no cut: all patches alike"
-    assert found["Instances"].caption.startswith("0 of 0 tried; end: all patches alike; localcut.") and not first.cuts
+    assert found["Instances"].caption.startswith("0 of 0 attempts kept; end: all patches alike; localcut.")
+    assert not first.cuts
     found = {panel.title: panel for panel in second.panels}
-    assert found["Instances"].caption.startswith("1 of 2 tried; localcut.")
+    assert found["Instances"].caption.startswith("1 of 2 attempts kept; localcut.")
     assert second.cuts[1].caption.startswith("nothing kept of the semantic cut's 108 patches; rejected: too small")
 
 
 def test_settings_that_differ_from_the_shown_ones_are_named(tiny_run):
     run, config = tiny_run
     other = config.model_copy(update={"localcut": config.localcut.model_copy(update={"tau_knn": 0.2})})
-    assert "other settings" not in written(run, config)[2].words
+    assert "settings other than" not in written(run, config)[2].words
     words = written(run, other)[2].words
-    assert "Training images, CutS3D: localcut was made with other settings" in words
+    assert "Training images, CutS3D: localcut was made with settings other than those below" in words
     assert f"tau_knn: {config.localcut.tau_knn} instead of 0.2" in words
 
 

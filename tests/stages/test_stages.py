@@ -432,10 +432,10 @@ def test_every_setting_reaches_the_core(dataset, tmp_path, monkeypatch):
 
         monkeypatch.setattr(where, name, wrapped)
 
-    from cuts3d_cli.core import discover, segment
+    from cuts3d_cli.core import find_instances, segment
 
     for where, name in [
-        (discover, "grid_points"), (discover, "semantic_graph"), (discover, "cut_in_3d"),
+        (find_instances, "grid_points"), (find_instances, "semantic_graph"), (find_instances, "cut_in_3d"),
         (segment, "spatial_confidence"), (segment, "refine_images"), (segment, "DenseCrfs"),
     ]:  # fmt: skip
         spy(where, name)
@@ -444,9 +444,9 @@ def test_every_setting_reaches_the_core(dataset, tmp_path, monkeypatch):
     def keywords(name):
         return calls[name][0][1]
 
-    assert keywords("discover.grid_points") == {"xy_extent": 1.5}
-    assert keywords("discover.semantic_graph") == {"k": 7, "background_z": 2.5, "longest": 0.2}
-    assert keywords("discover.cut_in_3d") == {"tau_knn": 0.2, "capacity": "distance", "maxflow": "networkx"}
+    assert keywords("find_instances.grid_points") == {"xy_extent": 1.5}
+    assert keywords("find_instances.semantic_graph") == {"k": 7, "background_z": 2.5, "longest": 0.2}
+    assert keywords("find_instances.cut_in_3d") == {"tau_knn": 0.2, "capacity": "distance", "maxflow": "networkx"}
     given = {key: value for key, value in keywords("segment.spatial_confidence").items() if np.isscalar(value)}
     assert given == {"tau_knn": 0.2, **cut, **values["confidence"]}
     refine = keywords("segment.refine_images")
@@ -553,13 +553,13 @@ def test_a_killed_localcut_leaves_no_store_and_reruns_to_the_same(done, dataset,
 import os, signal, pathlib
 import cuts3d_cli.stages.localcut as stage
 from cuts3d_cli.cli.main import main
-real, calls = stage.discover_batch, []
-def discover_batch(*args, **options):
+real, calls = stage.find_instances_batch, []
+def find_instances_batch(*args, **options):
     calls.append(1)
     if len(calls) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
     return real(*args, **options)
-stage.discover_batch = discover_batch
+stage.find_instances_batch = find_instances_batch
 main(["localcut", "--run", {str(tmp_path)!r}, "--shard", "0", "--tau-knn", "0.115"])
 """
     ended = subprocess.run([sys.executable, "-c", code], check=False)

@@ -14,7 +14,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPEG", ".JPG", ".PNG")
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """Ground truth of one data set as a COCO document.
+    """Ground truth of one dataset as a COCO document.
 
     Attributes:
         document: ``images``, ``annotations`` and ``categories`` as in COCO; an annotation has ``iscrowd`` 1 for a

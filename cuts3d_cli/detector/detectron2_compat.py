@@ -20,7 +20,7 @@ from cuts3d_cli.detector.heads import DropLossBBoxHead, OneMaskCascadeRoIHead
 
 
 @TASK_UTILS.register_module()
-class ReleasedAnchorAssigner(MaxIoUAssigner):
+class Detectron2AnchorAssigner(MaxIoUAssigner):
     """Anchors of the RPN: the best anchors of an object are positive however small their IoU, ties included.
 
     Such an anchor regresses towards the object it overlaps most, which need not be the one it is best
@@ -43,7 +43,7 @@ class ReleasedAnchorAssigner(MaxIoUAssigner):
 
 
 @MODELS.register_module()
-class ReleasedRPNHead(RPNHead):
+class Detectron2RPNHead(RPNHead):
     """Region proposals ranked by logit, anchors on padding included, losses over the nominal number of samples."""
 
     def get_anchors(self, featmap_sizes, batch_img_metas, device="cuda") -> tuple:
@@ -84,7 +84,7 @@ class ReleasedRPNHead(RPNHead):
 
 
 @MODELS.register_module()
-class ReleasedBBoxHead(DropLossBBoxHead):
+class Detectron2BBoxHead(DropLossBBoxHead):
     """Box head whose refined boxes all go on to the next stage, those of the ground truth as well."""
 
     @torch.no_grad()
@@ -100,7 +100,7 @@ class ReleasedBBoxHead(DropLossBBoxHead):
 
 
 @MODELS.register_module()
-class ReleasedCascadeRoIHead(OneMaskCascadeRoIHead):
+class Detectron2CascadeRoIHead(OneMaskCascadeRoIHead):
     """Cascade that averages the stages' probabilities; MMDetection's averages their logits."""
 
     def _refine_roi(self, x, rois, batch_img_metas, num_proposals_per_img, **kwargs) -> tuple:
