@@ -20,6 +20,12 @@ NEAR_ZERO = 0.01
 SAME_LOSS = 0.9
 """Part of the loss at first that the loss at last has to be above, to have ended where it began."""
 
+LEARNED = 0.7
+"""Part of its value at first to which a loss of a kind that falls with what is learned has to fall."""
+
+FALLING = ("loss_rpn_cls", "loss_mask")
+"""Ends of the names of such losses; a cascade's box losses, and with them the sum, rise with the boxes that fit."""
+
 SHORTEST_CURVE = 20
 """Points of a loss curve that can be judged."""
 
@@ -83,15 +89,15 @@ def curve_notes(curves: Mapping[int, Sequence[Mapping[str, float]]]) -> list[str
     """
     notes = []
     for number, points in curves.items():
-        losses = np.array([point["loss"] for point in points], float)
-        if len(losses) < SHORTEST_CURVE:
+        if len(points) < SHORTEST_CURVE:
             continue
-        part = len(losses) // 10
-        first, last = float(losses[:part].mean()), float(losses[-part:].mean())
+        first, last = _ends(points, "loss")
+        kinds = [name for name in points[0] if name.endswith(FALLING)]
+        learned = any(after < LEARNED * before for before, after in (_ends(points, name) for name in kinds))
         name, setting = ("Detector", "train") if number == 0 else (f"Detector, round {number}", "selftrain")
         if not np.isfinite(last):
-            notes.append(f"{name}: the loss is no number at the end; the training diverged. Lower {setting}.lr.")
-        elif number == 0 and last > SAME_LOSS * first:
+            notes.append(f"{name}: the loss is not a number at the end; the training diverged. Lower {setting}.lr.")
+        elif number == 0 and last > SAME_LOSS * first and not learned:
             notes.append(
                 f"{name}: the loss ends where it began ({first:.2f} to {last:.2f}), so little was learned. More "
                 f"{setting}.iterations, or another {setting}.lr, may help."
@@ -99,6 +105,13 @@ def curve_notes(curves: Mapping[int, Sequence[Mapping[str, float]]]) -> list[str
         elif number > 0 and last > first / SAME_LOSS:
             notes.append(f"{name}: the loss ends higher than it began ({first:.2f} to {last:.2f}). Lower {setting}.lr.")
     return notes
+
+
+def _ends(points: Sequence[Mapping[str, float]], name: str) -> tuple[float, float]:
+    """Mean of a loss over the first and the last tenth of a curve."""
+    values = np.array([point.get(name, np.nan) for point in points], float)
+    part = max(1, len(values) // 10)
+    return float(values[:part].mean()), float(values[-part:].mean())
 
 
 def _weak(result: Mapping[str, Any]) -> list[str]:

@@ -83,7 +83,12 @@
   };
 
   const view = document.getElementById("view");
-  view.hidden = !document.querySelector(".m");
+  const masked = [...document.querySelectorAll("section")].filter((section) => section.querySelector(".m")), seen = new Set();
+  const watch = new IntersectionObserver((entries) => {
+    for (const entry of entries) seen[entry.isIntersecting ? "add" : "delete"](entry.target);
+    view.hidden = !seen.size;
+  });
+  for (const section of masked) watch.observe(section);
   document.getElementById("truth").parentElement.hidden = !document.querySelector(".m.truth");
   view.oninput = (event) => {
     const root = document.documentElement, input = event.target;

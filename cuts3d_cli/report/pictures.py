@@ -13,6 +13,7 @@ from cuts3d_cli.config import Config
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.evaluation import table
 from cuts3d_cli.log import progress
+from cuts3d_cli.pipeline.declarations import LAST
 from cuts3d_cli.report import figures
 from cuts3d_cli.report.layers import canvas_hw
 from cuts3d_cli.report.panels import Example, Panel, make_examples
@@ -96,6 +97,8 @@ class Pictures:
                 detections=detections,
                 annotations=truth,
             )
+            if not detections and not maker.reader.has(LAST):
+                continue
             if tiles := maker.sheet():
                 text = spread_text(tiles, maker.n_images, name)
                 contact.append(self._sheet(f"{title}, {name}", text, tiles))

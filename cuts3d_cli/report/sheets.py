@@ -15,7 +15,7 @@ from cuts3d_cli.report.run_image import Detections, Missing, Place, Reader, RunI
 from cuts3d_cli.store.layout import manifest_path
 from cuts3d_cli.store.manifest import read_manifest
 
-N_EXTREMES = 4
+N_EXTREMES = 5
 """Best and worst images shown, each."""
 
 MOST_SCORED = 1000

@@ -112,8 +112,8 @@ def _tau_knn(config: Config, depth: DepthFacts | None) -> str:
         return f"{text}. A larger jump separates two objects. The depth of this run is relative, so it has no metres."
     unit = "; the files' values read as millimetres" if depth.in_millimetres else ""
     return (
-        f"{text}, or {cut.tau_knn * depth.metres:.2f} m straight back (of {depth.metres:.2f} m{unit}). A larger jump "
-        "separates two objects."
+        f"{text}, or {cut.tau_knn * depth.metres:.2f} m straight back (of the {depth.metres:.2f} m from nearest to "
+        f"farthest{unit}). A larger jump separates two objects."
     )
 
 
