@@ -60,7 +60,7 @@ class Pictures:
         """Examples of the held-out images, which have detections too, or else of the training images."""
         split = self.detections_of
         base, report = self.bases[split], self.config.report
-        values: dict[str, Any] = {"examples": [], "no_examples": "", "set_name": table.SPLIT_NAMES[split]}
+        values: dict[str, Any] = {"examples": [], "no_examples": ""}
         try:
             drawn = make_examples(
                 base,
@@ -72,7 +72,8 @@ class Pictures:
             values["examples"] = [self._example(example) for example in progress(drawn, "report", report.n_images)]
         except Cuts3dError as error:
             values["no_examples"] = str(error)
-        values["n_set_images"] = read_manifest(manifest_path(base)).n_images
+        n_images = read_manifest(manifest_path(base)).n_images
+        values["examples_text"] = spread_text(len(values["examples"]), n_images, table.SPLIT_NAMES[split])
         titles = {panel["title"] for example in values["examples"] for panel in example["panels"]}
         values["legend"] = legend(titles, self.detections.title if self.detections else None)
         return values
@@ -100,7 +101,7 @@ class Pictures:
             if not detections and not maker.reader.has(LAST):
                 continue
             if tiles := maker.sheet():
-                text = spread_text(tiles, maker.n_images, name)
+                text = spread_text(len(tiles), maker.n_images, name)
                 contact.append(self._sheet(f"{title}, {name}", text, tiles))
             best, worst, n_scored = maker.extremes()
             of = f"{n_scored} {name} with ground truth" + (", evenly spread" if n_scored == MOST_SCORED else "")

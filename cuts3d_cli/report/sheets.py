@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,11 +111,11 @@ def drawn_detections(min_score: float) -> Callable[[RunImage], list[dict[str, An
     return lambda image: list(shown_detections(image.detections(), min_score)[0])
 
 
-def spread_text(shown: Sequence[Tile], n_images: int, name: str) -> str:
-    """How the images of a sheet were chosen."""
-    if len(shown) == n_images:
+def spread_text(n_shown: int, n_images: int, name: str) -> str:
+    """How the images shown were chosen out of a set."""
+    if n_shown == n_images:
         return f"All {n_images} {name}."
-    return f"{len(shown)} of the {n_images} {name}, evenly spread over the list and not chosen by their results."
+    return f"{n_shown} of the {n_images} {name}, evenly spread over the list and not chosen by their results."
 
 
 def _missing_depth(image: RunImage) -> list[str]:

@@ -51,6 +51,8 @@ def legend(titles: Collection[str], detections: str | None = None) -> list[tuple
 def glossary(config: Config, depth: DepthFacts | None) -> list[tuple[str, str]]:
     """The terms that the report and its settings use, with their values in this run."""
     cut, grid = config.localcut, config.features.grid
+    tau_ncut = "the backend's own" if cut.tau_ncut is None else f"{cut.tau_ncut:g}"
+    crf_off = "" if config.crf.enabled else " It is off in this run (crf.enabled)."
     return [
         (
             "pseudo-mask",
@@ -59,7 +61,7 @@ def glossary(config: Config, depth: DepthFacts | None) -> list[tuple[str, str]]:
         ("patch", f"one of {grid} x {grid} equal parts of an image; features, cuts and confidence have a value each."),
         (
             "affinity, tau_ncut",
-            f"how alike two patches look (cosine of their features); above tau_ncut ({cut.tau_ncut}) they are alike.",
+            f"how alike two patches look (cosine of their features); above tau_ncut ({tau_ncut}) they are alike.",
         ),
         (
             "normalised cut (NCut)",
@@ -77,7 +79,7 @@ def glossary(config: Config, depth: DepthFacts | None) -> list[tuple[str, str]]:
             "how often a patch stays in its mask when the cut is repeated with smaller thresholds, up to tau_knn; a "
             "mask's score is the mean inside. It says how stable the cut is, not how well the mask fits an object.",
         ),
-        ("CRF", "moves the outline of a mask from the patch grid to the edges of the photograph's colours."),
+        ("CRF", f"moves the outline of a mask from the patch grid to the photograph's edges of colour.{crf_off}"),
         (
             "IoU, overlap",
             "area shared by mask and object over the area of both together; 1 is a perfect fit. The overlap of an "
