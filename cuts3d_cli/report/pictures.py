@@ -20,7 +20,7 @@ from cuts3d_cli.report.panels import Example, Panel, make_examples
 from cuts3d_cli.report.photos import Photos
 from cuts3d_cli.report.run_image import Detections, RunImage
 from cuts3d_cli.report.run_summary import detections_path
-from cuts3d_cli.report.sheets import MOST_SCORED, Contact, Tile, drawn_detections, spread_text
+from cuts3d_cli.report.sheets import MOST_SCORED, Contact, Tile, drawn_detections, final_masks, spread_text
 from cuts3d_cli.report.words import legend
 from cuts3d_cli.store.layout import manifest_path
 from cuts3d_cli.store.manifest import read_manifest
@@ -81,7 +81,7 @@ class Pictures:
     def sheets(self) -> dict[str, Any]:
         """Contact sheets of the training masks and of the detections, and best and worst images of both."""
         contact, extremes, report = [], [], self.config.report
-        wanted = [("train", "Pseudo-masks", None, RunImage.pseudo_masks)]
+        wanted = [("train", "Pseudo-masks", None, final_masks)]
         if self.detections:
             wanted.append(
                 (self.detections_of, self.detections.title, self.detections, drawn_detections(report.min_score))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ MOST_SCORED = 1000
 LEAST_MISSING = 0.005
 """Fraction of missing depth from which a caption names it."""
 
-Finder = Callable[[RunImage], list]
+Finder = Callable[[RunImage], tuple[Sequence[Mapping[str, Any]], str]]
+"""Gives the masks of an image, COCO annotations, and what is said of them."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Contact:
 
     Args:
         base: folder with ``manifest.jsonl`` and the results of the stages.
-        finder: the masks of an image, COCO annotations.
+        finder: the masks of an image.
         n: images of the contact sheet.
         side: longer side of the photographs in px.
         detections: predictions that the finder may take.
@@ -85,7 +86,7 @@ class Contact:
         if self.reader.annotations is None:
             return None
         try:
-            return quality([entry["segmentation"] for entry in self.finder(image)], image.truth())
+            return quality([entry["segmentation"] for entry in self.finder(image)[0]], image.truth())
         except (Missing, Cuts3dError):
             return None
 
@@ -94,11 +95,11 @@ class Contact:
         if image.error:
             return Tile(image, image.error)
         try:
-            found = self.finder(image)
+            found, words = self.finder(image)
         except (Missing, Cuts3dError) as reason:
             return Tile(image, str(reason))
         layers = annotation_layers(found, image.size_hw)
-        facts = [counted(found, "mask"), *_missing_depth(image)]
+        facts = [words, *_missing_depth(image)]
         if (score := self._quality(image)) is not None:
             facts.append(str(score))
             truth = truth_layer(image.truth(), image.size_hw, shown=truth_shown)
@@ -106,9 +107,15 @@ class Contact:
         return Tile(image, "; ".join(facts), layers)
 
 
-def drawn_detections(min_score: float) -> Callable[[RunImage], list[dict[str, Any]]]:
+def final_masks(image: RunImage) -> tuple[Sequence[Mapping[str, Any]], str]:
+    """Finder of the pseudo-masks."""
+    found = image.pseudo_masks()
+    return found, counted(found, "mask")
+
+
+def drawn_detections(min_score: float) -> Finder:
     """Finder of the detections that are drawn."""
-    return lambda image: list(shown_detections(image.detections(), min_score)[0])
+    return lambda image: shown_detections(image.detections(), min_score)
 
 
 def spread_text(n_shown: int, n_images: int, name: str) -> str:

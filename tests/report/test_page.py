@@ -192,7 +192,8 @@ def test_detections_of_the_command_that_is_named_are_shown(tiny_run):
 def test_weak_detections_are_drawn_from_the_top(tiny_run):
     run, config = tiny_run
     words = written(run, with_values(config, "report", min_score=0.8))[2].words
-    assert "none of 1 detection reaches report.min_score 0.8, highest 0.75; the surest 1 drawn" in words
+    # in the two good images step by step, on the contact sheet, and as best and worst
+    assert words.count("none of 1 detection reaches report.min_score 0.8, highest 0.75; the surest 1 drawn") == 3 * 2
     assert "1 of 1 detection shown; report.min_score 0.3" in written(run, config)[2].words
 
 
