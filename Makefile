@@ -1,7 +1,7 @@
-# make demo: install and run the whole workflow on the sample. make test: install and pass the tests.
-# make coverage: the tests again, with the lines of the package that they reach (runs/coverage/index.html).
-# make photos: install, get 96 photographs of COCO (PHOTOS=DIR: from there) and score pseudo-masks of them.
-# Needs Python 3.11 or newer with venv, and make. The virtual environment is .venv; PYTHON=python3.12 names another Python.
+# make demo: install, then run the whole workflow on the sample. make test: install, then run linters and tests.
+# make coverage: run the tests with line coverage of the package (runs/coverage/index.html).
+# make photos: install, download 96 photographs of COCO (or use PHOTOS=DIR) and evaluate pseudo-masks of them.
+# Requires Python 3.11 or newer with venv, and make. The virtual environment is .venv; PYTHON=python3.12 selects a Python.
 
 PYTHON ?= python3
 VENV := .venv

@@ -1,17 +1,17 @@
 # cuts3d as a workflow: images -> pseudo-masks -> detector -> self-training -> evaluation -> report.
 #
 #   <run>/manifest.jsonl                      the image list
-#   <run>/settings/                           the configuration that the jobs read
-#   <run>/{depth,features,...}/<shard>.zarr   stores of a stage and shard that all methods share
+#   <run>/settings/                           the configuration read by the jobs
+#   <run>/{depth,features,...}/<shard>.zarr   stores of a stage and shard, shared by all methods
 #   <run>/masks/<method>/{localcut,...}/      stores of a method (cuts3d, maskcut, ...); crf writes <shard>.json
 #   <run>/masks/<method>/pseudo_masks.json    the masks of all shards
 #   <run>/val/                                the same for the held-out images
-#   <run>/detector/round<t>/                  detector after the first training (0) and each self-training round
+#   <run>/detector/round<t>/                  detector after the first training (0) and after each round of self-training
 #   <run>/evaluation/*.json, results.json, report.html
 #   <run>/experiments/                        the paper's ablations, on request only
-#   <run>/finetune/                           detectors that learned from labels, on request only
+#   <run>/finetune/                           detectors fine-tuned on labels, on request only
 #
-# With train.detector null the run ends with the masks, their scores and the report.
+# With train.detector: null the run ends with the masks, their scores and the report.
 # Targets: pseudo_masks, trained, evaluated, report (default: report); table4, table5, table6, results; in_domain; finetuned.
 
 from snakemake.utils import min_version

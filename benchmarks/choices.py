@@ -5,24 +5,24 @@
 
 Each ``--vary`` changes one setting and leaves the others as configured; ``--cross`` tries all combinations. Beside the
 sections of the configuration there is ``scenes``: depth_blur (px), depth_noise, feature_noise and seed. Every row
-scores one method on the same features and depth, which are made once, with the paper's three tries an image: MaskCut
+scores one method on the same features and depth, made once, with the paper's three attempts per image: MaskCut
 (CutLER's), LocalCut (the configuration without Spatial Importance) and CutS3D (the configuration itself). Masks are
 those of the patch grid, before the CRF, unless ``--crf`` is given (then ``crf.enabled=false`` is a row without it).
-Photographs and RGB-D images take the preset that fits images other than the sample's. Their features and depth cost
-seconds an image; with ``--cache`` later runs find them there. Columns, in percent but for the last:
+Photographs and RGB-D images take the preset that fits images other than the sample's. Their features and depth take
+seconds per image; with ``--cache`` later runs find them there. Columns, in percent but for the last:
 
 \b
-    AP50, AP   class-agnostic mask AP by pycocotools; masks are ranked by the try that found them
+    AP50, AP   class-agnostic mask AP by pycocotools; masks are ranked by the attempt that found them
     AP75 ...   other scores of COCO; APs, APm and APl by COCO's sizes of objects
-    R50        share of the objects that a mask meets at an IoU of 0.5
+    R50        fraction of the objects that a mask matches at an IoU of 0.5
     small ...  R50 of the small, medium and large third of the set's objects, by area
     alone ...  R50 of objects alone of their class, beside one of their class at another depth (behind), and
                touching one of their class at the same depth
-    prec       share of the masks that meet an object at an IoU of 0.5
-    flow       share of the cuts whose graph joins source and sink; elsewhere the cut is 0 and no capacity counts
-    found      masks an image
+    prec       fraction of the masks that match an object at an IoU of 0.5
+    flow       fraction of the cuts whose graph connects source and sink; elsewhere the cut is 0 whatever the capacity
+    found      masks per image
 
-With ``--bootstrap`` there follow, over images drawn anew with repetition, the 95 % intervals of AP and AP50, and of
+With ``--bootstrap`` there follow, over images resampled with replacement, the 95 % intervals of AP and AP50, and of
 their differences (dAP, dAP50) to the first row of the same method; those of a method's first row are to the first row
 of the table. All rows have the same draws, so a difference whose interval leaves 0 out is more than the choice of
 images.
@@ -210,19 +210,19 @@ def _title(set_name: str, half: str, scenes: list[Scene], truth: Truth, row: Row
 @click.option("--methods", default=",".join(METHODS), show_default=True,
               help="Which methods, with commas; MaskCut alone needs no depth.")  # fmt: skip
 @click.option("--n", "n_images", default=0, help="Only the first N images (0: all of a set; 36 drawn ones).")
-@click.option("--tries", type=click.IntRange(1), default=3, show_default=True,
-              help="Instances tried per image, unless --config or --vary says; 3 is the paper's.")  # fmt: skip
+@click.option("--attempts", type=click.IntRange(1), default=3, show_default=True,
+              help="Attempts per image, unless --config or --vary says otherwise; the paper's is 3.")  # fmt: skip
 @click.option("--crf", is_flag=True, help="Refine the masks by the CRF first; needs images.")
 @click.option("--bootstrap", "draws", type=click.IntRange(0), default=0, metavar="N",
-              help="Draw the images N times anew (1000 will do), for intervals.")  # fmt: skip
+              help="Resample the images N times (1000 is enough), for intervals.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
 def main(set_name: str, data_folder: Path | None, half: str, cache: Path | None, depth_kind: str,
-         config_file: Path | None, varies: tuple[str, ...], cross: bool, methods: str, n_images: int, tries: int,
+         config_file: Path | None, varies: tuple[str, ...], cross: bool, methods: str, n_images: int, attempts: int,
          crf: bool, draws: int, workers: int) -> None:  # fmt: skip
     try:
         options = SceneOptions(**MONOCULAR) if depth_kind == "monocular" else SceneOptions()
         base = settings.read_values(config_file) if config_file else {}
-        base = settings.merge_values({"localcut": {"n_instances": tries}}, base)
+        base = settings.merge_values({"localcut": {"n_instances": attempts}}, base)
         if data_folder is not None:
             base["data"] = data_of(set_name, data_folder)
         may_vary = sections_that_count(set_name, crf)
@@ -284,7 +284,7 @@ def print_table(
     cache: Path,
     workers: int,
 ) -> None:
-    """Score every row with every method; scenes are made anew only where a row asks for others than the row before."""
+    """Score every row with every method; scenes are recomputed only where a row needs others than the previous one."""
     made, scenes, truth, intervals = None, [], None, None
     columns, digits = (COCO_COLUMNS, 2) if set_name in DATA else (COLUMNS, 1)
     with ProcessPoolExecutor(workers) as pool:

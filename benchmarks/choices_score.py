@@ -14,7 +14,7 @@ from cuts3d_cli.core.geometry import grid_points
 from cuts3d_cli.core.localcut import semantic_graph
 from cuts3d_cli.core.masks import enlarge_all, mask_iou
 from cuts3d_cli.core.segment import Settings, candidates, find, finish, refine
-from cuts3d_cli.core.types import Discovery
+from cuts3d_cli.core.types import Cuts
 from cuts3d_cli.evaluation.coco_eval import Judge, judged, read_metrics
 from cuts3d_cli.evaluation.matching import match
 from cuts3d_cli.store.coco import encode_mask
@@ -28,7 +28,7 @@ METHODS = {
 configuration without Spatial Importance; CutS3D is the configuration itself."""
 
 MET = 0.5
-"""IoU from which a mask meets an object."""
+"""IoU from which a mask matches an object."""
 
 COLUMNS = ("AP50", "AP", "R50", "small", "medium", "large", *KINDS, "prec", "flow", "found")
 
@@ -40,8 +40,8 @@ COCO_COLUMNS = (
 
 @dataclass(frozen=True)
 class Masks:
-    """Masks of one scene, in the order of the tries: run lengths at the size of the truth, the number of the try that
-    found each, the IoU (objects, masks) with the truth; and for each cut in 3D whether the sink was in reach."""
+    """Masks of one scene, in the order of the attempts: run lengths at the size of the truth, the attempt that found
+    each, the IoU (objects, masks) with the truth; and for each cut in 3D whether the sink was in reach."""
 
     runs: list[dict]
     slots: list[int]
@@ -50,7 +50,7 @@ class Masks:
 
 
 def make_masks(scene: Scene, config: settings.Config, method: str, crf: bool = False) -> Masks:
-    """Discover the instances of a scene and compare them with its objects.
+    """Find the instances of a scene and compare them with its objects.
 
     Args:
         scene: with its image, where the CRF is asked for.
@@ -62,7 +62,7 @@ def make_masks(scene: Scene, config: settings.Config, method: str, crf: bool = F
     if method == "MaskCut":
         keywords["tau_ncut"] = config.baseline.tau_ncut
     sections = {name: getattr(config, name).model_dump() for name in ("spatial_importance", "confidence", "crf")}
-    found = find(scene.features, scene.depth, Settings(localcut=keywords, **sections)).discovery
+    found = find(scene.features, scene.depth, Settings(localcut=keywords, **sections)).cuts
     chosen, size_hw = candidates(found.instance), scene.masks.shape[1:]
     if crf:
         refined = refine([scene.image], [chosen], sections["crf"])[0]
@@ -76,7 +76,7 @@ def make_masks(scene: Scene, config: settings.Config, method: str, crf: bool = F
     return Masks([encode_mask(mask) for mask in masks], slots.tolist(), mask_iou(scene.masks, masks), by_flow)
 
 
-def _decided_by_flow(found: Discovery, depth: np.ndarray, keywords: dict) -> list[bool]:
+def _decided_by_flow(found: Cuts, depth: np.ndarray, keywords: dict) -> list[bool]:
     """For each cut whether its graph joins source and sink. Where it does not, the minimum cut has value 0, and the
     instance is what the graph joins to the source, whatever the capacities."""
     points = grid_points(depth, found.instance.shape[1:], xy_extent=keywords["xy_extent"])
@@ -92,7 +92,7 @@ def _decided_by_flow(found: Discovery, depth: np.ndarray, keywords: dict) -> lis
 
 
 class Truth:
-    """The objects of a set, for the judge and for the shares of recall.
+    """The objects of a set, for the judge and for recall.
 
     Args:
         scenes: all of the set.
@@ -119,7 +119,7 @@ class Truth:
     def judged(self, masks: list[Masks]) -> Judge:
         """pycocotools' comparison of the masks of all scenes, in their order, with the objects.
 
-        Masks are ranked by the try that found them, the first one highest, since every method has that order.
+        Masks are ranked by the attempt that found them, the first one highest, since every method has that order.
         """
         last = max((slot for found in masks for slot in found.slots), default=0) + 1
         predictions = [
@@ -150,7 +150,7 @@ class Truth:
 
 
 class Bootstrap:
-    """What of a score is chance: images drawn anew with repetition, the same draws for every row of a table.
+    """Uncertainty of a score: images resampled with replacement, the same draws for every row of a table.
 
     Args:
         n_images: of the set.

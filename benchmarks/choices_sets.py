@@ -51,8 +51,8 @@ KINDS = ("alone", "behind", "touching")
 
 @dataclass(frozen=True)
 class SceneOptions:
-    """How scenes are made: deviation of the blur over depth edges in pixels, standard deviation of the error of depth
-    as share of its range, length of the noise on class embeddings (of length 1), and the seed of all of it."""
+    """How scenes are made: standard deviations of the blur over depth edges in pixels and of the error of depth as
+    a fraction of its range, length of the noise on class embeddings (of length 1), and the seed of all of it."""
 
     depth_blur: float = 0.0
     depth_noise: float = 0.0

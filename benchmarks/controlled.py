@@ -22,11 +22,11 @@ NEAREST_Z = 0.9
 PIECES = (("behind", "alone"), ("touching", "alone"), ("behind", "touching"), ("behind", "behind", "alone"))
 """Pieces of the scenes, by scene number modulo 4."""
 GAP = (0.08, 0.35)
-"""Depth from the nearer to the farther object of a pair ``behind``, as share of the depth range."""
+"""Depth from the nearer to the farther object of a pair ``behind``, as a fraction of the depth range."""
 LEAST_VISIBLE, LEAST_SHARE = 0.01, 0.4
-"""Every object shows at least this share of the image, and of itself."""
+"""Every object shows at least this fraction of the image, and of itself."""
 GRAIN_PX = 6.0
-"""Deviation of the Gaussian that correlates depth noise; white noise would vanish in the medians of patches."""
+"""Standard deviation of the Gaussian that correlates depth noise; white noise would vanish in the patches' medians."""
 CHANNELS = 128
 
 
@@ -104,7 +104,7 @@ def degrade(depth: np.ndarray, *, blur_px: float, noise: float, rng) -> np.ndarr
     Args:
         depth: (S, S) float in [0, 1].
         blur_px: deviation of the Gaussian over the edges.
-        noise: standard deviation of the error, as share of the depth range.
+        noise: standard deviation of the error, as a fraction of the depth range.
         rng: numpy generator.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Measures the dense CRF of an image's masks: ways to share its work, and how far their masks agree.
+"""Measures the dense CRF of an image's masks: implementations that share its work differently, and their agreement.
 
     python benchmarks/crf.py --n 8
     python benchmarks/crf.py --images DIR --n 121
@@ -6,9 +6,9 @@
 Takes the instances of a finished run, or of a folder's images those that MaskCut finds on the embedded features,
 enlarges them as the crf stage does, and refines them in these ways:
 
-    each apart     pydensecrf, a filter lattice and an inference for every mask (as released with CutLER)
-    one lattice    pydensecrf, one lattice an image, an inference for every mask
-    side by side   pydensecrf, one lattice an image, one inference for all masks
+    each apart     pydensecrf, a filter lattice and an inference for every mask (as in CutLER)
+    one lattice    pydensecrf, one lattice per image, an inference for every mask
+    side by side   pydensecrf, one lattice per image, one inference for all masks
     lattice        our own lattice and mean field (what cuts3d does)
     crop M         the same on the masks' common neighbourhood, M px around them (with --crops)
 
@@ -139,16 +139,16 @@ def scenes_of_run(run: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def scenes_of_folder(folder: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The same of a folder's images, with three instances tried, of NCut alone."""
+    """The same of a folder's images, with three attempts of NCut alone."""
     from cuts3d_cli.backends.base import feature_backend
-    from cuts3d_cli.core.discover import discover
+    from cuts3d_cli.core.find_instances import find_instances
     from cuts3d_cli.store.image_files import find_images
 
     config = resolve({"preset": "embedded", "localcut": {"n_instances": 3, "local_cut": False, "sharpen": False}})
     backend = feature_backend(config.features)
     for path in find_images(folder):
         image = working_image(read_image(path), SIZE)
-        found = discover(backend.extract(image), None, None, **config.localcut.model_dump()).instance
+        found = find_instances(backend.extract(image), None, None, **config.localcut.model_dump()).instance
         if found.any():
             yield image, enlarge_all(found[found.any(axis=(1, 2))], image.shape[:2])
 
@@ -220,7 +220,7 @@ def main(run: Path, images: Path | None, n_images: int, repeat: int, crops: bool
             done.pixels, f"{done.farthest:.1e}", f"{np.mean(done.iou):.4f}", f"{min(done.iou):.4f}",
         ])  # fmt: skip
     header = [
-        "way", "s an image", "times side by side", "least", "memory, MB", "masks that differ", "pixels", "from 0.5",
+        "way", "s per image", "times side by side", "least", "memory, MB", "masks that differ", "pixels", "from 0.5",
         "mean IoU", "least IoU",
     ]  # fmt: skip
     click.echo(markdown_table(header, rows))

@@ -31,7 +31,7 @@ from measuring import ROOT, Stopwatch
 from cuts3d_cli.backends.base import feature_backend
 from cuts3d_cli.backends.torch_tools import resolve_device
 from cuts3d_cli.config import Config, merge_values, resolve
-from cuts3d_cli.core.discover import discover_batch
+from cuts3d_cli.core.find_instances import find_instances_batch
 from cuts3d_cli.core.image_sizes import working_image
 from cuts3d_cli.core.masks import mask_iou
 from cuts3d_cli.errors import first_line
@@ -132,7 +132,7 @@ def measure_ncut(features: list, config: Config, device: torch.device, n_check: 
 
     def masks(some: list, solver: str, place: str) -> list[np.ndarray]:
         maps = [(one, None, None) for one in some]
-        return [d.instance for d in discover_batch(maps, **(settings | {"eigensolver": solver}), device=place)]
+        return [d.instance for d in find_instances_batch(maps, **(settings | {"eigensolver": solver}), device=place)]
 
     found, seconds, peak = timed(lambda: masks(features, "torch", str(device)), device)
     expected = masks(features[:n_check], "lanczos", "cpu")

@@ -178,7 +178,7 @@ class Picture:
 
 
 def configuration(path: Path | None) -> Config:
-    """The defaults with the paper's three tries an image, and what a YAML file changes; its images are measured on."""
+    """The defaults with the paper's three attempts per image, overridden by a YAML file, whose images are used."""
     return resolve(merge_values({"localcut": {"n_instances": 3}}, read_values(path) if path else {}))
 
 

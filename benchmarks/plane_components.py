@@ -1,4 +1,4 @@
-"""The trivial rival for sensor depth: fit the main plane, take what stands on it apart at steps of depth."""
+"""The simple baseline for sensor depth: fit the dominant plane, split what stands on it at depth discontinuities."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ ABOVE_M = 0.008
 """Height from which a pixel stands on the plane."""
 
 STEP_M = 0.015
-"""Difference of depth between neighbouring pixels that parts them."""
+"""Difference of depth between neighbouring pixels that separates them."""
 
 LEAST = 0.002
-"""Smallest share of the image that is an object."""
+"""Smallest fraction of the image that is an object."""
 
 REACH_PX = 6
 """How far a component grows back over the pixels beside steps."""
@@ -25,7 +25,7 @@ def plane_components(depth_m: np.ndarray, *, focal: float) -> list[np.ndarray]:
 
     Args:
         depth_m: (H, W) in metres, 0 where there is no reading.
-        focal: focal length as a share of the image's longer side.
+        focal: focal length as a fraction of the image's longer side.
 
     Returns:
         (H, W) bool each.

@@ -46,7 +46,7 @@ STEP_MM = 15
 """Steps of depth up to this are none."""
 
 TOUCHING = 0.2
-"""Share of the border between two objects without a step from which they touch."""
+"""Fraction of the border between two objects without a step from which they touch."""
 
 GROUPS = ("all", "even", "odd", "apart", "behind", "touching")
 
@@ -178,7 +178,7 @@ def main(scenes: Path, rows: tuple[str, ...], n: int, only: str) -> None:
     loaded = [scene for scene in load_scenes(scenes, n) if only in scene.groups]
     shown = [group for group in GROUPS if any(group in scene.groups for scene in loaded)]
     counts = {group: sum(group in scene.groups for scene in loaded) for group in shown}
-    click.echo("| masks | " + " | ".join(f"{group} ({counts[group]})" for group in shown) + " | masks an image |")
+    click.echo("| masks | " + " | ".join(f"{group} ({counts[group]})" for group in shown) + " | masks per image |")
     click.echo("| --- " * (len(shown) + 2) + "|")
 
     def show(name: str, found: dict[str, list[dict]]) -> None:

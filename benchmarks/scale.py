@@ -4,7 +4,7 @@
 
 A grid of g x g patches belongs to a working image of 8 g px. Every size runs in a fresh process, on the same image:
 the N cuts of one image (affinity, eigenvectors, LocalCut with Spatial Confidence) and its CRF. An exponent e says that
-a figure grows with n^e, n the number of patches, fitted from a grid of 60 x 60 on, where fixed costs no longer show.
+a quantity grows as n^e, n the number of patches, fitted from a grid of 60 x 60 on, where fixed costs no longer show.
 The number of images is that of a shard which ``cuts3d localcut``, ``confidence`` and ``crf`` work on as processes.
 """
 
@@ -47,7 +47,7 @@ def with_grid(config: Config, side: int) -> Config:
 
 def measure_grid(side: int, name: str, config: Config, cpu: bool = False) -> dict[str, tuple[float, float]]:
     """By part: seconds and peak GB; runs in a process of its own. "all" has the sum and the largest."""
-    from cuts3d_cli.core import discover
+    from cuts3d_cli.core import find_instances
 
     for config_now in (with_grid(config, min(side, 12)), with_grid(config, side)):  # the small one loads what it needs
         picture = picture_of(name, config_now)
@@ -56,9 +56,9 @@ def measure_grid(side: int, name: str, config: Config, cpu: bool = False) -> dic
             material = material_of(picture, config_now)
         with (
             watch.watching(
-                (discover, "_Graphs", "affinity"),
-                (discover._Graphs, "without", "affinity"),
-                (discover, "second_eigenvectors", "eigenvectors"),
+                (find_instances, "_Graphs", "affinity"),
+                (find_instances._Graphs, "without", "affinity"),
+                (find_instances, "second_eigenvectors", "eigenvectors"),
             ),
             watch.part("LocalCut, confidence"),
         ):
@@ -133,7 +133,7 @@ def measured_shards(
 
 
 def shard_table(rows: dict[int, tuple[float, float]]) -> str:
-    """Seconds, seconds an image beyond the first size, and peak memory."""
+    """Seconds, seconds per image beyond the first size, and peak memory."""
     (first, (start, _)), *_ = rows.items()
     body = [
         [size, f"{s:.2f}", f"{(s - start) / (size - first):.2f}" if size > first else "-", f"{peak:.2f}"]

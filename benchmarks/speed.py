@@ -1,10 +1,10 @@
-"""The speed budgets, each as a ratio or a share measured within one run: target, measured, pass or miss.
+"""The speed budgets, each as a ratio or a fraction measured within one run: target, measured, pass or miss.
 
     python benchmarks/speed.py --repeat 3
 
-The baseline is MaskCut as released (dense generalised eigen-solver in float64, a CRF built for every mask) on the same
-features, with the same number of threads. Images are the first ones of data.images that take three cuts, and a drawn
-one. Each figure is the median over images and repeats; behind it its range.
+The baseline is the original MaskCut (dense generalised eigensolver in float64, a CRF built for every mask) on the same
+features, with the same number of threads. Images are the first of data.images that need three cuts, and a drawn
+one. Each number is the median over images and repeats, with its range.
 """
 
 from __future__ import annotations
@@ -86,13 +86,13 @@ def material_of(picture: Picture, config: Config) -> Material:
 
 
 def ours(material: Material, config: Config):
-    """Spatial Importance, N cuts with LocalCut, and their Spatial Confidence: (Discovery, confidence)."""
+    """Spatial Importance, N cuts with LocalCut, and their Spatial Confidence: (Cuts, confidence)."""
     from cuts3d_cli.api import mask_settings
     from cuts3d_cli.core.segment import cut_confidence, find
 
     settings = mask_settings(config)
     found = find(material.features, material.depth, settings)
-    cuts = found.discovery
+    cuts = found.cuts
     confidence, _ = cut_confidence(
         cuts.semantic,
         cuts.instance,
@@ -127,7 +127,7 @@ def measure_cuts(n_images: int, repeat: int, config: Config) -> dict[str, list[f
 
 
 def _taking_all_cuts(pictures, config: Config, n: int) -> list[Material]:
-    """The first n pictures in which all tries solve NCut; where there are too few, the first ones at all."""
+    """The first n pictures in which all attempts solve NCut; where there are too few, the first ones at all."""
     full, others = [], []
     for picture in pictures:
         material = material_of(picture, config)
@@ -139,7 +139,7 @@ def _taking_all_cuts(pictures, config: Config, n: int) -> list[Material]:
 
 
 def _seconds_once(material: Material, config: Config) -> dict[str, float]:
-    import released
+    import cutler_maskcut
 
     from cuts3d_cli.core.affinity import strong_pairs
     from cuts3d_cli.core.masks import enlarge
@@ -150,7 +150,7 @@ def _seconds_once(material: Material, config: Config) -> dict[str, float]:
     strong = strong_pairs(material.features, tau_ncut=config.localcut.tau_ncut, exponent=config.localcut.exponent)
     sparse, (x, solver) = seconds_of(lambda: second_eigenvector(PatchGraph(strong), solver=config.localcut.eigensolver))
     weights = PatchGraph(strong).weights()
-    dense, reference = seconds_of(released.dense_eigenvector, weights)
+    dense, reference = seconds_of(cutler_maskcut.dense_eigenvector, weights)
     sides = [
         bipartition(v.reshape(grid_hw), corners=config.localcut.corners, component="seed").foreground
         for v in (x, canonical_sign(reference))
@@ -159,10 +159,10 @@ def _seconds_once(material: Material, config: Config) -> dict[str, float]:
     instances = found.instance[found.found]
     crf = seconds_of(ours_crf, material, instances, config)[0] if len(instances) else 0.0
     dense_cuts, masks = seconds_of(
-        released.maskcut, material.features, config.baseline.tau_ncut, config.localcut.n_instances, Stopwatch()
+        cutler_maskcut.maskcut, material.features, config.baseline.tau_ncut, config.localcut.n_instances, Stopwatch()
     )
-    released_crf = sum(
-        seconds_of(released.crf, material.working, enlarge(mask, size_hw), Stopwatch())[0] for mask in masks
+    original_crf = sum(
+        seconds_of(cutler_maskcut.crf, material.working, enlarge(mask, size_hw), Stopwatch())[0] for mask in masks
     )
     return {
         "eigenvector": sparse,
@@ -172,8 +172,8 @@ def _seconds_once(material: Material, config: Config) -> dict[str, float]:
         "cuts": whole,
         "dense cuts": dense_cuts,
         "crf": crf,
-        "released crf": released_crf,
-        "tries": float(sum(attempt.solver is not None for attempt in found.info)),
+        "original crf": original_crf,
+        "attempts": float(sum(attempt.solver is not None for attempt in found.info)),
     }
 
 
@@ -181,8 +181,8 @@ def cut_budgets(seconds: dict[str, list[float]]) -> list[Budget]:
     """The ratios against the dense solver."""
     s = {name: np.array(values) for name, values in seconds.items()}
     same = f"{int(s['same bipartition'].sum())} of {len(s['eigenvector'])} bipartitions equal"
-    cuts = f"{s['tries'].mean():.1f} cuts"
-    both = (s["dense cuts"] + s["released crf"]) / (s["cuts"] + s["crf"])
+    cuts = f"{s['attempts'].mean():.1f} cuts"
+    both = (s["dense cuts"] + s["original crf"]) / (s["cuts"] + s["crf"])
     return [
         Budget("second eigenvector", 20, "x", list(s["dense eigenvector"] / s["eigenvector"]), True, same),
         Budget("cuts, LocalCut, confidence", 20, "x", list(s["dense cuts"] / s["cuts"]), True, cuts),
@@ -197,29 +197,29 @@ def measure_stages(n_images: int, config: Config) -> dict[str, Stopwatch]:
 
 
 def stage_budgets(runs: list[dict[str, Stopwatch]]) -> list[Budget]:
-    """Time of a min-cut, share of the 3D parts, share of Zarr."""
+    """Time of a min-cut, fractions of the 3D parts and of Zarr."""
     cuts = ("LocalCut: min-cut", "Spatial Confidence: T min-cuts")
     single = [[1e3 * s for watch in run.values() for cut in cuts for s in watch.calls.get(cut, ())] for run in runs]
     budgets = [
         Budget("one min-cut", 30, "ms", [s for run in single for s in run]),
         Budget("the longest min-cut of a shard", 30, "ms", [max(run, default=float("nan")) for run in single]),
-        Budget("3D parts of the pseudo-mask time", 25, "%", [_share_3d(run) for run in runs]),
+        Budget("3D parts of the pseudo-mask time", 25, "%", [_fraction_3d(run) for run in runs]),
     ]
     for stage in MASK_STAGES:
-        budgets.append(Budget(f"Zarr in {stage}", 5, "%", [_zarr_share([run[stage]]) for run in runs]))
-    everything = [_zarr_share(list(run.values())) for run in runs]
+        budgets.append(Budget(f"Zarr in {stage}", 5, "%", [_zarr_fraction([run[stage]]) for run in runs]))
+    everything = [_zarr_fraction(list(run.values())) for run in runs]
     budgets.append(Budget("Zarr in all six stages", 5, "%", everything))
     return budgets
 
 
-def _share_3d(run: dict[str, Stopwatch]) -> float:
+def _fraction_3d(run: dict[str, Stopwatch]) -> float:
     """Per cent of the time from stored depth and features to masks."""
     stages = [run[stage] for stage in ("spatial-importance", *MASK_STAGES)]
     spatial = sum(w.seconds.get(step, 0.0) for w in stages for step, kind in STEPS.items() if kind == "3D")
     return 100 * spatial / sum(sum(w.seconds.values()) for w in stages)
 
 
-def _zarr_share(watches: list[Stopwatch]) -> float:
+def _zarr_fraction(watches: list[Stopwatch]) -> float:
     zarr = sum(watch.seconds.get("Zarr", 0.0) for watch in watches)
     return 100 * zarr / sum(sum(watch.seconds.values()) for watch in watches)
 
@@ -274,7 +274,7 @@ def main(
     grid = config.features.grid
     click.echo(f"grid {grid} x {grid}, {n_images} images and a drawn one, {repeat} repeats, {threads} thread(s)")
     click.echo(markdown_table(["budget", "target", "measured", "range", ""], [budget.row() for budget in budgets]))
-    for name in ("eigenvector", "dense eigenvector", "cuts", "dense cuts", "crf", "released crf"):
+    for name in ("eigenvector", "dense eigenvector", "cuts", "dense cuts", "crf", "original crf"):
         click.echo(f"{name}: {1e3 * median(seconds[name]):.0f} ms")
     click.echo(f"took {time.perf_counter() - start:.0f} s")
 

@@ -1,10 +1,10 @@
-"""Time of one image step by step, as the released baseline works (before) and as cuts3d does (after).
+"""Time of one image step by step, for the original MaskCut (before) and for cuts3d (after).
 
     python benchmarks/stage_profile.py --images 4
 
 "After" runs the six mask stages on a shard of sample images, with a clock on the functions they call. "Before" is
-MaskCut as released, on the same features: cosine affinity, the dense generalised eigen-solver in float64, a CRF built
-anew for every mask; it has no depth and no stores. Milliseconds an image, and the share of the column's total. Without
+the original MaskCut, on the same features: cosine affinity, the dense generalised eigensolver in float64, a new CRF
+for every mask; it has no depth and no stores. Milliseconds per image, and the percentage of the column's total. Without
 ``data.depth_maps`` depth is the model's.
 """
 
@@ -56,7 +56,7 @@ def watching_stages(watch: Stopwatch, config: Config) -> Iterator[None]:
 
     from cuts3d_cli.backends import depth_files
     from cuts3d_cli.backends.base import depth_backend, feature_backend
-    from cuts3d_cli.core import confidence, discover, segment
+    from cuts3d_cli.core import confidence, find_instances, segment
     from cuts3d_cli.pipeline import graph as pipeline
     from cuts3d_cli.pipeline import runner as common
     from cuts3d_cli.stages import crf, depth, features, spatial_importance
@@ -89,12 +89,12 @@ def watching_stages(watch: Stopwatch, config: Config) -> Iterator[None]:
             (crf, "working_image", "resize to the working size"),
             (type(feature_backend(config.features)), "extract_batch", "features"),
             (spatial_importance, "spatial_importance", "Spatial Importance"),
-            (discover, "_Graphs", "affinity and graph"),
-            (discover._Graphs, "without", "affinity and graph"),
-            (discover, "second_eigenvectors", "second eigenvector"),
-            (discover, "bipartition", "bipartition"),
-            (discover, "semantic_graph", "k-NN graph"),
-            (discover, "cut_in_3d", "LocalCut: min-cut"),
+            (find_instances, "_Graphs", "affinity and graph"),
+            (find_instances._Graphs, "without", "affinity and graph"),
+            (find_instances, "second_eigenvectors", "second eigenvector"),
+            (find_instances, "bipartition", "bipartition"),
+            (find_instances, "semantic_graph", "k-NN graph"),
+            (find_instances, "cut_in_3d", "LocalCut: min-cut"),
             (confidence, "semantic_graph", "k-NN graph"),
             (confidence, "local_cut", "Spatial Confidence: T min-cuts"),
             (segment, "DenseCrfs", "CRF: build"),
@@ -137,7 +137,7 @@ def warm_stages(names: list[str], config: Config, cpu: bool = False) -> dict[str
 
 
 def after(names: list[str], config: Config, cpu: bool = False) -> dict[str, float]:
-    """Milliseconds an image of every step of ours."""
+    """Milliseconds per image of every step of cuts3d."""
     total = dict.fromkeys(STEPS, 0.0)
     for watch in warm_stages(names, config, cpu).values():
         for step, seconds in watch.seconds.items():
@@ -147,15 +147,15 @@ def after(names: list[str], config: Config, cpu: bool = False) -> dict[str, floa
 
 
 def before(names: list[str], config: Config, cpu: bool = False) -> dict[str, float]:
-    """Milliseconds an image of the released baseline's steps: MaskCut of N instances, without depth and stores."""
+    """Milliseconds per image of the steps of the original MaskCut with N instances, without depth and stores."""
     watch = Stopwatch(cpu=cpu)
-    _released(names[:1], config, 0, Stopwatch())  # loads what is loaded once
-    _released(names, config, config.localcut.n_instances, watch)
+    _original(names[:1], config, 0, Stopwatch())  # loads what is loaded once
+    _original(names, config, config.localcut.n_instances, watch)
     return {step: 1e3 * watch.seconds.get(step, 0.0) / len(names) for step in STEPS}
 
 
-def _released(names: list[str], config: Config, n_instances: int, watch: Stopwatch) -> None:
-    import released
+def _original(names: list[str], config: Config, n_instances: int, watch: Stopwatch) -> None:
+    import cutler_maskcut
 
     from cuts3d_cli.backends.base import feature_backend
     from cuts3d_cli.core import image_sizes, masks
@@ -172,8 +172,8 @@ def _released(names: list[str], config: Config, n_instances: int, watch: Stopwat
             refined_on = working if crf_size == size else image_sizes.working_image(image, crf_size)
         with watch.part("features"):
             features = backend.extract(working)
-        for mask in released.maskcut(features, config.baseline.tau_ncut, n_instances, watch):
-            refined, accepted = released.crf(refined_on, masks.enlarge(mask, refined_on.shape[:2]), watch)
+        for mask in cutler_maskcut.maskcut(features, config.baseline.tau_ncut, n_instances, watch):
+            refined, accepted = cutler_maskcut.crf(refined_on, masks.enlarge(mask, refined_on.shape[:2]), watch)
             with watch.part("resize to the image's size"):
                 full = image_sizes.image_sized_mask(refined, image.shape[:2])
             if accepted:
@@ -209,7 +209,7 @@ def main(config_file: Path | None, n_images: int, threads: int, cpu: bool) -> No
     config = configuration(config_file)
     names = image_names(config, n_images)
     columns = [in_child(function, names, config, cpu, threads=threads) for function in (before, after)]
-    click.echo(f"{len(names)} images, {threads} thread(s); ms {'of the processor ' if cpu else ''}an image")
+    click.echo(f"{len(names)} images, {threads} thread(s); {'CPU ' if cpu else ''}ms per image")
     click.echo(profile_table(*columns))
     click.echo(f"ratio: {sum(columns[0].values()) / sum(columns[1].values()):.1f}")
 

@@ -57,6 +57,7 @@ _EXTRAS = {
     **dict.fromkeys(
         ("timm", "transformers", "onnx", "safetensors", "huggingface_hub", "filelock", "platformdirs"), "models"
     ),
+    "snakemake": "workflow",
 }
 """The extra of cuts3d that brings a package."""
 

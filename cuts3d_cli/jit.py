@@ -92,4 +92,4 @@ def _saying_if_slow() -> Iterator[None]:
 
 @functools.cache
 def _say() -> None:
-    logger.info("compiling for this processor, once: it takes some seconds and is kept for later runs")
+    logger.info("compiling for this processor, once; this takes a few seconds and is cached")

@@ -1,4 +1,4 @@
-"""How many threads one process may use, told to the libraries before they are imported, and to BLAS in mask stages.
+"""The number of threads of a process, set before the libraries are imported, and for BLAS in mask stages.
 
 Workers times threads must not exceed the cores: several workers whose BLAS each takes all cores spin against one
 another and are many times slower than one thread each. Snakemake gives each job its rule's ``threads`` as
@@ -16,6 +16,9 @@ BLAS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 OPENCV = "OPENCV_FOR_THREADS_NUM"
 """OpenCV has threads of its own and does not read OMP_NUM_THREADS."""
 
+
+BEFORE = dict(os.environ)
+"""The environment before any limit, for a program that gives its own processes their threads."""
 
 _asked: int | None = None
 """The threads that --threads gave."""

@@ -1,21 +1,26 @@
-"""What the Snakefile takes from the package: its own files, the checked configuration, the errors of jobs."""
+"""Running Snakemake, and what the Snakefile takes from the package: its files, the configuration, errors of jobs."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
 import re
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable
+import sysconfig
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
 from cuts3d_cli.config import Config, Section, check_thresholds, resolve
 from cuts3d_cli.errors import ConfigError, Cuts3dError, StoreError
 from cuts3d_cli.store.files import atomic_path, fingerprint
+from cuts3d_cli.store.image_files import counted
+from cuts3d_cli.threads import BEFORE
 
 FILES = Path(__file__).with_name("workflow_files")
 """The Snakefile and what goes with it: links to the top of a checkout, copies in a wheel."""
@@ -23,8 +28,89 @@ FILES = Path(__file__).with_name("workflow_files")
 MAX_FAILURES = 10
 """Failed jobs whose error is shown when a workflow ends."""
 
+MAX_FAILED_IMAGES = 20
+"""Failed images that are named when a workflow ends."""
+
 _ERROR = re.compile(r"^(?:cuts3d: error|Error|(?:\w+\.)*\w*(?:Error|Exception)): .*", re.MULTILINE)
 """A line that ends a failed command's log: ours, click's, or the last of a traceback."""
+
+_FAILED_IMAGE = re.compile(r"^[\d:]+ WARNING ([\w-]+): (.+?) failed: (.*)$", re.MULTILINE)
+"""What a stage's log says of an image (`pipeline.runner.for_each_image`)."""
+
+
+_CORES = ("--cores", "-c", "--jobs", "-j", "--profile", "--workflow-profile", "--executor", "-e")
+"""Options that say how much may run at once, or name what does."""
+
+
+def run_snakemake(config_file: Path, words: Sequence[str]) -> NoReturn:
+    """Replace this process by Snakemake on the package's workflow, in the current folder.
+
+    Its exit code and what it does on Ctrl-C are those of the command.
+
+    Args:
+        config_file: the configuration.
+        words: targets and options of Snakemake.
+
+    Raises:
+        Cuts3dError: no such configuration, or another one among the options.
+        ModuleNotFoundError: Snakemake is not installed.
+    """
+    if not config_file.is_file():
+        raise Cuts3dError(
+            f"configuration {config_file}",
+            expected="a YAML file",
+            found="a folder" if config_file.is_dir() else "nothing",
+            hint=f"`cuts3d init photos/ --out {config_file}` writes one for the images in photos/",
+        )
+    if another := next((word for word in words if word.split("=")[0] in ("--configfile", "--configfiles")), None):
+        raise Cuts3dError(
+            f"option {another}", expected=f"one configuration, {config_file}", found="two", hint="keep one of them"
+        )
+    if importlib.util.find_spec("snakemake") is None:
+        raise ModuleNotFoundError(name="snakemake")
+    # -P: a file of the current folder must not stand in for a module
+    command = [sys.executable, "-P", "-m", "snakemake", *snakemake_words(config_file, words)]
+    path = os.pathsep.join([sysconfig.get_path("scripts"), BEFORE.get("PATH", os.defpath)])  # jobs call cuts3d
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(command[0], command, {**BEFORE, "PATH": path})
+
+
+def snakemake_words(config_file: Path, words: Sequence[str]) -> list[str]:
+    """Snakemake's command line: the package's Snakefile, all cores, the options given, the configuration.
+
+    The number of cores is left to the options where they name one, a profile or an executor. The profile ``slurm`` is
+    the package's own where Snakemake finds none of that name.
+    """
+    chosen = "SNAKEMAKE_PROFILE" in BEFORE or any(_option(word) in _CORES for word in words)
+    cores = [] if chosen else ["--cores", "all"]
+    # --configfile takes any number of files, so targets must not follow it
+    end = ["--configfile", str(config_file.absolute())]
+    return ["--snakefile", str((FILES / "Snakefile").resolve()), *cores, *_with_profiles(words), *end]
+
+
+def _option(word: str) -> str:
+    """The option that a word of a command line starts with: --cores=4 and -c4 give --cores and -c."""
+    return word.split("=")[0] if word.startswith("--") else word[:2]
+
+
+def _with_profiles(words: Sequence[str]) -> list[str]:
+    """The words with the package's own profiles by path, where they are named and Snakemake finds no other."""
+    found = list(words)
+    for index, word in enumerate(words):
+        if word.startswith("--profile="):
+            found[index] = f"--profile={_profile(word.removeprefix('--profile='))}"
+        elif index and words[index - 1] == "--profile":
+            found[index] = _profile(word)
+    return found
+
+
+def _profile(name: str) -> str:
+    from snakemake.cli import get_profile_dir
+
+    own = (FILES / name).resolve()
+    known = Path(name).is_absolute() or get_profile_dir(name) is not None
+    return str(own) if not known and (own / "config.yaml").is_file() else name
 
 
 def write_workflow(folder: Path, *, overwrite: bool = False) -> None:
@@ -56,7 +142,7 @@ def checked_config(values: dict[str, Any], source: str, *, full: bool = False) -
         if full and values.get("preset", "embedded") != "embedded":
             raise ConfigError(
                 f"{source}: preset {values['preset']} has no effect, as config.yaml sets every key",
-                hint=f"`cuts3d init --preset {values['preset']} --out my.yaml`, then `snakemake --configfile my.yaml`",
+                hint=f"`cuts3d init --preset {values['preset']} --out my.yaml`, then `cuts3d run my.yaml`",
             )
         config = resolve(values, source=source)
         if config.localcut.local_cut:
@@ -81,7 +167,8 @@ def _check_images(config: Config, source: str) -> None:
         if folder is None or Path(folder).is_dir() or _listed(base) == Path(folder).resolve():
             continue
         found = "a file" if Path(folder).exists() else "nothing"
-        raise ConfigError(f"{source}: data.{key} {folder}", expected="a folder of images", found=found)
+        hint = None if Path(folder).is_absolute() else f"relative paths start in the current folder, {Path.cwd()}"
+        raise ConfigError(f"{source}: data.{key} {folder}", expected="a folder of images", found=found, hint=hint)
 
 
 def _listed(base: Path) -> Path | None:
@@ -102,14 +189,58 @@ def failures(bases: Iterable[str], since: float) -> str:
         bases: folders with ``logs`` below.
         since: when the workflow started, in seconds of ``time.time``; older logs are of other workflows.
     """
-    logs = [log for base in bases for log in sorted(Path(base, "logs").rglob("*.log"))]
-    found = []
-    for log in logs:
-        if log.stat().st_mtime >= since and (errors := _ERROR.findall(log.read_text(errors="replace"))):
-            found.append(f"{errors[-1]}\n  log: {log}")
+    found = [f"{error}\n  log: {log}" for base in bases for log, _, error in _failed_jobs(Path(base), since)]
     if len(found) > MAX_FAILURES:
         found[MAX_FAILURES:] = [f"and {len(found) - MAX_FAILURES} more jobs"]
     return "\n".join(found)
+
+
+def _failed_jobs(base: Path, since: float) -> Iterator[tuple[Path, str, str]]:
+    """Log, its text and the error of each job below ``base`` that failed since a time."""
+    for log in sorted((base / "logs").rglob("*.log")):
+        if log.stat().st_mtime >= since and (errors := _ERROR.findall(text := log.read_text(errors="replace"))):
+            yield log, text, errors[-1]
+
+
+def failed_images(config: Config, since: float) -> str:
+    """The images of a run that failed, each once with its reason; empty where none did.
+
+    They are told by what the stages left and, for jobs that failed as a whole and left nothing, by their logs.
+
+    Args:
+        config: the configuration of the run.
+        since: when the workflow started, in seconds of ``time.time``.
+    """
+    from cuts3d_cli.report import run_summary
+
+    run = Path(config.run)
+    steps = run_summary.failed_steps(run_summary.summarise_run(run), run_summary.prediction_rows(run, config.trainings))
+    for base, images in ((run, run_summary.TRAINING), (run / "val", run_summary.HELD_OUT)):
+        for _, text, _ in _failed_jobs(base, since):
+            for step, name, reason in _FAILED_IMAGE.findall(text):
+                steps.setdefault(images, {}).setdefault(step, {})[name] = reason
+    lines = [
+        f"  {name}{' (held-out)' if images == run_summary.HELD_OUT else ''}: {reason}"
+        for images in steps
+        for name, reason, _ in run_summary.failed_images(steps[images])
+    ]
+    if not lines:
+        return ""
+    title = f"{counted(len(lines), 'image')} failed:"
+    if len(lines) > MAX_FAILED_IMAGES:
+        lines[MAX_FAILED_IMAGES:] = [f"  and {len(lines) - MAX_FAILED_IMAGES} more"]
+    return "\n".join([title, *lines])
+
+
+def where_detections_are(config: Config) -> str:
+    """A line on the detections that the scores of a finished run do not tell of, or nothing."""
+    from cuts3d_cli.report.run_summary import detections_command, unscored_detections
+
+    if (path := unscored_detections(config)) is not None:
+        return f"detections on the held-out images, which have no labels: {path}, drawn in the report\n"
+    if command := detections_command(config.run, config.trainings):
+        return f"to see what the detector finds: {command}\n"
+    return ""
 
 
 def settings_file(config: Config) -> Path:
@@ -123,6 +254,20 @@ def settings_file(config: Config) -> Path:
         with atomic_path(path) as temporary:
             temporary.write_text(yaml.safe_dump(values, sort_keys=False))
     return path
+
+
+def scoring(config: Config) -> dict[str, Any]:
+    """What a score depends on beside the masks: the settings, and what folders of labels hold (names, sizes, times).
+
+    Snakemake looks at a folder's own time alone, which a changed file in it leaves as it is.
+    """
+    values = config.evaluate.model_dump(mode="json")
+    for key in ("annotations", "val_annotations"):
+        if (name := getattr(config.data, key)) is not None and Path(name).is_dir():
+            files = [(path.relative_to(name).as_posix(), (stat := path.stat()).st_size, stat.st_mtime_ns)
+                     for path in sorted(Path(name).rglob("*")) if path.is_file()]  # fmt: skip
+            values[key] = {"files": fingerprint(files), "ignore_labels": config.data.ignore_labels}
+    return values
 
 
 def settings(name: str, section: Section) -> str:

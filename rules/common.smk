@@ -1,4 +1,4 @@
-# Paths, shards and parameters that the rules share. What can be tested lives in the package.
+# Paths, shards and parameters shared by the rules. Whatever can be tested is in the package.
 
 import re
 import shlex
@@ -13,12 +13,22 @@ from cuts3d_cli.pipeline.declarations import LAST, dependencies, inputs_of
 from cuts3d_cli.pipeline.graph import result_path
 from cuts3d_cli.pipeline.methods import METHODS, OWN, method_config, methods_of
 from cuts3d_cli.store.layout import pseudo_masks_path, shard_name
+from cuts3d_cli.store.listing import current_listing
 from cuts3d_cli.training.train import ALGORITHM as TRAINING_ALGORITHM
 from cuts3d_cli.training.train import dependencies as training_dependencies
-from cuts3d_cli.workflow import checked_config, failures, settings, settings_file
+from cuts3d_cli.workflow import (
+    checked_config,
+    failed_images,
+    failures,
+    scoring,
+    settings,
+    settings_file,
+    where_detections_are,
+)
 
 CONFIG = checked_config(config, "config", full=not workflow.overwrite_configfiles)
 SETTINGS = settings_file(CONFIG)
+SCORING = scoring(CONFIG)
 STARTED = time.time()
 RUN = CONFIG.run.rstrip("/")
 VAL = f"{RUN}/val"
@@ -50,10 +60,10 @@ def data_of(base, key):
 
 
 def settings_path(wildcards, input):
-    """The whole configuration, from which jobs read theirs.
+    """The full configuration, which all jobs read.
 
-    What a job depends on stands in the parameter ``depends``: when it changes, the job is run again. This one takes the
-    input as well, which for Snakemake means that a change of it alone reruns nothing.
+    What a job depends on is in the parameter ``depends``: when it changes, the job is rerun. This function also takes
+    ``input``, so that for Snakemake a change of its value alone reruns nothing.
     """
     return SETTINGS
 
@@ -63,7 +73,7 @@ def shard_number(wildcards):
 
 
 def inputs_of_stage(stage):
-    """The results that a stage reads of a shard, and the image list."""
+    """The results that a stage reads for a shard, and the image list."""
 
     def inputs(wildcards):
         method = getattr(wildcards, "method", OWN)
@@ -89,14 +99,14 @@ def previous_round(wildcards):
 
 
 def masks_to_learn(_wildcards):
-    """What the first training learns from; a configuration without detector ends the workflow in words."""
+    """The masks of the first training; a configuration without a detector ends the workflow with a message."""
     if not TRAININGS:
         raise WorkflowError("no detector to train: config key train.detector is null")
     return masks_of(OWN)
 
 
 def labels_of(number):
-    """The masks that a round trained on."""
+    """The masks on which a round was trained."""
     if number == 0:
         return masks_of(OWN)
     return f"{RUN}/detector/round{number}/annotations.json"
@@ -125,7 +135,7 @@ def evaluations(methods):
 
 
 def experiment_labels(wildcards):
-    """The masks that the round before trained on."""
+    """The masks on which the previous round was trained."""
     if (before := previous_round(wildcards)) == 0:
         return masks_of(ex.VARIANTS[wildcards.variant].masks)
     return f"{EXPERIMENT}/round{before}/annotations.json".format(**wildcards)
@@ -154,7 +164,7 @@ def experiment_mask_scores(wildcards):
 
 
 def finetune_source(_wildcards):
-    """Labels and images to learn from; a configuration without any ends the workflow in words."""
+    """Labels and images to train on; a configuration without them ends the workflow with a message."""
     try:
         return ft.source(CONFIG)
     except Cuts3dError as error:
@@ -173,5 +183,5 @@ def finetune_overrides(wildcards, input):
     images = finetune_source(wildcards)[1]
     words = [f"--image-root {shlex.quote(images)}"] if images else []
     words += [f"--init {shlex.quote(str(input.start))}"] if input.start else []
-    section = ft.train_section(CONFIG, wildcards.share, wildcards.start)
+    section = ft.train_section(CONFIG, wildcards.fraction, wildcards.start)
     return " ".join([*words, settings("train", section)])

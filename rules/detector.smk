@@ -1,4 +1,4 @@
-# Training, rounds of self-training and predictions. A killed training resumes from <round>/work.
+# Training, rounds of self-training and predictions. An interrupted training resumes from <round>/work.
 
 DETECTOR_OUTPUTS = ["checkpoint.pth", "metrics.jsonl", "config.json"]
 

@@ -1,10 +1,17 @@
-# Scores and the report. Only these rules read ground truth.
+# Evaluation and the report. Only these rules read ground truth.
 
 
 EVALUATIONS = evaluations(METHODS)
 EVALUATION_FILES = [
     f"{RUN}/evaluation/{name}.json" for name in evaluations(methods_of(CONFIG))
 ]
+
+# Made without labels too, for the report's pictures.
+LAST_DETECTIONS = (
+    [f"{RUN}/detector/round{TRAININGS[-1]}/predictions_val.json"]
+    if HAS_VAL and TRAININGS
+    else []
+)
 
 
 rule evaluate:
@@ -29,10 +36,10 @@ rule evaluate:
         runtime=120,
     params:
         config=settings_path,
-        depends=CONFIG.evaluate.model_dump(mode="json"),
+        depends=SCORING,
         overrides="",
     message:
-        "scoring {wildcards.name}"
+        "evaluating {wildcards.name}"
     shell:
         "cuts3d evaluate --config {params.config:q} --predictions {input.masks:q} --annotations {input.truth:q} --out {output:q}"
         " {params.overrides}"
@@ -50,7 +57,7 @@ use rule evaluate as evaluate_target with:
     benchmark:
         f"{RUN}/benchmarks/evaluation/in-domain.tsv"
     message:
-        "scoring the detector of the target images"
+        "evaluating the detector trained on the target images"
 
 
 rule report:
@@ -60,6 +67,7 @@ rule report:
         detectors=expand(
             f"{RUN}/detector/round{{number}}/metrics.jsonl", number=TRAININGS
         ),
+        detections=LAST_DETECTIONS,
     output:
         html=f"{RUN}/report.html",
         results=f"{RUN}/results.json",

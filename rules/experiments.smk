@@ -1,6 +1,6 @@
-# The ablations of the paper's Tables 4 to 6, made on request only: snakemake table4 | table5 | table6 | results.
-# Which trainings a table needs is said in cuts3d_cli/experiments/ablations.py; everything lies in <run>/experiments.
-# The rules are those of the run with other settings, on one core each, so that trainings run side by side.
+# The ablations of the paper's Tables 4 to 6, on request only: snakemake table4 | table5 | table6 | results.
+# The trainings of each table are defined in cuts3d_cli/experiments/ablations.py; all results are in <run>/experiments.
+# The rules are those of the run with other settings, on one core each, so that trainings run in parallel.
 
 EXPERIMENTS = f"{RUN}/{ex.FOLDER}"
 EXPERIMENT_LOGS = f"{RUN}/logs/{ex.FOLDER}"
@@ -35,7 +35,7 @@ use rule train as train_experiment with:
         "training {wildcards.variant}, seed {wildcards.seed}"
 
 
-# The longest way to the tables leads over the rounds, so they and the training before them go first.
+# The rounds are the critical path to the tables, so they and the training before them run first.
 use rule train_experiment as train_experiment_full with:
     wildcard_constraints:
         variant=ex.FULL,
@@ -98,7 +98,7 @@ use rule evaluate as evaluate_experiment with:
     benchmark:
         f"{EXPERIMENT_TIMES}/{{variant}}/seed{{seed}}/evaluate{{anyround}}.tsv"
     message:
-        "scoring {wildcards.variant}, seed {wildcards.seed}, round {wildcards.anyround}"
+        "evaluating {wildcards.variant}, seed {wildcards.seed}, round {wildcards.anyround}"
 
 
 rule compare:

@@ -1,14 +1,14 @@
-# Learning from labels with classes (CutLER), made on request only: snakemake finetuned. What a training is made with is
-# said in cuts3d_cli/experiments/finetune.py. These rules read human labels; nothing before them does.
+# Fine-tuning on labels with classes (CutLER), on request only: snakemake finetuned. The settings of each training are in
+# cuts3d_cli/experiments/finetune.py. These rules read human labels; no earlier rule does.
 
 FINETUNE = f"{RUN}/{ft.FOLDER}"
-FINETUNED = f"{FINETUNE}/{{start}}/{{share}}"
-SHARES = [ft.share_name(fraction) for fraction in CONFIG.finetune.fractions]
+FINETUNED = f"{FINETUNE}/{{start}}/{{fraction}}"
+FRACTIONS = [ft.fraction_name(fraction) for fraction in CONFIG.finetune.fractions]
 
 
 wildcard_constraints:
     start="|".join(ft.STARTS),
-    share="|".join(re.escape(share) for share in SHARES),
+    fraction="|".join(re.escape(name) for name in FRACTIONS),
 
 
 rule finetune:
@@ -18,9 +18,9 @@ rule finetune:
     output:
         [f"{FINETUNED}/{name}" for name in DETECTOR_OUTPUTS],
     log:
-        f"{RUN}/logs/{ft.FOLDER}/{{start}}_{{share}}.log",
+        f"{RUN}/logs/{ft.FOLDER}/{{start}}_{{fraction}}.log",
     benchmark:
-        f"{RUN}/benchmarks/{ft.FOLDER}/{{start}}_{{share}}.tsv"
+        f"{RUN}/benchmarks/{ft.FOLDER}/{{start}}_{{fraction}}.tsv"
     conda:
         "../envs/detector.yaml"
     threads: 8
@@ -33,7 +33,7 @@ rule finetune:
         depends={"algorithm": TRAINING_ALGORITHM, "seed": CONFIG.seed},
         overrides=finetune_overrides,
     message:
-        "learning from {wildcards.share} of the labels, start: {wildcards.start}"
+        "training on {wildcards.fraction} of the labels, start: {wildcards.start}"
     shell:
         "cuts3d train --config {params.config:q} --labels {input.labels:q} --out {params.out:q} {params.overrides} > {log:q} 2>&1"
 
@@ -45,11 +45,11 @@ use rule predict as predict_finetuned with:
     output:
         f"{FINETUNED}/predictions_val.json",
     log:
-        f"{RUN}/logs/{ft.FOLDER}/predict_{{start}}_{{share}}.log",
+        f"{RUN}/logs/{ft.FOLDER}/predict_{{start}}_{{fraction}}.log",
     benchmark:
-        f"{RUN}/benchmarks/{ft.FOLDER}/predict_{{start}}_{{share}}.tsv"
+        f"{RUN}/benchmarks/{ft.FOLDER}/predict_{{start}}_{{fraction}}.tsv"
     message:
-        "detections after {wildcards.share} of the labels, start: {wildcards.start}"
+        "detections after {wildcards.fraction} of the labels, start: {wildcards.start}"
 
 
 use rule evaluate as evaluate_finetuned with:
@@ -59,20 +59,20 @@ use rule evaluate as evaluate_finetuned with:
     output:
         f"{FINETUNED}/scores_val.json",
     log:
-        f"{RUN}/logs/{ft.FOLDER}/evaluate_{{start}}_{{share}}.log",
+        f"{RUN}/logs/{ft.FOLDER}/evaluate_{{start}}_{{fraction}}.log",
     benchmark:
-        f"{RUN}/benchmarks/{ft.FOLDER}/evaluate_{{start}}_{{share}}.tsv"
+        f"{RUN}/benchmarks/{ft.FOLDER}/evaluate_{{start}}_{{fraction}}.tsv"
     params:
         config=settings_path,
-        depends=CONFIG.evaluate.model_dump(mode="json"),
+        depends=SCORING,
         overrides="--no-class-agnostic",
     message:
-        "scoring {wildcards.share} of the labels, start: {wildcards.start}"
+        "evaluating {wildcards.fraction} of the labels, start: {wildcards.start}"
 
 
 rule finetuned:
     input:
-        expand(f"{FINETUNED}/scores_val.json", start=ft.STARTS, share=SHARES),
+        expand(f"{FINETUNED}/scores_val.json", start=ft.STARTS, fraction=FRACTIONS),
     output:
         f"{FINETUNE}/scores.txt",
     log:

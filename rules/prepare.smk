@@ -1,6 +1,7 @@
 rule prepare:
     output:
-        "{base}/manifest.jsonl",
+        # in place: of a folder that has a list already only new and changed images are read
+        update("{base}/manifest.jsonl"),
     log:
         "{base}/logs/prepare.log",
     benchmark:
@@ -14,6 +15,9 @@ rule prepare:
     params:
         images=lambda wc: data_of(wc.base, "images"),
         n_shards=lambda wc: len(shards(wc.base)),
+        listing=lambda wc: current_listing(
+            Path(data_of(wc.base, "images")), Path(wc.base)
+        ),
     message:
         "listing the images of {params.images}"
     shell:

@@ -1,4 +1,4 @@
-# One rule per stage; each job works on one shard. What a stage reads, and which settings it depends on, is declared in
+# One rule per stage; each job processes one shard. The inputs of a stage and the settings it depends on are declared in
 # cuts3d_cli/pipeline/declarations.py; the methods are listed in cuts3d_cli/pipeline/methods.py.
 
 

@@ -1,4 +1,4 @@
-# What can be asked for by name.
+# Named targets.
 
 
 rule pseudo_masks:
@@ -37,18 +37,15 @@ localrules:
 onerror:
     if found := failures(BASES, STARTED):
         print(found, file=sys.stderr)
+    if found := failed_images(CONFIG, STARTED):
+        print(found, file=sys.stderr)
 
 
 onsuccess:
-    if (
-        Path(rules.report.output.table).exists()
-        and Path(rules.report.output.table).stat().st_mtime >= STARTED
-    ):
-        print(Path(rules.report.output.table).read_text())
-        print(f"report: {Path(rules.report.output.html).resolve()}")
-        from cuts3d_cli.report.run_summary import (
-            detections_command,
-        )  # slow to import
-
-        if command := detections_command(RUN, TRAININGS):
-            print(f"to see what the detector finds: {command}")
+    table, page = Path(rules.report.output.table), Path(rules.report.output.html)
+    if table.exists() and table.stat().st_mtime >= STARTED:
+        print(table.read_text())
+        print(f"report: {page.resolve()}")
+        print(where_detections_are(CONFIG), end="")
+    if found := failed_images(CONFIG, STARTED):
+        print(found, file=sys.stderr)

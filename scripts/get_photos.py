@@ -44,7 +44,7 @@ def get(out: Path, source: Path | None = None, *, photos: Sequence[Photo] | None
     Args:
         out: the folder; files in its ``images`` that are not listed are an error.
         source: folder to take them from instead of COCO's addresses.
-        photos: the list; ``sample/photos.json`` when left out.
+        photos: the list; ``sample/photos.json`` when omitted.
 
     Raises:
         Cuts3dError: COCO cannot be reached, or a photograph is not there or another file.
@@ -114,8 +114,8 @@ def _check_others(images: Path, photos: Sequence[Photo]) -> None:
     others = sorted(name for name in others if not name.startswith("."))
     if others:
         raise Cuts3dError(
-            f"folder {images} holds {len(others)} other files, first {others[0]}",
-            expected="nothing but the photographs of sample/photos.json",
+            f"folder {images} contains {len(others)} other files, first {others[0]}",
+            expected="only the photographs of sample/photos.json",
             hint="remove them, or choose another folder",
         )
 
@@ -126,7 +126,7 @@ def _is(path: Path, photo: Photo) -> bool:
 
 def _another_file(photo: Photo, source: Path | None) -> Cuts3dError:
     where = photo["coco_url"] if source is None else source / "images" / photo["file_name"]
-    hint = "try again" if source is None else "copy it from COCO as it is, neither resized nor saved anew"
+    hint = "try again" if source is None else "copy it unchanged from COCO, neither resized nor re-encoded"
     return Cuts3dError(
         f"photograph {where}", expected=f"the listed file, SHA-256 {photo['sha256']}", found="another", hint=hint
     )
@@ -141,7 +141,7 @@ def _from_folder(source: Path) -> Callable[[Photo], IO[bytes]]:
             raise Cuts3dError(
                 f"no photograph {path}",
                 expected="a folder with annotations.json and images/, as COCO names them",
-                hint="correct PHOTOS=DIR, or leave it out to get them from COCO",
+                hint="correct PHOTOS=DIR, or omit it to download them from COCO",
             ) from None
 
     return opened
@@ -163,7 +163,7 @@ def _fetched(url: str) -> Iterator[Any]:
         raise Cuts3dError(
             f"cannot get {url}",
             found=getattr(error, "reason", None) or error,
-            hint="try again; without a way to COCO, `make photos PHOTOS=DIR` takes the photographs from a folder with "
+            hint="try again; without access to COCO, `make photos PHOTOS=DIR` uses photographs from a folder with "
             "annotations.json and images/",
         ) from None
 

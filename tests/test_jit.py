@@ -105,5 +105,5 @@ def test_slow_compiling_is_said_once(monkeypatch, caplog):
 
                 time.sleep(0.04)
     assert [record.message for record in caplog.records] == [
-        "compiling for this processor, once: it takes some seconds and is kept for later runs"
+        "compiling for this processor, once; this takes a few seconds and is cached"
     ]

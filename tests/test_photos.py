@@ -165,7 +165,7 @@ def test_annotations_that_lack_a_photograph_are_an_error(script, photos, source,
 def test_other_files_in_the_folder_are_an_error(script, photos, source, tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "images/mine.jpg").touch()
-    with pytest.raises(Cuts3dError, match=r"holds 1 other files, first mine\.jpg"):
+    with pytest.raises(Cuts3dError, match=r"contains 1 other files, first mine\.jpg"):
         script.get(tmp_path, source, photos=photos)
     assert (tmp_path / "images/mine.jpg").exists()
 

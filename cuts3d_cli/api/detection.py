@@ -83,7 +83,7 @@ def load_detector(path: str | os.PathLike[str], *, device: str = "auto", **setti
     Args:
         path: checkpoint.
         device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
-        settings: of the section ``predict``: ``score_threshold``, below which detections are left out, and
+        settings: of the section ``predict``: ``score_threshold``, below which detections are omitted, and
             ``max_detections``, those kept per image.
 
     Raises:

@@ -51,7 +51,7 @@ class Segmentation:
         confidence: (M, h, w) float32 in {0} or [sc_min, 1] on the patch grid: Spatial Confidence (Sec. 3.4, Eq. 4), or
             with ``crf.confidence: crf`` the CRF's probability (Table 11b); None where there is neither.
         cuts: (M,) int, the number of the attempt that found each mask, from 1.
-        outcomes: N texts, what came of each attempt.
+        outcomes: N texts, the outcome of each attempt.
         depth: (S, S) float16 in [0, 1], 0 nearest, normalised; None where the settings need none.
         depth_source: ``given``, ``file`` or ``model``; None without depth.
         features: (C, h, w) float16, patch features (Sec. 3.1).
@@ -90,13 +90,16 @@ class Segmentation:
         return f"<Segmentation {described(self.masks, self.scores)}>"
 
     def overlay(self) -> np.ndarray:
-        """The image with its masks, numbers of cuts and scores drawn over it, (H, W, 3) uint8."""
+        """The image with its masks, the numbers of their cuts and their stability drawn over it, (H, W, 3) uint8."""
+        from cuts3d_cli.report.annotations import score_name
         from cuts3d_cli.report.overlay import overlay
 
         n = int(self.cuts.max(initial=0))
         masks, scores = np.zeros((n, *self.rgb.shape[:2]), bool), np.zeros(n)
         masks[self.cuts - 1], scores[self.cuts - 1] = self.masks, self.scores
-        return overlay(self.rgb, masks, scores.tolist())
+        name = score_name(self.config.model_dump(include={"crf", "localcut"}))
+        words = (name or "").replace("_", " ")
+        return overlay(self.rgb, masks, scores.tolist() if name else None, score_name=words)
 
     def to_coco(self, file_name: str = "", *, image_id: int = 1) -> dict[str, Any]:
         """The masks as a COCO document, JSON-able: run-length masks, boxes (xywh, px), areas and scores.
@@ -209,7 +212,7 @@ def _segmented(image: np.ndarray, path: Path | None, depth: DepthLike | None, co
     with for_masks():
         refined_on = working_image(image, config.crf.image_size)
         result = core.segment(patches, kept, refined_on, size_hw, mask_settings(config))
-    cuts, final = result.found.discovery, result.instances
+    cuts, final = result.found.cuts, result.instances
     return Segmentation(
         rgb=image,
         masks=final.masks,
@@ -243,7 +246,7 @@ def _config(
     elif isinstance(config, Config):
         if preset is not None:
             raise ConfigError(
-                "preset", expected="none beside a Config, which has every key", found=repr(preset),
+                "preset", expected="none with a Config, which sets every key", found=repr(preset),
                 hint="give single settings by section",
             )  # fmt: skip
         values = config.model_dump()
@@ -305,7 +308,7 @@ def _outcomes(result: core.Segmentation) -> tuple[str, ...]:
     from cuts3d_cli.report.preview import CRF_REJECTED
     from cuts3d_cli.report.words import OUTCOME_WORDS
 
-    words = [OUTCOME_WORDS[attempt.outcome] for attempt in result.found.discovery.info]
+    words = [OUTCOME_WORDS[attempt.outcome] for attempt in result.found.cuts.info]
     for slot in np.setdiff1d(result.candidates.slots, result.instances.slots):
         words[slot] = CRF_REJECTED
     return tuple(words)

@@ -1,19 +1,17 @@
-"""What a depth model and a feature model must do, and building the one that a configuration names.
+"""The protocols of depth and feature models, and building the one that a configuration names.
 
-The module of a backend is imported when it is asked for, so that an installation without torch still runs the
+The module of a backend is imported on demand, so that an installation without torch can run the
 embedded backends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
-from cuts3d_cli.config.backends import AUTO, DEPTH, EMBEDDED, FEATURES, Entry, depth_names, feature_names
-from cuts3d_cli.errors import ConfigError
+from cuts3d_cli.config.backends import AUTO, EMBEDDED, Entry, entry_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,12 +35,12 @@ class DepthBackend(Protocol):
 
 
 class FeatureBackend(Protocol):
-    """Describes each patch of the working image by a vector whose cosine is the affinity (Sec. 3.1)."""
+    """Describes each patch of the working image by a vector whose cosine similarity is the affinity (Sec. 3.1)."""
 
     description: str
     """Model, and which of its tokens the vectors are, in words; stored with the features."""
     batch_size: int
-    """Images that are best handed over together."""
+    """Preferred batch size in images."""
 
     def extract(self, working: np.ndarray) -> np.ndarray:
         """Features (C, G, G) float32 of the working image (S, S, 3) uint8, G = S / patch size."""
@@ -100,6 +98,9 @@ class DepthFeatureBackend(Protocol):
         ...
 
 
+WITHOUT_MODEL = "or take the package's own model (--set depth.backend=embedded), or the 2D method (--method maskcut)"
+"""What remains where a depth model or a depth map is missing."""
+
 EMBEDDED_WEIGHTS = Path(__file__).parent / "weights" / "depth_embedded.safetensors"
 """The head of the embedded depth model."""
 
@@ -108,10 +109,10 @@ def feature_backend(config: FeaturesConfig, *, device: str = "auto") -> FeatureB
     """Build the feature backend that ``config.backend`` names.
 
     Raises:
-        ConfigError: no such name, or a patch size the model does not have.
-        ModelError: weights are missing, cannot be fetched or belong to another model.
+        ConfigError: an unknown name, or a patch size that the model does not support.
+        ModelError: weights are missing, cannot be downloaded or belong to another model.
     """
-    entry = _entry(FEATURES, config.backend, "features.backend", feature_names())
+    entry = entry_of("features", config.backend)
     return _module(entry).load(config, device=device)
 
 
@@ -119,24 +120,12 @@ def depth_backend(config: DepthConfig, *, device: str = "auto") -> DepthBackend:
     """Build the depth model that ``config.backend`` names; ``auto`` names the embedded one.
 
     Raises:
-        ConfigError: no such name, or ``files``.
-        ModelError: weights are missing, cannot be fetched or belong to another model.
+        ConfigError: an unknown name, or ``files``.
+        ModelError: weights are missing, cannot be downloaded or belong to another model.
     """
     name = EMBEDDED if config.backend == AUTO else config.backend
-    entry = _entry(DEPTH, name, "depth.backend", depth_names())
+    entry = entry_of("depth", name)
     return _module(entry).load(config, device=device)
-
-
-def _entry(table: Mapping[str, Entry], name: str, key: str, choices: list[str]) -> Entry:
-    if name in table:
-        return table[name]
-    close = get_close_matches(name, choices, n=1)
-    raise ConfigError(
-        f"config key {key}: no backend has this name",
-        expected=f"one of {', '.join(choices)}",
-        found=repr(name),
-        hint=f"did you mean {close[0]}?" if close else None,
-    )
 
 
 def _module(entry: Entry):

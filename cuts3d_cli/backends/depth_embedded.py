@@ -68,7 +68,7 @@ def resized(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def normalised(rgb: np.ndarray, device: torch.device) -> torch.Tensor:
-    """``rgb`` (H, W, 3) uint8 as (1, 3, H, W) float32, ImageNet's mean and deviation taken out."""
+    """``rgb`` (H, W, 3) uint8 as (1, 3, H, W) float32, normalised by ImageNet's mean and standard deviation."""
     return vit.normalised(torch.from_numpy(np.ascontiguousarray(rgb)).to(device).permute(2, 0, 1)[None].float() / 255)
 
 
@@ -238,7 +238,7 @@ def load(config: DepthConfig, *, device: str = "auto") -> EmbeddedDepth:
     head, notes = read_head(config.weights or WEIGHTS)
     backbone = load_backbone()
     if notes.get("backbone") != fingerprint(backbone):
-        logger.warning("the embedded depth model was trained on other weights of %s: expect worse depth", BACKBONE)
+        logger.warning("the embedded depth model was trained with other weights of %s; expect worse depth", BACKBONE)
     version = notes.get("version", "unknown")
     return EmbeddedDepth(backbone, head, f"embedded depth model {version} on {BACKBONE}", place)
 
@@ -282,6 +282,6 @@ def read_head(path: str | Path) -> tuple[DepthHead, dict[str, str]]:
         raise ModelError(
             f"weights of the embedded depth model in {path} cannot be read",
             found=found[0][:200] if found else type(error).__name__,
-            hint="install cuts3d again" if path == WEIGHTS else "depth.weights takes a head of scripts/train_depth",
+            hint="reinstall cuts3d" if path == WEIGHTS else "depth.weights needs a head trained by scripts/train_depth",
         ) from None
     return head, notes

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from cuts3d_cli.backends.base import Convention, DepthBackend
+from cuts3d_cli.backends.base import WITHOUT_MODEL, Convention, DepthBackend
 from cuts3d_cli.errors import ImageError
 from cuts3d_cli.store.files import digest_file
 from cuts3d_cli.store.images import COLOUR_MARKS, DEPTH_MARKS, image_size, opened, stored_size
@@ -80,7 +80,7 @@ def find_depth_map(file_name: str, image_root: str | Path, depth_maps: str | Pat
         f"image {image} has no depth map",
         expected=f"a PNG, NPY or TIFF {where}",
         found="none",
-        hint="give it with --depth-map FILE, set data.depth_maps to their folder, or name a model in depth.backend",
+        hint=f"give it with --depth-map FILE or set data.depth_maps to their folder, {WITHOUT_MODEL}",
     )
 
 
@@ -212,7 +212,10 @@ def read_raw(path: str | Path) -> np.ndarray:
     if raw.ndim != 2 or not raw.size:
         hint = "a colour-mapped picture cannot be turned back" if raw.ndim == 3 else None
         raise ImageError(
-            f"depth map {path} has no single channel", expected="(H, W) values", found=f"shape {raw.shape}", hint=hint
+            f"depth map {path} does not have a single channel",
+            expected="(H, W) values",
+            found=f"shape {raw.shape}",
+            hint=hint,
         )
     return raw.astype(np.float32)
 
@@ -227,7 +230,7 @@ def check_aspect(
     if stored_hw not in (None, image_hw) and _same_aspect(depth_hw, stored_hw):
         hint = "it matches the image before its EXIF rotation: rotate the depth map as the image is shown"
     raise ImageError(
-        f"depth map {path} has another shape than its image",
+        f"depth map {path} has a different shape from its image",
         expected=f"the aspect ratio of {image_hw[0]} x {image_hw[1]} (height x width)",
         found=f"{depth_hw[0]} x {depth_hw[1]}",
         hint=hint,
@@ -250,7 +253,7 @@ def normalise_depth(
             (1 - d after normalisation), ``reciprocal`` is 1/d, at most RECIPROCAL_RANGE times as
             far as the nearest point.
         holes: ``zero`` if 0 means no reading. NaN and infinity always do.
-        clip: share of the readings, at either end, beyond which values are clipped first. 0 is the
+        clip: fraction of the readings, at either end, beyond which values are clipped first. 0 is the
             paper's minimum and maximum; sensors have a few readings far off that would leave the
             scene itself a small part of [0, 1].
 
@@ -265,7 +268,7 @@ def normalise_depth(
     if holes == "zero":
         valid &= raw != 0
     if not valid.any():
-        raise ImageError("no reading in the whole map", expected="finite values, and not all 0")
+        raise ImageError("the map has no readings", expected="finite values that are not all 0")
     depth = np.where(valid, raw, 0.0)
     if convention == "inverse":
         depth = _turned(depth, valid, inverse_to)
@@ -327,7 +330,9 @@ def _read_npy(path: Path) -> np.ndarray:
     except (OSError, ValueError, EOFError) as error:
         raise ImageError(f"depth map {path} cannot be read", found=str(error) or type(error).__name__) from None
     if not isinstance(raw, np.ndarray) or raw.dtype.kind not in "fiub":
-        raise ImageError(f"depth map {path} holds no numbers", found=f"{getattr(raw, 'dtype', type(raw).__name__)}")
+        raise ImageError(
+            f"depth map {path} does not contain numbers", found=f"{getattr(raw, 'dtype', type(raw).__name__)}"
+        )
     return raw
 
 
@@ -357,7 +362,7 @@ def _turned(inverse: np.ndarray, valid: np.ndarray, inverse_to: str) -> np.ndarr
         return -inverse
     lowest, nearest = inverse[valid].min(), inverse[valid].max()
     if lowest < 0 or nearest <= 0:
-        raise ImageError("inverse depth cannot be inverted", expected="values above 0", found=f"{lowest:g}")
+        raise ImageError("inverse depth cannot be converted", expected="values above 0", found=f"{lowest:g}")
     return 1.0 / np.maximum(inverse, nearest / RECIPROCAL_RANGE)
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from cuts3d_cli.backends.base import Convention
-from cuts3d_cli.backends.model_weights import download, hub_answers
+from cuts3d_cli.backends.base import WITHOUT_MODEL, Convention
+from cuts3d_cli.backends.model_weights import download, hub_answers, not_here
 from cuts3d_cli.backends.torch_tools import resolve_device
 from cuts3d_cli.errors import ModelError
 
@@ -42,6 +42,9 @@ MODELS = {
     "midas-dpt-large": Model("Intel/dpt-large", "dpt", "inverse"),
 }
 
+
+FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
+"""What a model needs of its repository."""
 
 UNUSED = "fusion_stage.layers.0.residual_layer1"
 """Parameters that DPT-like models declare and never use; published weights come without them."""
@@ -81,6 +84,10 @@ def load(config: DepthConfig, *, device: str = "auto") -> TransformersDepth:
     name = config.backend
     entry, place = MODELS[name], resolve_device(device)
     source = entry.repository if config.weights is None else _local_folder(name, config.weights)
+    # Where the hub is out of reach its client would retry for half a minute before it looks into its cache.
+    local = config.weights is not None or not hub_answers()
+    if config.weights is None and local and not _is_cached(entry.repository):
+        raise not_here(name, entry.repository, FILES, "depth.weights", without=WITHOUT_MODEL)
     try:
         from transformers import AutoConfig, AutoImageProcessor, AutoModelForDepthEstimation
     except ImportError as error:
@@ -88,8 +95,7 @@ def load(config: DepthConfig, *, device: str = "auto") -> TransformersDepth:
             f"backend {name} needs transformers", found=str(error), hint="pip install 'cuts3d[models]'"
         ) from error
     with download(name, f"the hub ({source})" if config.weights is None else source, "depth.weights"):
-        # Where the hub is out of reach its client would retry for half a minute before it looks into its cache.
-        options = {"local_files_only": config.weights is not None or not hub_answers()}
+        options = {"local_files_only": local}
         _check(name, entry, AutoConfig.from_pretrained(source, **options), source)
         model, report = AutoModelForDepthEstimation.from_pretrained(source, output_loading_info=True, **options)
         missing = sorted(key for key in report["missing_keys"] if UNUSED not in key)
@@ -99,14 +105,21 @@ def load(config: DepthConfig, *, device: str = "auto") -> TransformersDepth:
     return TransformersDepth(model, processor, entry.convention, f"{name} ({source})", place)
 
 
+def _is_cached(repository: str) -> bool:
+    """Whether the hub's client has fetched a model before, so far as its first file tells."""
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(repository, FILES[0]), str)
+
+
 def _local_folder(name: str, weights: str) -> str:
     path = Path(weights)
     folder = path.parent if path.is_file() else path
-    for needed in ("config.json", "preprocessor_config.json"):
+    for needed in FILES[:2]:
         if not (folder / needed).is_file():
             raise ModelError(
                 f"weights of {name} in {weights}",
-                expected=f"a folder with {needed}, preprocessor_config.json and model.safetensors",
+                expected=f"a folder with {', '.join(FILES)}",
                 found=f"no {needed}",
                 hint=f"copy the repository {MODELS[name].repository} from the hub",
             )

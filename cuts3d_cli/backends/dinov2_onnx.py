@@ -1,7 +1,7 @@
 """DINOv2 parameters out of an ONNX export of transformers' Dinov2 model, under timm's names.
 
 The file is parsed, not run. An export folds what it can: linear weights become transposed, unnamed operands of a
-``MatMul`` (told apart by the named bias that is added to its result), and the position embedding becomes one constant
+``MatMul`` (identified by the named bias that is added to its result), and the position embedding becomes one constant
 for the class token and one for the patches.
 """
 
@@ -56,7 +56,7 @@ def timm_state(path: str | Path) -> dict[str, np.ndarray]:
     try:
         return _joined(constants, _weights_by_bias(graph, constants))
     except KeyError as error:
-        raise ModelError(f"weights file {path} holds no DINOv2 backbone", found=f"no {error.args[0]}") from None
+        raise ModelError(f"weights file {path} contains no DINOv2 backbone", found=f"no {error.args[0]}") from None
 
 
 def _weights_by_bias(graph, constants: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -17,7 +17,7 @@ class GeometryFeatures:
 
     Args:
         grid: patches along a side.
-        focal: focal length as a share of the image's longer side.
+        focal: focal length as a fraction of the image's longer side.
         semantic: a backend on the same grid, whose cosine weighs neighbouring patches too; or None.
     """
 

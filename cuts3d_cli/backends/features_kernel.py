@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cuts3d_cli.config import FeaturesConfig
 
 SMOOTHING_PX = 2.0
-"""Deviation of the Gaussian over Lab before averaging: against texture, but well below the patch
+"""Standard deviation of the Gaussian over Lab before averaging: against texture, but well below the patch
 size, or a fringe of mixed patches around an object becomes a segment of its own."""
 
 QUIET_SHARE = 0.6
@@ -35,7 +35,7 @@ PATH_LIGHTNESS = 0.5
 """Weight of lightness on a path from the border; more than among colours, as shadows end softly."""
 
 FAR_SHARE = 0.5
-"""A patch is foreground in full at this share of the image's largest distances (98th percentile)."""
+"""A patch is foreground in full at this fraction of the image's largest distances (98th percentile)."""
 
 FAR_LEAST = 10.0
 """... but not below this distance (Lab units): an image without objects has no foreground."""
@@ -53,7 +53,7 @@ class KernelFeatures:
 
     Args:
         patch_size: side of a patch in pixels.
-        kernel_width: deviation of the Gaussian kernel in Lab units.
+        kernel_width: standard deviation of the Gaussian kernel in Lab units.
         kernel_lightness: weight of lightness against the two colour axes.
         kernel_background: how far background patches are drawn together, 0 (not) to 1 (to a point).
         kernel_dims: channels, the rank of the kernel's approximation.

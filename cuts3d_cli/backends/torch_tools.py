@@ -25,7 +25,7 @@ def resolve_device(name: str) -> torch.device:
     n_gpus = torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= n_gpus:
         found = f"{name} with {n_gpus} visible" if n_gpus else f"{name} where torch sees no GPU"
-        raise ConfigError("config key device", expected="a GPU of this machine", found=found, hint="use auto or cpu")
+        raise ConfigError("config key device", expected="a GPU on this machine", found=found, hint="use auto or cpu")
     return device
 
 
@@ -48,9 +48,9 @@ def read_weights(path: str | Path) -> dict:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ModelError(
-            f"weights file {path} holds more than tensors and is not loaded",
+            f"weights file {path} contains more than tensors and is not loaded",
             expected="a state dict saved with torch.save",
-            hint="export model.state_dict() from it where you trust it",
+            hint="if you trust it, export model.state_dict() from it",
         ) from None
     except Exception as error:  # safetensors and torch raise many types on damage, none in common
         raise ModelError(f"weights file {path} cannot be read", found=first_line(error)) from None

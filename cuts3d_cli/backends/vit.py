@@ -110,7 +110,7 @@ def load(name: str, weights: str | None = None) -> Vit:
         raise ModelError(
             "backend diffncuts has no download",
             expected="features.weights, a checkpoint file of DiffNCuts",
-            hint="get it from that project's page, or use dino-vitb8",
+            hint="download it from that project's page, or use dino-vitb8",
         )
     else:
         architecture = ARCHITECTURES[name]
@@ -176,7 +176,7 @@ def backbone_state(content: dict, path: str) -> dict[str, torch.Tensor]:
             state[name] = value
     if "patch_embed.proj.weight" not in state:
         raise ModelError(
-            f"weights file {path} is no ViT's",
+            f"weights file {path} is not of a ViT",
             expected="a parameter patch_embed.proj.weight (DINO's or timm's names)",
             found=", ".join(list(content)[:3]) + ", ..." if content else "nothing",
         )
@@ -197,7 +197,7 @@ def fill(model: nn.Module, state: Mapping[str, torch.Tensor], name: str, path: s
     """Load ``state`` into ``model``; every parameter must be there and fit.
 
     Raises:
-        ModelError: a parameter is missing, too many or of another shape.
+        ModelError: a parameter is missing, too many or of a different shape.
     """
     own = model.state_dict()
     for key, value in own.items():

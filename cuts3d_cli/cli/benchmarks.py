@@ -12,7 +12,7 @@ import click
     type=click.Path(path_type=Path),
     default=Path("datasets"),
     show_default=True,
-    help="Folder of the data sets.",
+    help="Root folder of the datasets.",
 )
 @click.option(
     "--write-truth",
@@ -20,7 +20,7 @@ import click
     help="Class-agnostic COCO JSON to write the ground truth of NAME to.",
 )
 def command(name, data_root, write_truth):
-    """List the benchmarks that `cuts3d evaluate --benchmark` knows, or tell what belongs where for NAME.
+    """List the benchmarks that `cuts3d evaluate --benchmark` knows, or show the expected folder layout of NAME.
 
     \b
     Examples:

@@ -15,19 +15,19 @@ from cuts3d_cli.cli.options import build_config, config_options, section_options
     type=click.Choice(["table4", "table5", "table6", "results"]),
     default="results",
     show_default=True,
-    help="Table of the paper; results for all.",
+    help="Table of the paper; results: all of them.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Markdown file, with a JSON beside it; RUN/experiments/TABLE.md when left out.",
+    help="Markdown file, with a JSON beside it; default: RUN/experiments/TABLE.md.",
 )
 @config_options
 @section_options("experiments")
 def command(run_dir, name, out, **options):
-    """The paper's ablation tables from a run's experiments: mean and spread over seeds.
+    """Print the paper's ablation tables for a run's experiments: mean and spread over seeds.
 
-    Reads the scores that `snakemake results` (or table4, table5, table6) makes, and makes none itself.
+    Reads the scores written by `snakemake results` (or table4, table5, table6); trains and evaluates nothing itself.
 
     \b
     Examples:

@@ -4,7 +4,7 @@ from cuts3d_cli.cli.stage_command import stage_command
 
 command = stage_command(
     "confidence",
-    """Spatial Confidence: how far LocalCut agrees from tau_knn_min to localcut.tau_knn (paper Sec. 3.4, Eq. 4).
+    """Spatial Confidence: agreement of cuts from threshold tau_knn_min to localcut.tau_knn (paper Sec. 3.4, Eq. 4).
 
     \b
     Examples:

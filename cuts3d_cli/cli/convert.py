@@ -8,12 +8,12 @@ import click
 @click.command("convert")
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @click.argument("out", metavar="OUT", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--to", type=click.Choice(["d2", "cuts3d"]), help="Format to write. Default: the other one.")
+@click.option("--to", type=click.Choice(["d2", "cuts3d"]), help="Output format. Default: the other one.")
 def command(source, out, to):
-    """Turn a detector checkpoint of CutLER's format (detectron2) into ours, or ours into it.
+    """Convert a detector checkpoint from CutLER's format (detectron2) to ours, or back.
 
-    Every tensor is renamed, none is changed; docs/detector.md compares the two detectors. `cuts3d predict
-    --weights` takes either format as it is.
+    Tensors are renamed, their values are unchanged; docs/detector.md compares the two detectors. `cuts3d predict
+    --weights` reads either format directly.
 
     \b
     Examples:

@@ -4,9 +4,9 @@ from cuts3d_cli.cli.stage_command import stage_command
 
 command = stage_command(
     "crf",
-    """Refine the instances with a dense CRF at the working size and bring them to the image's own size.
+    """Refine the instances with a dense CRF at the working size and resize them to the size of the image.
 
-    Of a run it writes COCO JSON per shard (`cuts3d merge` joins them).
+    For a run it writes one COCO JSON per shard (`cuts3d merge` joins them).
 
     \b
     Examples:

@@ -7,14 +7,14 @@ command = stage_command(
     "depth",
     f"""Depth of each image, normalised so that 0 is nearest and 1 farthest (paper Sec. 3.1).
 
-    With depth.backend `files` the map lies beside the image (photo.jpg with photo.npy, photo_depth.png or
-    photo-depth.tif), or --depth-map names it: 16-bit PNG, NPY or TIFF, metric with 0 = no reading, or
-    --kind inverse. Other backends are depth models, fetched once.
-    In the picture near is bright.
+    With depth.backend `files` the map is beside the image (photo.npy, photo_depth.png or photo-depth.tif for
+    photo.jpg) or named by --depth-map: 16-bit PNG, NPY or TIFF, metric with 0 = no reading, or
+    --kind inverse. Other backends are depth models, downloaded once.
+    In the picture, near is bright.
 
     \b
     Backends:
-      auto: a map from a file where there is one, else the embedded model; the default
+      auto: a map from a file if there is one, else the embedded model; the default
       files: maps from files
 {table_of(DEPTH)}
 

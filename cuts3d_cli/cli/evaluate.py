@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
-from cuts3d_cli.cli.options import build_config, config_options, section_options
+from cuts3d_cli.cli.options import build_config, config_options, ignore_labels_option, section_options
 
 PUBLISHED = ("zero-shot", "in-domain", "pseudo-masks")
-FORMATS = ("auto", "coco", "lvis", "voc", "imagenet", "kitti", "openimages")
+FORMATS = ("auto", "coco", "lvis", "voc", "imagenet", "kitti", "openimages", "png", "yolo", "labelme")
 
 
 @click.command("evaluate")
@@ -23,35 +23,47 @@ FORMATS = ("auto", "coco", "lvis", "voc", "imagenet", "kitti", "openimages")
 @click.option(
     "--annotations",
     type=click.Path(path_type=Path),
-    help="Ground truth: COCO or LVIS JSON, a VOC, ImageNet or KITTI folder, OpenImages CSV.",
+    help="Ground truth: COCO or LVIS JSON; a folder of label maps (png), YOLO or labelme files; a VOC, ImageNet or "
+    "KITTI folder; OpenImages CSV.",
 )
-@click.option("--benchmark", metavar="NAME", help="Benchmark to compare with; `cuts3d benchmarks` lists them.")
+@click.option("--benchmark", metavar="NAME", help="Benchmark to evaluate on; `cuts3d benchmarks` lists them.")
 @click.option(
     "--published",
     multiple=True,
     type=click.Choice(PUBLISHED),
-    help="Published numbers to show with --benchmark; repeatable. Default: zero-shot, on imagenet pseudo-masks.",
+    help="Published numbers to show with --benchmark; repeatable. Default: zero-shot; for imagenet, pseudo-masks.",
 )
 @click.option(
     "--data-root",
     type=click.Path(path_type=Path),
     default=Path("datasets"),
     show_default=True,
-    help="Folder of the benchmarks' data sets.",
+    help="Root folder of the benchmarks' datasets.",
 )
 @click.option(
-    "--format", "format_name", type=click.Choice(FORMATS), default="auto", show_default=True, help="Of --annotations."
+    "--format",
+    "format_name",
+    type=click.Choice(FORMATS),
+    default="auto",
+    show_default=True,
+    help="Format of --annotations.",
 )
 @click.option(
-    "--truth-images", type=click.Path(path_type=Path), help="Folder of the annotated images (KITTI, OpenImages)."
+    "--truth-images",
+    type=click.Path(path_type=Path),
+    help="Folder of the annotated images, for formats with a file per image. Default: a folder of IMAGES, "
+    "data.images with data.annotations, else a folder images beside the labels.",
 )
+@ignore_labels_option
 @click.option(
-    "--write-truth", type=click.Path(path_type=Path), help="COCO JSON to write the ground truth to, as it is scored."
+    "--write-truth",
+    type=click.Path(path_type=Path),
+    help="Write the ground truth as it is used for scoring to this COCO JSON.",
 )
+@click.option("--depth-map", type=click.Path(path_type=Path), help="Folder with one depth map per image of IMAGES.")
 @click.option(
-    "--depth-map", type=click.Path(path_type=Path), help="Folder with a depth map per image, when IMAGES are given."
+    "--out", type=click.Path(path_type=Path), help="JSON file for the result; needs exactly one --predictions."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="JSON file to write; goes with one --predictions.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 @config_options
 @section_options("evaluate")
@@ -64,24 +76,26 @@ def command(
     data_root,
     format_name,
     truth_images,
+    ignore_labels,
     write_truth,
     depth_map,
     out,
     as_json,
     **options,
 ):
-    """Score masks against ground truth: COCO AP and AR, boxes and masks, pycocotools as the judge.
+    """Evaluate masks against ground truth: COCO AP and AR of boxes and masks, computed by pycocotools.
 
-    Takes pseudo-masks and predictions alike; all categories count as one unless --no-class-agnostic. Given IMAGES
-    (files, or one folder), their pseudo-masks are made first, cached, and scored against the ground truth of these
-    images alone. Images are matched by file name, relative to the folder of images. With --benchmark, published
-    numbers are printed beside, those of the settings that --published names.
+    Accepts pseudo-masks and predictions; all categories count as one unless --no-class-agnostic. Given IMAGES (files,
+    or one folder), their pseudo-masks are made first, cached, and evaluated against the ground truth of these images
+    alone. Images are matched by file name, relative to the image folder. With --benchmark, the published numbers
+    selected by --published are printed alongside.
 
     \b
     Examples:
       cuts3d evaluate --predictions runs/sample/masks/cuts3d/pseudo_masks.json \\
           --annotations sample/train/annotations.json
       cuts3d evaluate --benchmark coco --data-root datasets/ --predictions predictions.json
+      cuts3d evaluate --annotations labels/ --format png --ignore-labels 0,255 photos/
       cuts3d evaluate --annotations VOCdevkit/VOC2007 --write-truth voc.json
       cuts3d evaluate --annotations sample/val/annotations.json --depth-map sample/val/depth sample/val/images
     """
@@ -103,13 +117,16 @@ def command(
     truth = evaluate.load_truth(
         annotations,
         format_name=format_name,
-        images=truth_images,
+        images=truth_images or _annotated_images(annotations, images, config.data),
+        ignore_labels=config.data.ignore_labels if ignore_labels is None else ignore_labels,
         benchmark=get_benchmark(benchmark) if benchmark else None,
         root=data_root,
     )
     if images:
         truth = evaluate.of_images(truth, relative_names(images))
     if write_truth:
+        if not images and not files:  # else they come with the scores
+            evaluate.tell(truth)
         evaluate.write_truth(truth, write_truth, class_agnostic=class_agnostic)
     results = {}
     if images:
@@ -123,3 +140,13 @@ def command(
         click.echo(json.dumps(results, indent=1))
     elif results:
         click.echo(evaluate.format_results(results, truth, class_agnostic=class_agnostic, published=published))
+
+
+def _annotated_images(annotations, images, data):
+    """Folder of the annotated images, where the images or the configuration tell it."""
+    if len(images) == 1 and images[0].is_dir():
+        return images[0]
+    for truth, folder in ((data.annotations, data.images), (data.val_annotations, data.val_images)):
+        if truth and folder and annotations and Path(truth).absolute() == annotations.absolute():
+            return Path(folder)
+    return None

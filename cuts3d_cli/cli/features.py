@@ -5,11 +5,11 @@ from cuts3d_cli.config.backends import FEATURES
 
 command = stage_command(
     "features",
-    f"""Patch features whose cosine tells which patches belong together (paper Sec. 3.1).
+    f"""Patch features whose cosine similarity says which patches belong together (paper Sec. 3.1).
 
-    The backend `kernel` needs no weights; ViT backends take queries, keys or values of the last block's attention,
-    whichever suit them, or what --facet and --block name. The picture shows the three main directions of the features
-    as colours.
+    The backend `kernel` needs no weights; ViT backends use the queries, keys or values of the last block's attention,
+    whichever suit the model, unless --facet and --block say otherwise. The picture shows the first three principal
+    components of the features as colours.
 
     \b
     Backends:

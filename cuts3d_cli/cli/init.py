@@ -15,31 +15,35 @@ if TYPE_CHECKING:
 
 @click.command("init")
 @click.argument("images", required=False, type=click.Path(path_type=Path))
-@click.option("--depth-map", type=click.Path(path_type=Path), help="Folder with a depth map per image.")
+@click.option("--depth-map", type=click.Path(path_type=Path), help="Folder with one depth map per image.")
 @click.option(
     "--preset",
     type=click.Choice(preset_names()),
-    help="Values to start from. Default: photo for IMAGES, embedded for the sample.",
+    help="Preset to start from. Default: photo for IMAGES, embedded for the sample.",
 )
-@click.option("--run", "run_dir", type=click.Path(path_type=Path), help="Folder that will take the results.")
+@click.option("--run", "run_dir", type=click.Path(path_type=Path), help="Folder for the results.")
 @click.option("--out", type=click.Path(path_type=Path), help="File to write. Default: config.yaml.")
 @click.option(
     "--workflow",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Write the Snakefile, its rules and profiles there too, with config.yaml beside them: no checkout needed.",
+    help="Also write the Snakefile, its rules and profiles to DIR, next to config.yaml, for editing.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
 def command(images, depth_map, preset, run_dir, out, workflow, overwrite):
-    """Write a config.yaml with every setting, its meaning and its range, for IMAGES (a folder) or the sample.
+    """Write a config.yaml with every setting, its meaning and range, for IMAGES (a folder) or the sample.
 
     \b
     Examples:
-      cuts3d init photos/ --workflow work/     # then, in work/: snakemake --cores all
+      cuts3d init photos/ --out mine.yaml      # then: cuts3d run mine.yaml
       cuts3d init photos/ --depth-map depth/ --out mine.yaml
       cuts3d init photos/ --preset paper-dino --run runs/photos --out mine.yaml
-      snakemake --cores all --configfile mine.yaml
+      cuts3d init photos/ --workflow work/     # then, in work/: snakemake --cores all
+
+    The last line printed is the command that runs the workflow under the file.
     """
+    import shlex
+
     from cuts3d_cli.config import merge_values, preset_of_images, preset_values, resolve
     from cuts3d_cli.config.loading import EMBEDDED
     from cuts3d_cli.config.text import config_text
@@ -61,7 +65,7 @@ def command(images, depth_map, preset, run_dir, out, workflow, overwrite):
         found = "a file" if depth_map.exists() else "nothing"
         raise Cuts3dError(f"folder of depth maps {depth_map}", expected="a folder", found=found)
     if workflow:
-        # snakemake runs there, where a path from here would lead elsewhere
+        # snakemake runs there, so relative paths would point elsewhere
         images, depth_map, run_dir = (path and path.absolute() for path in (images, depth_map, run_dir))
     preset = preset or (preset_of_images([images]) if images else EMBEDDED)
     values = {**preset_values(preset), "preset": preset}
@@ -79,15 +83,17 @@ def command(images, depth_map, preset, run_dir, out, workflow, overwrite):
     with atomic_path(out) as temporary:
         temporary.write_text(config_text(config, preset=preset))
     if files:
-        _tell_depth(files, config)
+        _report_depth(files, config)
     training = "masks, a detector and its self-training" if config.train.detector else "masks"
-    logger.info("init: %s; `snakemake --cores all --configfile %s` makes %s", out, out, training)
+    logger.info("init: wrote %s; the following command makes %s", out, training)
     if workflow:
-        logger.info("init: run `snakemake --cores all` in %s (pip install 'cuts3d[workflow]')", workflow)
+        click.echo(shlex.join(["cd", str(workflow)]) + " && snakemake --cores all")
+    else:
+        click.echo(shlex.join(["cuts3d", "run", str(out)]))
 
 
-def _tell_depth(files: list[Path], config: Config) -> None:
-    """Say how many images have a depth map, where maps are looked for, and what happens to the others."""
+def _report_depth(files: list[Path], config: Config) -> None:
+    """Log how many images have a depth map, if maps are looked for, and what happens to the others."""
     from cuts3d_cli.backends.depth_files import has_depth_map
     from cuts3d_cli.config.backends import READS_FILES
     from cuts3d_cli.log import logger
@@ -101,9 +107,9 @@ def _tell_depth(files: list[Path], config: Config) -> None:
             logger.warning("init: %s is not read, as depth.backend is %s, not files", depth_maps, config.depth.backend)
         return
     n_maps = sum(has_depth_map(path.relative_to(root).as_posix(), root, depth_maps) for path in files)
-    others = "; the embedded model predicts that of the others" if n_maps < len(files) else ""
+    others = "; the embedded model predicts depth for the others" if n_maps < len(files) else ""
     logger.info("init: %d of %d images have a depth map%s", n_maps, len(files), others)
     if depth_maps and not n_maps:
         logger.warning(
-            "init: no image has a depth map in %s: maps have the relative path and stem of images", depth_maps
+            "init: no image has a depth map in %s; maps need the relative path and stem of their images", depth_maps
         )

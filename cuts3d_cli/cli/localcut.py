@@ -4,11 +4,11 @@ from cuts3d_cli.cli.stage_command import stage_command
 
 command = stage_command(
     "localcut",
-    """Instances of an image: NCut on the sharpened affinity, then a min-cut on the 3D graph (paper Sec. 3.2).
+    """Find instances: NCut on the sharpened affinity, then a min-cut on the 3D graph (paper Sec. 3.2).
 
-    Prints a row per try, with what came of it, and writes an overlay. A second call with another threshold reuses
-    depth, features and importance. With --preset maskcut it is CutLER's MaskCut, with --preset tokencut TokenCut
-    (one object); they need no depth.
+    Prints a row per attempt with its outcome, and writes an overlay. A second call with another threshold reuses
+    depth, features and importance. --preset maskcut is CutLER's MaskCut, --preset tokencut is TokenCut (one
+    object); neither needs depth.
 
     \b
     Examples:

@@ -13,29 +13,30 @@ from cuts3d_cli import __version__
 
 COMMANDS = {
     "init": "Write a config.yaml for your own images.",
-    "prepare": "List the images of a folder and cut the list into shards.",
+    "run": "Run the whole workflow with a configuration.",
+    "prepare": "List the images of a folder and split the list into shards.",
     "depth": "Depth maps, from files or a model (paper Sec. 3.1).",
     "features": "Patch features for the semantic affinity (Sec. 3.1).",
-    "spatial-importance": "Where depth changes (Sec. 3.3, Eq. 1-2).",
+    "spatial-importance": "How much depth changes around each patch (Sec. 3.3, Eq. 1-2).",
     "localcut": "NCut and LocalCut: instances cut in 3D (Sec. 3.2).",
     "confidence": "Spatial Confidence of each instance (Sec. 3.4, Eq. 4).",
     "crf": "Refine masks with a dense CRF; COCO JSON.",
     "merge": "Join the shards' masks into one COCO JSON.",
-    "models": "Weights of feature and depth models, fetched ahead.",
+    "models": "List or download weights of feature and depth models.",
     "train": "Train the class-agnostic detector (Sec. 3.4 and 4).",
     "selftrain": "One round of self-training.",
     "predict": "Detect instances in images.",
-    "convert": "Checkpoints of CutLER's format to ours and back.",
-    "evaluate": "COCO AP and AR, beside published numbers.",
-    "benchmarks": "The benchmarks evaluate knows, and their folders.",
-    "report": "One HTML file with results and pictures of a run.",
+    "convert": "Convert checkpoints between CutLER's format and ours.",
+    "evaluate": "COCO AP and AR, with published numbers for comparison.",
+    "benchmarks": "List the benchmarks of evaluate and their folder layout.",
+    "report": "Write one HTML file with results and pictures of a run.",
     "compare": "The paper's ablation tables from a run's experiments.",
-    "status": "What a run holds, what is stale and why.",
+    "status": "What a run contains, what is stale and why.",
 }
 
 
 class LazyGroup(click.Group):
-    """Imports a command's module only when it is called, so that ``--help`` needs nothing heavy."""
+    """Imports a command's module only when it is called, so that ``--help`` loads nothing heavy."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -60,12 +61,12 @@ class LazyGroup(click.Group):
 
 
 _HEADLESS = "pip uninstall -y opencv-python, then pip install --force-reinstall --no-deps opencv-python-headless"
-"""What helps where opencv-python lacks the libraries of a desktop: its twin has the same module without windows."""
+"""The fix where opencv-python lacks desktop libraries: the headless package has the same module without them."""
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="cuts3d")
-@click.option("-v", "--verbose", count=True, help="Say more.")
+@click.option("-v", "--verbose", count=True, help="Increase verbosity.")
 @click.option("-q", "--quiet", is_flag=True, help="Only warnings and errors.")
 def cli(verbose: int, quiet: bool) -> None:
     """Unsupervised instance segmentation: cut objects in 3D, train a detector on the cuts.
@@ -83,7 +84,7 @@ def main(args: list[str] | None = None) -> None:
     from cuts3d_cli.errors import Cuts3dError, missing_package
 
     threads.limit()
-    # Threads that wait sleep instead of spinning: on a shared machine spinning costs several times the work.
+    # Waiting threads sleep instead of spinning, which on a shared machine costs several times the work itself.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
@@ -92,7 +93,7 @@ def main(args: list[str] | None = None) -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("cuts3d: stopped; finished stages are kept, run the same command to go on", err=True)
+        click.echo("cuts3d: interrupted; finished stages are kept, run the same command to continue", err=True)
         sys.exit(130)
     except Cuts3dError as error:
         click.echo(f"cuts3d: error: {error}", err=True)

@@ -14,7 +14,8 @@ from cuts3d_cli.cli.options import build_config, config_options, method_option
 def command(run_dir, method, **options):
     """Join the masks of all shards into pseudo_masks.json.
 
-    It depends on no setting; --config and the like are checked, so that a script can give them to every step.
+    It depends on no setting; --config and similar options are only checked, so that a script can pass them to every
+    command.
 
     \b
     Examples:

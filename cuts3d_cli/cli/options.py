@@ -1,6 +1,6 @@
 """Options shared by the commands; those of a config section are made from its model.
 
-An option left out keeps the value of ``--config`` or ``--preset``, so defaults live in one place.
+An omitted option keeps the value of ``--config`` or ``--preset``, so defaults live in one place.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def flag_name(field: str) -> str:
 
 
 def method_option(command: Callable) -> Callable:
-    """Decorator: whose results a command works on."""
+    """Decorator: the method whose results a command works on."""
     from cuts3d_cli.pipeline.methods import METHODS, OWN
 
     about = "; ".join(f"{name}: {method.about}" for name, method in METHODS.items())
@@ -36,7 +36,7 @@ def method_option(command: Callable) -> Callable:
 
 
 def section_options(section: str) -> Callable:
-    """Decorator: one option per field of a config section, named and explained as in ``config.py``."""
+    """Decorator: one option per field of a config section, named and described as in ``config``."""
     model = Config.model_fields[section].annotation
 
     def decorate(command: Callable) -> Callable:
@@ -49,35 +49,35 @@ def section_options(section: str) -> Callable:
 
 
 def section_values(section: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Take the section's fields that were given out of ``options``, as nested config values."""
+    """Remove the section's given fields from ``options`` and return them as nested config values."""
     fields = Config.model_fields[section].annotation.model_fields
     given = {name: options.pop(name) for name in fields if name in options}
     return {section: {name: _plain(value) for name, value in given.items() if value is not None and value != ()}}
 
 
 def config_options(command: Callable) -> Callable:
-    """Decorator: where the configuration comes from, and the threads to run on."""
+    """Decorator: the sources of the configuration, and the number of threads."""
     decorators = [
         click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file with settings."),
         click.option(
             "--preset",
             type=click.Choice(preset_names()),
-            help="Named set of defaults. When left out: embedded for the sample's images, whose defaults this help "
-            "shows, and photo for all others.",
+            help="Named set of defaults. Default: embedded for the sample's images (the defaults shown here), photo "
+            "for all others.",
         ),
         click.option(
             "--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="Set any key; repeatable."
         ),
         click.option("--device", help="auto, cpu, cuda or cuda:N."),
-        click.option("--seed", type=click.IntRange(0), help="Seed of everything random."),
-        click.option("--max-failed", type=click.FloatRange(0, 1), help="Share of images that may fail."),
+        click.option("--seed", type=click.IntRange(0), help="Random seed."),
+        click.option("--max-failed", type=click.FloatRange(0, 1), help="Fraction of images that may fail."),
         click.option(
             "--threads",
             type=click.IntRange(1),
             expose_value=False,
             callback=_limit_threads,
-            help="Threads of this process, at most the cores. Default: 1 for arrays; OMP_NUM_THREADS, else all, for"
-            " networks.",
+            help="Threads of this process, at most one per core. Default: 1 for array code; OMP_NUM_THREADS, or all"
+            " cores, for networks.",
         ),
     ]
     for decorator in reversed(decorators):
@@ -90,30 +90,52 @@ def _limit_threads(ctx: click.Context, param: click.Parameter, threads: int | No
         limit(threads)  # before the command's body imports the libraries that read it
 
 
+def ignore_labels_option(command: Callable) -> Callable:
+    """Decorator: values of label maps that are no object, a list; None where the configuration is to say."""
+    return click.option(
+        "--ignore-labels",
+        metavar="VALUES",
+        callback=_label_values,
+        help="Values of label maps that are no object, such as 0,255; none: every value is one. Default: "
+        "data.ignore_labels, else 0, and 255 in 8-bit maps with other values.",
+    )(command)
+
+
+def _label_values(ctx: click.Context, param: click.Parameter, text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    if text.strip().lower() == "none":
+        return []
+    try:
+        return [int(word) for word in text.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"expected integers with commas between, or none; found {text!r}") from None
+
+
 def launcher_option(command: Callable) -> Callable:
-    """Decorator: what started the processes of a training."""
+    """Decorator: how the processes of a training were launched."""
     return click.option(
         "--launcher",
         type=click.Choice(["none", "pytorch", "slurm"]),
         default="none",
         show_default=True,
-        help="What started this process among others: torchrun (pytorch) or srun (slurm).",
+        help="How the processes of a distributed training are launched: torchrun (pytorch) or srun (slurm).",
     )(command)
 
 
 def build_config(
     options: dict[str, Any], *sections: str, images: Sequence[Path] = (), made_from: MadeFrom | None = None
 ) -> Config:
-    """Configuration of a command: file, preset, ``--set``, then its own options; takes them out of ``options``.
+    """Configuration of a command: file, preset, ``--set``, then its own options; removes them from ``options``.
 
     Args:
-        options: what click gives.
+        options: the options parsed by click.
         sections: config sections whose keys are options of the command.
-        images: files or folders of images, from which the preset follows where neither a file nor an option names it.
-        made_from: the results that the command goes on from, whose settings hold where nothing else is given.
+        images: files or folders of images, which determine the preset if neither a file nor an option does.
+        made_from: the results that the command builds on, whose settings apply unless given otherwise.
 
     Raises:
-        ConfigError: one line naming the wrong key or value, or one that contradicts those results.
+        ConfigError: a key or value is wrong or contradicts those results.
     """
     values = _file_values(options.pop("config_file", None))
     chosen = options.pop("preset", None)
@@ -137,12 +159,12 @@ def build_config(
 
 @dataclass(frozen=True)
 class MadeFrom:
-    """The settings that the results before a stage of a run were made with.
+    """The settings of the upstream results of a stage in a run.
 
     Attributes:
         sections: the settings by config section.
         stages: which stage read each section.
-        method: the method whose results they are.
+        method: the method that the results belong to.
     """
 
     sections: dict[str, dict[str, Any]]
@@ -150,14 +172,14 @@ class MadeFrom:
     method: str
 
     def check(self, config: Config, given: Mapping[str, Any]) -> None:
-        """Check that what was given agrees with them: it would have no effect without running their stages again.
+        """Check that the given values agree with them, as they would have no effect without rerunning those stages.
 
         Args:
-            config: the configuration that was asked for.
-            given: its values that were given.
+            config: the requested configuration.
+            given: the values set explicitly.
 
         Raises:
-            ConfigError: it does not.
+            ConfigError: a value differs.
         """
         from cuts3d_cli.pipeline.methods import method_config
 
@@ -167,14 +189,14 @@ class MadeFrom:
             for key in made.keys() & (asked if isinstance(asked, dict) else {}).keys():
                 if values[section][key] != made[key] and asked[key] is not None:
                     raise ConfigError(
-                        f"{section}.{key} {values[section][key]} has no effect on the results that are there",
+                        f"{section}.{key} {values[section][key]} has no effect on the existing results",
                         expected=f"{made[key]}, which {self.stages[section]} ran with",
                         hint=f"rerun `cuts3d {self.stages[section]}` with it first",
                     )
 
 
 def made_from(run_dir: Path | None, shard: int, stage: str, method: str) -> MadeFrom | None:
-    """The settings behind the results of a run that lie there before a stage; None without a run."""
+    """The settings of the existing upstream results of a stage; None without a run."""
     from cuts3d_cli.pipeline.declarations import STAGES
     from cuts3d_cli.pipeline.graph import result_path
     from cuts3d_cli.store.layout import ARRAYS, shard_name
@@ -189,7 +211,7 @@ def made_from(run_dir: Path | None, shard: int, stage: str, method: str) -> Made
             continue
         try:
             store = open_store(result_path(run_dir, name, shard_name(shard), method), name)
-        except StoreError:  # the stage itself says so where it needs it
+        except StoreError:  # the stage itself reports this if it needs the result
             continue
         sections = merge_values(sections, store.sections)
         stages = {section: name for section in store.sections} | stages
@@ -197,13 +219,13 @@ def made_from(run_dir: Path | None, shard: int, stage: str, method: str) -> Made
 
 
 def run_images(run_dir: Path | None) -> list[Path]:
-    """The folder of a run's images; none where the run has no list that can be read."""
+    """The image folder of a run; empty if the run has no readable image list."""
     from cuts3d_cli.store.layout import manifest_path
     from cuts3d_cli.store.manifest import read_manifest
 
     try:
         return [] if run_dir is None else [read_manifest(manifest_path(run_dir)).image_root]
-    except StoreError:  # the command itself says so
+    except StoreError:  # reported by the command itself
         return []
 
 

@@ -10,7 +10,7 @@ from cuts3d_cli.cli.options import build_config, config_options, section_options
 
 @click.command("predict")
 @click.argument("images", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--run", "run_dir", type=click.Path(path_type=Path), help="Predict on all images of a run instead.")
+@click.option("--run", "run_dir", type=click.Path(path_type=Path), help="Predict on all images of a run.")
 @click.option(
     "--checkpoint",
     "--weights",
@@ -20,18 +20,18 @@ from cuts3d_cli.cli.options import build_config, config_options, section_options
     help="A trained detector, ours or in CutLER's format.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="COCO JSON to write.")
-@click.option("--pictures", type=click.Path(path_type=Path, file_okay=False), help="Folder for an overlay per image.")
+@click.option("--pictures", type=click.Path(path_type=Path, file_okay=False), help="Folder for one overlay per image.")
 @click.option(
     "--picture-score",
     type=click.FloatRange(0, 1),
     default=0.5,
     show_default=True,
-    help="Least score drawn; a message says how many reach it.",
+    help="Minimum score of drawn instances; a message says how many reach it.",
 )
 @config_options
 @section_options("predict")
 def command(images, run_dir, checkpoint, out, pictures, picture_score, **options):
-    """Detect instances in images; writes COCO JSON with scores. Needs no depth.
+    """Detect instances in images and write COCO JSON with scores. Needs no depth.
 
     \b
     Examples:
@@ -51,7 +51,7 @@ def command(images, run_dir, checkpoint, out, pictures, picture_score, **options
 
     if bool(images) == bool(run_dir):
         raise click.UsageError("give either images or --run DIR")
-    asked = options["max_failed"] or 0.0  # images named by hand: none may fail, unless it is said here
+    asked = options["max_failed"] or 0.0  # images given by name: none may fail unless this option allows it
     config = build_config(options, "predict")
     if run_dir:
         manifest = read_manifest(manifest_path(run_dir))

@@ -7,13 +7,13 @@ import click
 
 @click.command("prepare")
 @click.argument("images", type=click.Path(path_type=Path))
-@click.option("--run", "run_dir", type=click.Path(path_type=Path), required=True, help="Folder that takes all results.")
-@click.option("--n-shards", type=click.IntRange(1), default=1, show_default=True, help="Parts to cut the list into.")
+@click.option("--run", "run_dir", type=click.Path(path_type=Path), required=True, help="Folder for all results.")
+@click.option("--n-shards", type=click.IntRange(1), default=1, show_default=True, help="Number of shards.")
 def command(images, run_dir, n_shards):
-    """List the images of a folder: ids, sizes, content hashes, shards.
+    """List the images of a folder with ids, sizes and content hashes, and split the list into shards.
 
-    Every later step takes its images from this list. Files that are no images are left out and counted;
-    broken images stay listed with their reason.
+    All later stages read their images from this list. Files that are not images are skipped and counted; broken
+    images are listed with the reason.
 
     \b
     Examples:

@@ -9,20 +9,18 @@ from cuts3d_cli.cli.options import build_config, config_options, section_options
 
 @click.command("report")
 @click.option("--run", "run_dir", required=True, type=click.Path(path_type=Path), help="The run.")
-@click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), help="HTML file; RUN/report.html when left out."
-)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="HTML file. Default: RUN/report.html.")
 @click.option(
     "--evaluation",
     "evaluations",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Result of `cuts3d evaluate`; repeatable. All of the run when left out.",
+    help="Result of `cuts3d evaluate`; repeatable. Default: all of the run.",
 )
 @config_options
 @section_options("report")
 def command(run_dir, out, evaluations, **options):
-    """Write report.html (one file, no network), results.json and results.txt of a run.
+    """Write report.html (one self-contained file), results.json and results.txt for a run.
 
     \b
     Examples:

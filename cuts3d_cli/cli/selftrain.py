@@ -9,30 +9,28 @@ from cuts3d_cli.cli.options import build_config, config_options, launcher_option
 
 @click.command("selftrain")
 @click.argument("images", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--round", "number", type=click.IntRange(1), default=1, show_default=True, help="Number of the round, t.")
-@click.option("--annotations", type=click.Path(path_type=Path), help="COCO JSON of the masks so far.")
-@click.option("--checkpoint", required=True, type=click.Path(path_type=Path), help="Detector of the round before.")
-@click.option(
-    "--depth-map", type=click.Path(path_type=Path), help="Folder with a depth map per image, when IMAGES are given."
-)
+@click.option("--round", "number", type=click.IntRange(1), default=1, show_default=True, help="Round number, t.")
+@click.option("--annotations", type=click.Path(path_type=Path), help="COCO JSON of the current masks.")
+@click.option("--checkpoint", required=True, type=click.Path(path_type=Path), help="Detector of the previous round.")
+@click.option("--depth-map", type=click.Path(path_type=Path), help="Folder with one depth map per image of IMAGES.")
 @click.option(
     "--out",
     required=True,
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for masks, checkpoint and curves.",
 )
-@click.option("--fresh", is_flag=True, help="Begin anew instead of resuming what a stopped training left in OUT/work.")
+@click.option("--fresh", is_flag=True, help="Start over instead of resuming an interrupted training from OUT/work.")
 @launcher_option
 @config_options
 @section_options("selftrain")
 def command(images, number, annotations, checkpoint, depth_map, out, fresh, launcher, **options):
-    """One round of self-training: predict, keep the confident, merge with the masks so far, train on (paper Sec. 4).
+    """Run one round of self-training: predict, keep confident masks, merge with the current ones, train (paper Sec. 4).
 
-    Round t keeps predictions above score_threshold - score_step * t and every earlier mask that overlaps none
-    of them by more than merge_iou. Given IMAGES, the masks so far are their pseudo-masks.
+    Round t keeps predictions above score_threshold - score_step * t, and every earlier mask whose IoU with each of
+    them is at most merge_iou. Given IMAGES, the current masks are their pseudo-masks.
 
-    With --target-images and neither of these, it is in-domain self-training (Sec. 4.3): the detector labels that
-    folder's images by its predictions above target_threshold alone, and is trained on them for target_iterations.
+    With --target-images and neither of these, run in-domain self-training (Sec. 4.3): the detector's predictions above
+    target_threshold become the labels of that folder's images, and it is trained on them for target_iterations.
 
     \b
     Examples:

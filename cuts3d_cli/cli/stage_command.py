@@ -1,4 +1,4 @@
-"""The form that the six mask stages share: on images, or on a shard of a run."""
+"""The interface shared by the mask stages: on images, or on a shard of a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cuts3d_cli.pipeline.methods import OWN
 
 
 def stage_command(stage: str, help_text: str) -> click.Command:
-    """Make the command of a stage; ``help_text`` is its help with examples."""
+    """Create the command of a stage; ``help_text`` is its help with examples."""
     section = stage.replace("-", "_")
     has_settings = section in Config.model_fields
     decorators = [
@@ -24,22 +24,22 @@ def stage_command(stage: str, help_text: str) -> click.Command:
             "--run",
             "run_dir",
             type=click.Path(path_type=Path),
-            help="Work on a run (see `cuts3d prepare`) instead of images.",
+            help="Process a run (see `cuts3d prepare`) instead of images.",
         ),
-        click.option("--shard", type=click.IntRange(0), help="Shard of the run; all of them when left out."),
+        click.option("--shard", type=click.IntRange(0), help="Shard of the run. Default: all."),
         *([] if STAGES[stage].shared else [method_option]),
         click.option(
             "--depth-map",
             type=click.Path(path_type=Path),
-            help="Depth map of the image, or a folder with one per image.",
+            help="Depth map of the image, or a folder with one map per image.",
         ),
         click.option(
             "--out",
             type=click.Path(path_type=Path, file_okay=False),
-            help="Folder for pictures, subfolders kept; beside the image when left out.",
+            help="Folder for pictures, with the subfolders of the images. Default: beside each image.",
         ),
-        click.option("--picture/--no-picture", default=True, help="Write a picture per image."),
-        click.option("--json", "as_json", is_flag=True, help="Print a JSON object per row."),
+        click.option("--picture/--no-picture", default=True, help="Write one picture per image."),
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object per row."),
         click.option("--force", is_flag=True, help="Recompute even if up to date."),
         config_options,
         *([section_options(section)] if has_settings else []),
@@ -51,7 +51,7 @@ def stage_command(stage: str, help_text: str) -> click.Command:
 
         if bool(images) == bool(run_dir):
             raise click.UsageError("give either image files or --run DIR")
-        # A list of images named by hand may lose none, unless it is said here; a run has the configuration's share.
+        # None of the images given by name may fail unless --max-failed says so; a run has the configuration's fraction.
         max_failed = options["max_failed"] or 0.0
         before = made_from(run_dir, shard or 0, stage, method)
         config = build_config(

@@ -1,4 +1,4 @@
-"""What a stage command does once its options are read."""
+"""What a stage command does after parsing its options."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cuts3d_cli.pipeline.cache import check_depth_map, image_files, run_image
 from cuts3d_cli.pipeline.graph import depth_maps_of, execute, result_path
 from cuts3d_cli.pipeline.image_set import common_root, relative_name
 from cuts3d_cli.pipeline.methods import method_config
-from cuts3d_cli.pipeline.runner import Source, check_failed
+from cuts3d_cli.pipeline.runner import NOT_OF_AN_IMAGE, Source, check_failed
 from cuts3d_cli.report import preview
 from cuts3d_cli.store.layout import manifest_path, shard_name
 from cuts3d_cli.store.manifest import read_manifest
@@ -68,12 +68,14 @@ def on_images(
 ) -> None:
     """Run a stage on images, write a picture per image, print a table with a row per instance.
 
-    A broken image does not stop the others; the exit code is 1 all the same where more than ``max_failed`` are broken.
-    Below ``out`` pictures lie as the images do below the folder that holds them all.
+    A broken image does not stop the others, but the exit code is 1 if more than the fraction ``max_failed`` fails.
+    Below ``out``, pictures keep the subfolders that the images have below their common folder.
     """
     files = image_files(images)
     if depth_map is not None and depth_map.is_file() and len(files) > 1:
-        raise click.UsageError("--depth-map FILE goes with a single image; give a folder of depth maps for several")
+        raise click.UsageError(
+            "--depth-map FILE goes with a single image; for several images give a folder of depth maps"
+        )
     check_depth_map(depth_map, [file.path for file in files])
     counts, root = Counts(), common_root(images)
     rows, pictures = [], []
@@ -81,6 +83,8 @@ def on_images(
         path = file.path
         try:
             result = run_image(stage, path, config, depth_map=file.depth_maps(depth_map), force=force)
+        except NOT_OF_AN_IMAGE:
+            raise
         except Cuts3dError as error:
             if len(files) == 1:
                 raise
@@ -98,7 +102,8 @@ def on_images(
             preview.write_picture(stage, result, target)
             pictures.append(target)
     if rows and not as_json:
-        click.echo(preview.table(rows))  # of all images at once, so that the columns are aligned
+        score = preview.score_column(stage, config)
+        click.echo(preview.table(rows, score=score))  # one table for all images, so that the columns are aligned
         for target in pictures:
             click.echo(f"picture: {target}", err=True)
     check_failed(counts, max_failed, stage)

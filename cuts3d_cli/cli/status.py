@@ -17,15 +17,15 @@ from cuts3d_cli.pipeline.methods import METHODS
     "methods",
     type=click.Choice(list(METHODS)),
     multiple=True,
-    help="Method to look at, repeatable; those that the run makes and those that lie there when left out.",
+    help="Method to show; repeatable. Default: those that the run makes and those that have results.",
 )
 @click.option(
-    "--depth-map", type=click.Path(path_type=Path), help="Folder of depth maps; of the configuration when left out."
+    "--depth-map", type=click.Path(path_type=Path), help="Folder of depth maps. Default: that of the configuration."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 @config_options
 def command(run_dir, methods, depth_map, as_json, **options):
-    """Show stage by stage what a run holds, what is stale under a configuration, and why.
+    """Show for each stage what a run contains, what is stale under a configuration, and why.
 
     \b
     Examples:
@@ -44,7 +44,7 @@ def command(run_dir, methods, depth_map, as_json, **options):
         {
             "method": row.method,
             "stage": row.stage,
-            "there": f"{row.present}/{row.total}",
+            "present": f"{row.present}/{row.total}",
             "current": f"{row.current}/{row.total}",
             "images": row.counts,
             "stale because": row.why,

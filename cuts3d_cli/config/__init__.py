@@ -1,7 +1,7 @@
-"""The typed configuration: the one source of every name, default, range, unit and paper reference.
+"""The typed configuration: the single source of every name, default, range, unit and paper reference.
 
-``config.yaml``, the command-line options and the presets are made from or checked against these
-models; ``tests/config`` keeps them together. The defaults are the embedded preset, which
+``config.yaml``, the command-line options and the presets are generated from or checked against these
+models; ``tests/config`` keeps them in step. The defaults are the embedded preset, which
 needs no weights and no network; the other presets override what differs (``presets/*.yaml``).
 Section numbers, equations and tables refer to CutS3D (Sick et al., ICCV 2025, arXiv 2411.16319).
 """

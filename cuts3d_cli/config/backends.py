@@ -1,13 +1,16 @@
-"""The table of the backends: what ``depth.backend`` and ``features.backend`` may name, and the settings that fit each.
+"""The table of backends: the values of ``depth.backend`` and ``features.backend``, and the settings that fit each.
 
-Listing them imports no model and no array library: the help of the commands reads these tables.
+Importing it loads no model and no array library, as the commands' help reads these tables.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, NamedTuple
+
+from cuts3d_cli.errors import ConfigError
 
 
 class Entry(NamedTuple):
@@ -16,9 +19,8 @@ class Entry(NamedTuple):
     Attributes:
         module: the module with a ``load`` function.
         about: a line for help texts.
-        defaults: settings that fit this backend, by config section: what the configuration takes for the keys of
-            ``config.BY_BACKEND`` that nobody gave.
-        uses: the keys of its config section that it reads, beside ``backend``.
+        defaults: settings that fit this backend, by config section: the defaults of the keys in ``BY_BACKEND``.
+        uses: the keys of its config section that it reads, besides ``backend``.
         needs_depth: whether it is a `DepthFeatureBackend`.
     """
 
@@ -57,7 +59,7 @@ FEATURES: dict[str, Entry] = {
     ),
     "geometry": Entry(
         "features_geometry",
-        "shape of what stands on the main plane; needs depth, no weights",
+        "shape of what stands on the dominant plane; needs depth, no weights",
         (*_GRID, "focal", "relative_range", "join"),
         _defaults(480, 6, None, 0.5, 0.5),  # docs/rgbd.md
         needs_depth=True,
@@ -77,7 +79,7 @@ FEATURES: dict[str, Entry] = {
 
 DEPTH: dict[str, Entry] = {
     "embedded": Entry(
-        "depth_embedded", "inverse depth from a small head in the package, on DINOv2 ViT-S/14, fetched once", _MODEL
+        "depth_embedded", "inverse depth from a small head in the package, on DINOv2 ViT-S/14 (downloaded once)", _MODEL
     ),
     "depth-anything-v2-small": Entry("depth_models", "Depth Anything V2 Small, inverse depth (Apache-2.0)", _MODEL),
     "depth-anything-v2-base": Entry("depth_models", "Depth Anything V2 Base, inverse depth (CC-BY-NC-4.0)", _MODEL),
@@ -92,11 +94,14 @@ DEPTH: dict[str, Entry] = {
     "midas-dpt-large": Entry("depth_models", "MiDaS DPT-Large, inverse depth (Apache-2.0)", _MODEL),
 }
 
+INIT = {"dino-resnet50": "https://dl.fbaipublicfiles.com/dino/dino_resnet50_pretrain/dino_resnet50_pretrain.pth"}
+"""Backbone weights that ``train.init`` knows by name, and where they are."""
+
 FILES = "files"
-"""The depth backend that reads maps from files (``depth_files``) and predicts nothing."""
+"""The depth backend that only reads maps from files (``depth_files``)."""
 
 EMBEDDED = "embedded"
-"""The depth model whose head lies in the package."""
+"""The depth model whose head is part of the package."""
 
 AUTO = "auto"
 """A map from files where there is one, else the embedded model."""
@@ -106,12 +111,12 @@ READS_FILES = (FILES, AUTO)
 
 
 def backend_defaults(name: str) -> Mapping[str, Mapping[str, Any]]:
-    """Settings that fit a feature backend, by section; those of ``kernel`` for a name that is not in the table."""
+    """Settings that fit a feature backend, by section; those of ``kernel`` for an unknown name."""
     return FEATURES.get(name, FEATURES[KERNEL]).defaults
 
 
 def feature_keys(backend: str, join: str | None) -> tuple[str, ...]:
-    """The keys of ``features`` that a backend reads; all that any reads for a name that is not in the table."""
+    """The keys of ``features`` that a backend reads; those of all backends for an unknown name."""
     if backend not in FEATURES:
         return tuple(dict.fromkeys(key for entry in FEATURES.values() for key in entry.uses))
     joined = FEATURES[join].uses if join in FEATURES else ()
@@ -119,7 +124,7 @@ def feature_keys(backend: str, join: str | None) -> tuple[str, ...]:
 
 
 def depth_keys(backend: str) -> tuple[str, ...]:
-    """The keys of ``depth`` that a backend reads; all that any reads for a name that is not in the table."""
+    """The keys of ``depth`` that a backend reads; those of all backends for an unknown name."""
     if backend == FILES:
         return _MAPS
     return DEPTH[backend].uses if backend in DEPTH else (*_MAPS, "weights")
@@ -131,7 +136,7 @@ def feature_names() -> list[str]:
 
 
 def needs_depth(backend: str) -> bool:
-    """Whether a feature backend reads the depth of the image; False for a name that is none."""
+    """Whether a feature backend reads the depth of the image; False for an unknown name."""
     return backend in FEATURES and FEATURES[backend].needs_depth
 
 
@@ -140,12 +145,43 @@ def depth_names() -> list[str]:
     return [AUTO, FILES, *DEPTH]
 
 
+def entry_of(section: str, name: str) -> Entry:
+    """The row of a backend of ``features`` or ``depth``.
+
+    Raises:
+        ConfigError: there is none of this name.
+    """
+    table, choices = (FEATURES, feature_names()) if section == "features" else (DEPTH, depth_names())
+    if name in table:
+        return table[name]
+    close = get_close_matches(name, choices, n=1)
+    raise ConfigError(
+        f"config key {section}.backend: no backend has this name",
+        expected=f"one of {', '.join(choices)}",
+        found=repr(name),
+        hint=f"did you mean {close[0]}?" if close else None,
+    )
+
+
+def check_names(values: Mapping[str, Any]) -> None:
+    """Check the backends that nested values name.
+
+    Raises:
+        ConfigError: there is none of a name.
+    """
+    for section in ("features", "depth"):
+        given = values.get(section)
+        name = given.get("backend") if isinstance(given, dict) else None
+        if isinstance(name, str) and not (section == "depth" and name in READS_FILES):
+            entry_of(section, name)
+
+
 BY_BACKEND = {
     "features": ("image_size", "patch_size", "facet", "center"),
     "localcut": ("tau_ncut",),
     "baseline": ("tau_ncut",),
 }
-"""Keys, by section, whose default is the feature backend's own (`FEATURES`); null asks for it."""
+"""Keys, by section, whose default depends on the feature backend (`FEATURES`); null selects it."""
 
 
 def with_backend_defaults(values: dict[str, Any]) -> dict[str, Any]:

@@ -10,13 +10,13 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from cuts3d_cli.config.backends import BY_BACKEND, backend_of, with_backend_defaults
+from cuts3d_cli.config.backends import BY_BACKEND, backend_of, check_names, with_backend_defaults
 from cuts3d_cli.config.masks import DataConfig
 from cuts3d_cli.config.root import Config
 from cuts3d_cli.errors import ConfigError
 
 EMBEDDED, PHOTO = "embedded", "photo"
-"""The presets that are taken where none is named."""
+"""The default presets."""
 
 
 def preset_names() -> list[str]:
@@ -46,7 +46,7 @@ def merge_values(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
 def resolve(values: dict[str, Any] | None = None, *, source: str = "config") -> Config:
     """Build the configuration: class defaults, then the preset named in ``values``, then ``values``.
 
-    Images other than the sample's take nothing of the sample's: see `DataConfig`.
+    With images other than the sample's, nothing of the sample is used: see `DataConfig`.
 
     Raises:
         ConfigError: an unknown key or a value of the wrong type or range, in one line with its key.
@@ -54,6 +54,7 @@ def resolve(values: dict[str, Any] | None = None, *, source: str = "config") -> 
     values = values or {}
     name = values.get("preset") or default_preset(values)
     merged = with_backend_defaults({**_merged(preset_values(name), values), "preset": name})
+    check_names(merged)
     if isinstance(data := merged.get("data"), dict):
         merged["data"] = _without_sample(data)
     try:
@@ -63,21 +64,21 @@ def resolve(values: dict[str, Any] | None = None, *, source: str = "config") -> 
 
 
 def default_preset(values: dict[str, Any]) -> str:
-    """The preset of values that name none: ``embedded`` for the sample's images, ``photo`` for others."""
+    """The preset for values that name none: ``embedded`` for the sample's images, ``photo`` for others."""
     data = values.get("data")
     images = data.get("images") if isinstance(data, dict) else None
     return EMBEDDED if images is None else preset_of_images([Path(str(images))])
 
 
 def preset_of_images(images: Sequence[Path]) -> str:
-    """The preset of images, files or folders, of which nothing else is said; see `default_preset`."""
+    """The default preset for images (files or folders); see `default_preset`."""
     folders = [Path(DataConfig.model_fields[key].default).resolve() for key in ("images", "val_images")]
     ours = all(any(path.resolve().is_relative_to(folder) for folder in folders) for path in images)
     return EMBEDDED if ours else PHOTO
 
 
 def _merged(preset: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """A preset with what ``values`` set; what the preset chose for its backend does not hold for another one."""
+    """A preset with what ``values`` set; values that the preset chose for its backend are dropped for another one."""
     features = values.get("features")
     if isinstance(features, dict) and features.get("backend") not in (None, backend_of(preset)):
         preset = {
@@ -94,7 +95,7 @@ def _is_sample(key: str, value: Any) -> bool:
 
 
 def _without_sample(data: dict[str, Any]) -> dict[str, Any]:
-    """The data section, with what belongs to the sample's images put to null where the images are others."""
+    """The data section, with what belongs to the sample's images set to null where the images are others."""
 
     def others(key: str) -> bool:
         return key in data and not _is_sample(key, data[key])

@@ -19,33 +19,42 @@ from cuts3d_cli.errors import ConfigError
 
 
 class DataConfig(Section):
-    """Which images, and what lies beside them; with images other than the sample's, nothing of the sample."""
+    """The images and what belongs to them; with images other than the sample's, nothing of the sample is used."""
 
     images: str = Field(
         "sample/train/images",
-        description="folder of unlabelled images (searched recursively); where it is not the sample's, every other key "
-        "of this section that is not given is null (n_shards: 1)",
+        description="folder of unlabelled images (searched recursively); if it is not the sample's, every other key of "
+        "this section defaults to null (n_shards: 1)",
     )
     depth_maps: str | None = Field(
         "sample/train/depth",
-        description="folder with a depth map per image, same relative path and stem, for depth.backend auto and files; "
+        description="folder with one depth map per image, same relative path and stem, for depth.backend "
+        "auto and files; "
         "null: beside the images",
     )
     annotations: str | None = Field(
-        "sample/train/annotations.json", description="COCO ground truth of the images; read by evaluate only"
+        "sample/train/annotations.json",
+        description="ground truth of the images, a file or folder of any format of `cuts3d evaluate`; never used to "
+        "find objects",
     )
     val_images: str | None = Field(
         "sample/val/images",
-        description="folder of held-out images to evaluate on; where it is not the sample's, val_depth_maps and "
-        "val_annotations are null unless given",
+        description="folder of held-out images to evaluate on; if it is not the sample's, val_depth_maps and "
+        "val_annotations default to null",
     )
     val_depth_maps: str | None = Field("sample/val/depth", description="depth maps of the held-out images")
     val_annotations: str | None = Field(
-        "sample/val/annotations.json", description="COCO ground truth of the held-out images; read by evaluate only"
+        "sample/val/annotations.json",
+        description="ground truth of the held-out images, a file or folder; never used to find objects",
     )
-    val_shards: int = Field(1, ge=1, description="parts the list of held-out images is cut into")
+    ignore_labels: list[int] | None = Field(
+        None,
+        description="values of label maps (PNG) that are no object; null: 0 as background, and 255 in 8-bit maps with "
+        "other values as the outline",
+    )
+    val_shards: int = Field(1, ge=1, description="shards into which the list of held-out images is split")
     n_shards: int = Field(
-        2, ge=1, description="parts the image list is cut into; each is one job and one store per stage"
+        2, ge=1, description="shards into which the image list is split; each is one job and one store per stage"
     )
 
 
@@ -54,25 +63,27 @@ class DepthConfig(Section):
 
     backend: str = Field(
         "auto",
-        description="files; auto: a file where there is one, else the embedded model; or the name of a depth model "
+        description="files; auto: a file if there is one, else the embedded model; or the name of a depth model "
         "(see `cuts3d depth --help`)",
     )
     kind: Literal["metric", "inverse"] = Field(
         "metric",
-        description="what depth files hold: metric (far = large) or inverse depth (near = large); models know theirs",
+        description="content of depth files: metric (far = large) or inverse depth (near = large); models "
+        "set their own",
     )
     inverse_to: Literal["affine", "reciprocal"] = Field(
         "affine",
-        description="how inverse depth is turned: affine (1 - d, affine in disparity) or reciprocal (1/d)",
+        description="conversion of inverse depth: affine (1 - d, affine in disparity) or reciprocal (1/d)",
     )
     holes: Literal["zero", "none"] = Field(
-        "zero", description="which values of a depth file mean no reading; NaN always does"
+        "zero", description="values of a depth file that mean no reading, besides NaN: zero, or none"
     )
     clip: float = Field(
         0.001,
         ge=0,
         lt=0.5,
-        description="share of readings clipped at either end before normalising; 0: the paper's minimum and maximum",
+        description="fraction of readings clipped at either end before normalising; 0: minimum and maximum, as "
+        "in the paper",
     )
     size: int = Field(480, ge=8, description="height and width of the stored map", json_schema_extra={"unit": "px"})
     weights: str | None = Field(None, description="file with the depth model's weights instead of a download")
@@ -87,7 +98,7 @@ class DepthConfig(Section):
 
 
 class FeaturesConfig(Section):
-    """Patch features whose cosine is the semantic affinity (Sec. 3.1)."""
+    """Patch features, whose cosine similarity is the semantic affinity (Sec. 3.1)."""
 
     backend: str = Field(
         KERNEL, description="kernel (embedded, no weights), or the name of a ViT (see `cuts3d features --help`)"
@@ -95,33 +106,37 @@ class FeaturesConfig(Section):
     image_size: int = Field(
         480,
         ge=16,
-        description="size of the image for the backend, both sides, Lanczos (Table 15: 480); null: the backend's own",
+        description="side of the square input of the backend, Lanczos (Table 15: 480); null: the backend's default",
         json_schema_extra={"unit": "px"},
     )
     patch_size: int = Field(
         8,
         ge=1,
-        description="side of a patch; the grid is image_size / patch_size; null: the backend's own",
+        description="side of a patch; the grid is image_size / patch_size; null: the backend's default",
         json_schema_extra={"unit": "px"},
     )
     facet: Literal["key", "query", "value", "token"] | None = Field(
         None,
-        description="what of a ViT's block: keys (MaskCut, CutS3D), queries or values of its attention, or normalised "
-        "tokens; null: the backend's own",
+        description="output of a ViT's block: keys (MaskCut, CutS3D), queries or values of its attention, "
+        "or normalised "
+        "tokens; null: the backend's default",
     )
     block: int | None = Field(None, ge=1, description="block of a ViT, from 1; null: the last")
     center: bool = Field(
-        False, description="take the image's mean out of a ViT's features; null: the backend's own choice"
+        False, description="subtract the image's mean from a ViT's features; null: the backend's default"
     )
     weights: str | None = Field(None, description="file with the model's weights instead of a download")
     kernel_width: float = Field(
-        12.0, gt=0, description="deviation of the embedded colour kernel", json_schema_extra={"unit": "Lab"}
+        12.0, gt=0, description="standard deviation of the embedded colour kernel", json_schema_extra={"unit": "Lab"}
     )
     kernel_lightness: float = Field(
-        0.25, ge=0, description="weight of lightness against the colour axes in the embedded features"
+        0.25, ge=0, description="weight of lightness relative to the colour axes in the embedded features"
     )
     kernel_background: float = Field(
-        1.0, ge=0, le=1, description="how far the embedded features draw background together: 0 not, 1 to a point"
+        1.0,
+        ge=0,
+        le=1,
+        description="how strongly the embedded features contract the background: 0 not at all, 1 to a point",
     )
     kernel_dims: int = Field(128, ge=8, description="channels of the embedded features (rank of the kernel)")
     focal: float = Field(
@@ -133,13 +148,13 @@ class FeaturesConfig(Section):
     relative_range: float = Field(
         3.0,
         gt=1,
-        description="distance of the farthest over that of the nearest point that backend geometry takes inverse depth "
-        "for, where depth is known no better",
+        description="ratio of farthest to nearest distance that backend geometry assumes for inverse depth of unknown "
+        "scale",
     )
     join: str | None = Field(
         None,
-        description="a ViT whose cosine weighs neighbouring patches beside their geometry (backend geometry only); its "
-        "weights are features.weights",
+        description="a ViT whose cosine similarity is combined with the geometry of neighbouring patches (backend "
+        "geometry only); its weights are features.weights",
     )
 
     @model_validator(mode="after")
@@ -178,40 +193,40 @@ class FeaturesConfig(Section):
 
 
 class SpatialImportanceConfig(Section):
-    """Spatial Importance: where depth changes, affinities are sharpened (Sec. 3.3, Eq. 1-2)."""
+    """Spatial Importance: affinities are sharpened where depth changes (Sec. 3.3, Eq. 1-2)."""
 
-    beta: float = Field(0.45, gt=0, le=1, description="least importance (Eq. 2, Table 15)")
+    beta: float = Field(0.45, gt=0, le=1, description="minimum importance (Eq. 2, Table 15)")
     sigma: float = Field(
         3.0,
         gt=0,
-        description="deviation of the Gaussian (Eq. 1), in pixels of the resolution below",
+        description="standard deviation of the Gaussian (Eq. 1), at the resolution below",
         json_schema_extra={"unit": "px or patches"},
     )
     resolution: Literal["image", "grid"] = Field(
-        "image", description="whether Eq. 1 runs on the depth map or on the patch grid"
+        "image", description="whether Eq. 1 is computed on the depth map or on the patch grid"
     )
 
 
 class LocalCutConfig(Section):
-    """NCut and LocalCut, repeated until N instances are tried (Sec. 3.1-3.3)."""
+    """NCut and LocalCut, N attempts per image (Sec. 3.1-3.3)."""
 
-    n_instances: int = Field(5, ge=1, description="instances tried per image, N (Table 15: 3)")
+    n_instances: int = Field(5, ge=1, description="attempts to find an instance per image, N (Table 15: 3)")
     tau_ncut: float = Field(
         0.13,
         ge=-1,
         le=1,
-        description="threshold that binarises the affinity (Table 15: 0.13); null: the feature backend's own",
+        description="threshold that binarises the affinity (Table 15: 0.13); null: the feature backend's default",
     )
     tau_ncut_at: Literal["sharpened", "cosine"] = Field(
         "sharpened",
-        description="what tau_ncut is a threshold of: the sharpened affinity (the paper), or the plain cosine, so it "
-        "keeps its meaning for pairs of the least importance",
+        description="what tau_ncut applies to: the sharpened affinity (the paper), or the plain cosine similarity, "
+        "which it then thresholds for pairs of minimum importance",
     )
     sharpen: bool = Field(True, description="sharpen the affinity by Spatial Importance (Eq. 3)")
     exponent: Literal["mean", "row", "max"] = Field(
-        "mean", description="which importance a pair of patches takes in Eq. 3"
+        "mean", description="importance used for a pair of patches in Eq. 3"
     )
-    local_cut: bool = Field(True, description="cut the semantic mask in 3D; off keeps the semantic mask, as MaskCut")
+    local_cut: bool = Field(True, description="cut the semantic mask in 3D; off: keep the semantic mask, as in MaskCut")
     tau_knn: float = Field(
         0.06,
         gt=0,
@@ -225,63 +240,66 @@ class LocalCutConfig(Section):
     background_z: float = Field(
         1.5,
         ge=1,
-        description="depth of the plane that takes the points outside the semantic mask",
+        description="depth of the plane to which points outside the semantic mask are moved",
         json_schema_extra={"unit": "cube side"},
     )
     capacity: Literal["inverse", "distance", "unit"] = Field("inverse", description="edge capacity from edge length")
     sink: Literal["outside", "anywhere"] = Field(
-        "outside", description="patch of the smallest |x| outside the semantic mask, or anywhere"
+        "outside", description="sink: patch of smallest |x| outside the semantic mask, or anywhere"
     )
     maxflow: Literal["scipy", "networkx"] = Field(
-        "scipy", description="max-flow solver: scipy (Dinic), networkx (Dinitz, slow oracle)"
+        "scipy", description="max-flow solver: scipy (Dinic), networkx (Dinitz, slow reference)"
     )
     eigensolver: Literal["lanczos", "torch", "dense"] = Field(
         "lanczos",
-        description="second eigenvector: lanczos (with `device: cuda` as torch), torch (several images at once on "
-        "`device`), or dense, the fallback of both",
+        description="solver of the second eigenvector: lanczos (torch with `device: cuda`), torch (several images at "
+        "once on `device`), or dense, the fallback of both",
     )
     exclude: Literal["nodes", "features"] = Field(
         "nodes",
-        description="how found instances leave the graph: nodes are removed (CutS3D) or features zeroed (CutLER)",
+        description="how found instances are excluded from the graph: nodes removed (CutS3D) or features "
+        "zeroed (CutLER)",
     )
     component: Literal["none", "seed", "alike"] = Field(
         "seed",
-        description="what is kept of a mask: all, the connected part that holds the seed patch, or what neighbours "
-        "above tau_ncut join to it",
+        description="part of a mask that is kept: all, the connected component of the seed patch, or the patches "
+        "connected to it by neighbours above tau_ncut",
     )
     max_overlap: float = Field(
-        0.5, ge=0, le=1, description="a later mask is rejected at a larger IoU with the mask before (CutLER)"
+        0.5, ge=0, le=1, description="a later mask is rejected above this IoU with the previous mask (CutLER)"
     )
     min_area: float = Field(
-        0.01, ge=0, le=1, description="a later mask is rejected at this share of the patches or less (CutLER)"
+        0.01, ge=0, le=1, description="a later mask is rejected at this fraction of the patches or less (CutLER)"
     )
     corners: int = Field(
         3, ge=1, le=5, description="a side with this many image corners is background (CutLER: 3; 5 never flips)"
     )
     stop_at_rest: bool = Field(
-        True, description="stop when the foreground is the inverse of all instances so far (CutLER: off)"
+        True, description="stop when the foreground is the complement of all instances so far (CutLER: off)"
     )
 
 
 class ConfidenceConfig(Section):
-    """Spatial Confidence: agreement of cuts over thresholds (Sec. 3.4, Eq. 4)."""
+    """Spatial Confidence: agreement of cuts across thresholds (Sec. 3.4, Eq. 4)."""
 
     n_thresholds: int = Field(6, ge=1, description="thresholds between tau_knn_min and tau_knn, T (Table 15)")
     tau_knn_min: float = Field(
         0.03, gt=0, description="smallest threshold (Table 15: 0.05)", json_schema_extra={"unit": "cube side"}
     )
-    sc_min: float = Field(0.5, gt=0, le=1, description="least confidence inside an instance (Sec. 3.4)")
+    sc_min: float = Field(0.5, gt=0, le=1, description="minimum confidence inside an instance (Sec. 3.4)")
 
 
 class CrfConfig(Section):
-    """Dense CRF at a working size, then the fill and reject of CutLER."""
+    """Dense CRF at a working size, then hole filling and rejection as in CutLER."""
 
-    enabled: bool = Field(True, description="refine masks with the CRF; off only resizes them")
+    enabled: bool = Field(True, description="refine masks with the CRF; off: only resize them")
     image_size: int = Field(
-        480, ge=16, description="size of the image that the CRF works at, both sides", json_schema_extra={"unit": "px"}
+        480, ge=16, description="side of the square image on which the CRF works", json_schema_extra={"unit": "px"}
     )
     unary: Literal["softmax", "hard", "confidence"] = Field(
-        "softmax", description="softmax of the 0/1 mask (CutLER: 0.731/0.269), near-certain, or the Spatial Confidence"
+        "softmax",
+        description="unary term: softmax of the 0/1 mask (CutLER: 0.731/0.269), near-certain, or the "
+        "Spatial Confidence",
     )
     confidence: Literal["cuts", "crf"] = Field(
         "cuts",
@@ -289,24 +307,28 @@ class CrfConfig(Section):
     )
     solver: Literal["lattice", "torch", "pydensecrf"] = Field(
         "lattice",
-        description="mean field: lattice (with `device: cuda` as torch), torch (several images at once on `device`), "
-        "or pydensecrf, the oracle of both, which needs that package",
+        description="mean-field solver: lattice (torch with `device: cuda`), torch (several images at once "
+        "on `device`), "
+        "or pydensecrf, the reference, which needs that package",
     )
     iterations: int = Field(10, ge=1, description="mean-field iterations")
     gaussian_sxy: float = Field(
-        3.0, gt=0, description="deviation of the smoothness kernel", json_schema_extra={"unit": "px"}
+        3.0, gt=0, description="standard deviation of the smoothness kernel", json_schema_extra={"unit": "px"}
     )
     gaussian_compat: float = Field(7.0, ge=0, description="weight of the smoothness kernel")
     bilateral_sxy: float = Field(
-        50.0, gt=0, description="deviation in space of the appearance kernel", json_schema_extra={"unit": "px"}
+        50.0, gt=0, description="spatial standard deviation of the appearance kernel", json_schema_extra={"unit": "px"}
     )
     bilateral_srgb: float = Field(
-        5.0, gt=0, description="deviation in colour of the appearance kernel", json_schema_extra={"unit": "grey levels"}
+        5.0,
+        gt=0,
+        description="colour standard deviation of the appearance kernel",
+        json_schema_extra={"unit": "grey levels"},
     )
     bilateral_compat: float = Field(10.0, ge=0, description="weight of the appearance kernel")
     fill_holes: bool = Field(True, description="fill the holes of a refined mask")
     min_iou: float = Field(
-        0.5, ge=0, le=1, description="a refined mask below this IoU with the mask before is rejected"
+        0.5, ge=0, le=1, description="a refined mask below this IoU with the unrefined one is rejected"
     )
 
     @model_validator(mode="after")
@@ -317,16 +339,16 @@ class CrfConfig(Section):
 
 
 class BaselineConfig(Section):
-    """The MaskCut baseline that the workflow computes beside (CutLER)."""
+    """The MaskCut baseline (CutLER), computed by the workflow for comparison."""
 
-    enabled: bool = Field(True, description="also make and score MaskCut pseudo-masks from the same features")
+    enabled: bool = Field(True, description="also make and evaluate MaskCut pseudo-masks from the same features")
     tau_ncut: float = Field(
         0.15, ge=-1, le=1, description="threshold that binarises the affinity (CutLER's recipe: 0.15)"
     )
 
 
 def check_unary(unary: str, local_cut: bool) -> None:
-    """Check that there is a Spatial Confidence for a CRF that starts from it.
+    """Check that there is a Spatial Confidence for a CRF that uses it as unary.
 
     Raises:
         ConfigError: the unary is the confidence, and nothing is cut in 3D.
@@ -336,7 +358,7 @@ def check_unary(unary: str, local_cut: bool) -> None:
 
 
 def check_thresholds(tau_knn_min: float, tau_knn: float) -> None:
-    """Check that the thresholds of Spatial Confidence rise (Eq. 4).
+    """Check that the thresholds of Spatial Confidence are in order (Eq. 4).
 
     Not part of the model: localcut alone may use any tau_knn.
 

@@ -13,21 +13,23 @@ class EvaluateConfig(Section):
     """Class-agnostic COCO evaluation (Sec. 4)."""
 
     max_dets: tuple[int, int, int] = Field(
-        (1, 10, 100), description="detections per image at which AR is taken; AP uses the last"
+        (1, 10, 100), description="detections per image at which AR is computed; AP uses the last"
     )
     iou_types: list[Literal["bbox", "segm"]] = Field(
         ["bbox", "segm"], description="what is compared: boxes, masks or both"
     )
     class_agnostic: bool = Field(
-        True, description="score all categories as one (zero-shot evaluation); off is the usual COCO evaluation"
+        True, description="score all categories as one (zero-shot evaluation); off: the usual COCO evaluation"
     )
-    pseudo_mask_rank: Literal["score", "tries"] = Field(
+    pseudo_mask_rank: Literal["score", "attempts"] = Field(
         "score",
-        description="what ranks pseudo-masks for AP: their score, or the try that found them, the first one highest; "
-        "detections are ranked by their score",
+        description="ranking of pseudo-masks for AP: by score, or by the attempt that found them, first "
+        "attempt highest; "
+        "detections are always ranked by score",
     )
     difficult: Literal["ignore", "count"] = Field(
-        "ignore", description="objects flagged difficult (VOC) or ignore: their detections count neither way, or count"
+        "ignore",
+        description="objects flagged difficult (VOC) or ignore: ignore them and their detections, or count them",
     )
 
 
@@ -43,22 +45,22 @@ class ReportConfig(Section):
         0.3,
         ge=0,
         le=1,
-        description="detections below are not drawn, unless an image has none above; they count all the same",
+        description="detections below this score are evaluated but not drawn, unless an image has none above",
     )
     embed_originals: bool = Field(
         False,
-        description="put the photographs into the file at full size; off: they are read from where they lie",
+        description="embed the photographs at full size; off: the report links to the image files",
     )
 
 
 class ExperimentsConfig(Section):
     """The ablations of Tables 4 to 6, made on request only (`snakemake results`)."""
 
-    seeds: list[int] = Field([0, 1, 2], min_length=1, description="seeds that every training is repeated with")
+    seeds: list[int] = Field([0, 1, 2], min_length=1, description="seeds with which every training is repeated")
     iterations: int = Field(180, ge=1, description="optimiser steps of a first training, instead of train.iterations")
     lr_steps: list[int] = Field([140], description="steps at which its learning rate is multiplied by train.lr_gamma")
     rounds: int = Field(3, ge=0, description="rounds of self-training (Sec. 4; Table 17 has 1)")
-    round_iterations: int = Field(60, ge=1, description="optimiser steps a round, instead of selftrain.iterations")
+    round_iterations: int = Field(60, ge=1, description="optimiser steps per round, instead of selftrain.iterations")
     round_lr_steps: list[int] = Field(
         [45], description="steps at which a round's learning rate is multiplied by train.lr_gamma"
     )

@@ -20,17 +20,17 @@ from cuts3d_cli.config.section import Section
 
 
 class Config(Section):
-    """Everything a run is made with."""
+    """All settings of a run."""
 
     preset: str = Field(
         "embedded", description="set of defaults: embedded, photo, rgbd, paper, paper-dino, maskcut or tokencut"
     )
-    run: str = Field("runs/sample", description="folder that takes all results")
-    seed: int = Field(0, ge=0, description="seed of everything random")
+    run: str = Field("runs/sample", description="folder for all results")
+    seed: int = Field(0, ge=0, description="random seed")
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto (a GPU where there is one), cpu, cuda or cuda:N"
     )
-    max_failed: float = Field(0.2, ge=0, le=1, description="a stage fails when a larger share of its images failed")
+    max_failed: float = Field(0.2, ge=0, le=1, description="a stage fails when a larger fraction of its images failed")
     finder: str = Field("localcut", description="stage that finds the instances; set by the method")
     data: DataConfig = DataConfig()
     depth: DepthConfig = DepthConfig()

@@ -1,4 +1,4 @@
-"""The text of a config.yaml, made from the models of this package."""
+"""The text of config.yaml, generated from the models of this package."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cuts3d_cli.config.backends import BY_BACKEND, backend_defaults
 
 HEADER = """\
 # Settings of cuts3d: every key with its meaning, unit and range; written by `cuts3d init` (preset {preset}).
-# A changed value makes snakemake rerun the stages that use it and what follows them.
+# When a value changes, snakemake reruns the stages that use it and those that depend on them.
 # To start from another preset: `cuts3d init --preset paper --out paper.yaml`, or a short file with
 # `preset: paper` and only what differs, run with `snakemake --configfile FILE`.
 """
@@ -28,7 +28,7 @@ def config_text(config: Config, *, preset: str = "embedded") -> str:
             if values[own][key] == defaults[key]:
                 values[own][key] = None
     for name, field in Config.model_fields.items():
-        if name in ("preset", "finder"):  # the one chose the values, the other is set by the method
+        if name in ("preset", "finder"):  # the first selects the values, the second is set by the method
             continue
         section = getattr(config, name)
         if isinstance(section, Section):
@@ -49,7 +49,7 @@ def explanation(field: FieldInfo) -> str:
 
 
 def allowed(field: FieldInfo) -> str:
-    """Range or choices of a setting in words; empty where the type says all."""
+    """Range or choices of a setting in words; empty where the type says it all."""
     if get_origin(field.annotation) is Literal:
         return " | ".join(map(str, get_args(field.annotation)))
     signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}

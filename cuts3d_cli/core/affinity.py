@@ -115,10 +115,10 @@ def sharpen(weights: np.ndarray, importance: np.ndarray, *, exponent: str) -> np
 
 
 def threshold_of_cosine(tau_ncut: float, importance: np.ndarray) -> float:
-    """The threshold of the sharpened affinity that a pair of the least importance passes where its cosine exceeds tau.
+    """The sharpened affinity's threshold that a pair of minimum importance passes where its cosine exceeds tau.
 
     Eq. 3 raises every affinity below 1, so a fixed threshold joins more pairs with sharpening than without. At
-    tau^(1 - e), e the least importance (beta, Eq. 2), only pairs where depth changes are joined more easily.
+    tau^(1 - e), e the minimum importance (beta, Eq. 2), only pairs where depth changes are joined more easily.
 
     Args:
         tau_ncut: threshold of the cosine; at most 1e-10 counts as 1e-10.

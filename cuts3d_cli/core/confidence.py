@@ -1,4 +1,4 @@
-"""Spatial Confidence: how far cuts agree over thresholds (Sec. 3.4, Eq. 4)."""
+"""Spatial Confidence: agreement of cuts across thresholds (Sec. 3.4, Eq. 4)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def average_cuts(
     capacity: str,
     maxflow: str,
 ) -> np.ndarray:
-    """Share of the T thresholds whose LocalCut holds a patch (Eq. 4).
+    """Fraction of the T thresholds whose LocalCut contains a patch (Eq. 4).
 
     Args:
         graph: k-NN graph of the instance's semantic mask, with edges up to ``tau_knn``.
@@ -53,18 +53,18 @@ def average_cuts(
     return total / np.float32(n_thresholds)
 
 
-def clamp_confidence(share: np.ndarray, instance: np.ndarray, *, sc_min: float) -> np.ndarray:
+def clamp_confidence(agreement: np.ndarray, instance: np.ndarray, *, sc_min: float) -> np.ndarray:
     """At least ``sc_min`` inside the instance, 0 outside (Sec. 3.4).
 
     Args:
-        share: (h, w) float, from `average_cuts`.
+        agreement: (h, w) float, from `average_cuts`.
         instance: (h, w) bool.
-        sc_min: least confidence.
+        sc_min: minimum confidence.
 
     Returns:
         (h, w) float32 in {0} or [sc_min, 1].
     """
-    return np.where(instance, np.maximum(share, sc_min), 0).astype(np.float32)
+    return np.where(instance, np.maximum(agreement, sc_min), 0).astype(np.float32)
 
 
 def mean_confidence(confidence: np.ndarray, instance: np.ndarray) -> np.ndarray:
@@ -98,9 +98,9 @@ def spatial_confidence(
     capacity: str,
     maxflow: str,
 ) -> np.ndarray:
-    """Confidence of all instances of an image (Sec. 3.4, Eq. 4), from what `discover` found.
+    """Confidence of all instances of an image (Sec. 3.4, Eq. 4), from what `find_instances` found.
 
-    The keywords are those of `discover` and of this module; one k-NN query an instance serves all thresholds.
+    The keywords are those of `find_instances` and of this module; one k-NN query per instance serves all thresholds.
 
     Args:
         semantic: (N, h, w) bool.
@@ -126,7 +126,7 @@ def spatial_confidence(
             raise ValueError(f"depth: expected a map for instance {slot}, which was cut in 3D, got none")
         points = grid_points(depth, semantic[slot].shape, xy_extent=xy_extent) if points is None else points
         graph = semantic_graph(points, semantic[slot], k=k, background_z=background_z, longest=tau_knn)
-        share = average_cuts(
+        agreement = average_cuts(
             graph,
             semantic[slot],
             source,
@@ -137,5 +137,5 @@ def spatial_confidence(
             capacity=capacity,
             maxflow=maxflow,
         )
-        confidence[slot] = clamp_confidence(share, instance[slot], sc_min=sc_min)
+        confidence[slot] = clamp_confidence(agreement, instance[slot], sc_min=sc_min)
     return confidence

@@ -26,17 +26,17 @@ class DenseCrfs:
     Args:
         images: each (H, W, 3) uint8 RGB.
         solver: ``lattice``, mean field on the permutohedral lattice; ``torch``, the same on torch tensors, all images
-            at once; ``pydensecrf``, the package of that name, the oracle of both.
+            at once; ``pydensecrf``, the package of that name, the reference for both.
         iterations: mean-field iterations.
-        gaussian_sxy: deviation of the smoothness kernel in px.
+        gaussian_sxy: standard deviation of the smoothness kernel in px.
         gaussian_compat: its weight.
-        bilateral_sxy: deviation in space of the appearance kernel in px.
-        bilateral_srgb: deviation in colour of it in grey levels.
+        bilateral_sxy: spatial standard deviation of the appearance kernel in px.
+        bilateral_srgb: colour standard deviation of it in grey levels.
         bilateral_compat: its weight.
         device: where torch computes.
 
     Raises:
-        Cuts3dError: pydensecrf is asked for and not installed, or the deviations are too small for the size.
+        Cuts3dError: pydensecrf is asked for and not installed, or the standard deviations are too small for the size.
         ValueError: images that are not (H, W, 3) uint8 of one size, or an unknown solver.
     """
 
@@ -75,7 +75,7 @@ class DenseCrfs:
             self._fields = lambda unaries, n: [one(given, n) for one, given in zip(fields, unaries, strict=True)]
 
     def probabilities(self, unaries: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Mean-field probability of the foreground of several masks an image, each independent of the others.
+        """Mean-field probability of the foreground of several masks per image, each independent of the others.
 
         Args:
             unaries: (M, H, W) float in (0, 1) for each image, what a pixel says by itself, see `unary_probability`.
@@ -248,7 +248,7 @@ def probability_on_grid(
         probability: (S, S) float in [0, 1].
         mask: (S, S) bool, the refined mask.
         grid_hw: rows and columns of the patch grid.
-        sc_min: least confidence inside.
+        sc_min: minimum confidence inside.
 
     Returns:
         grid_hw float32 in {0} or [sc_min, 1]; 0 where a patch holds no pixel of the mask.

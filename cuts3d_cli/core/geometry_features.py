@@ -7,7 +7,7 @@
 3. That graph is cut in two by its normalised cut again and again (Shi and Malik, PAMI 2000), while a cut is cheap.
 4. The feature vector of a patch is the unit vector of its part, so two patches have a cosine of 1 or of 0.
 
-Every length is a share of the distance to the camera, so no unit matters.
+Every length is a fraction of the distance to the camera, so no unit matters.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import eigsh
 
 ON_PLANE = 0.01
-"""Points up to this share of their distance beside a plane lie on it: 8 mm at 0.8 m."""
+"""Points up to this fraction of their distance beside a plane lie on it: 8 mm at 0.8 m."""
 
 LEAST_PLANE = 0.15
-"""A plane that holds a smaller share of the patches is no main plane: nothing is background then."""
+"""A plane that holds a smaller fraction of the patches is no main plane: nothing is background then."""
 
 HYPOTHESES = 300
 """Planes through three random patches that are tried; one in a thousand fails where the plane holds 30 % of them."""
 
 STEP = 0.005
-"""Deviation of the Gaussian of a step of depth: how far a patch lies off the plane of its neighbour."""
+"""Standard deviation of the Gaussian of a step of depth: how far a patch lies off the plane of its neighbour."""
 
 CREASE = 0.15
-"""Deviation of the Gaussian of concavity, the sum of the sines by which two normals lean towards each other."""
+"""Standard deviation of the Gaussian of concavity: the sum of the sines by which two normals tilt to each other."""
 
 CHEAP_CUT = 0.03
 """Largest value of a normalised cut that still parts."""
 
 LEAST_PART = 1 / 300
-"""Smallest share of the patches that is a part of its own."""
+"""Smallest fraction of the patches that is a part of its own."""
 
 LEAST_WEIGHT = 1e-4
 """Pairs below this are not joined: Gaussians leave a trace everywhere."""
@@ -73,7 +73,7 @@ def geometry_features(
 
     Args:
         distance: (h, w) float, along the optical axis, in any unit; NaN where there is no reading.
-        focal: focal length as a share of the image's longer side.
+        focal: focal length as a fraction of the image's longer side.
         aspect: width of the image over its height.
         channels: C; of more than C - 1 parts the largest ones count.
         likeness: (D, h, w) further features, whose cosine multiplies the weight of a pair of neighbours; or None.
@@ -123,7 +123,7 @@ def unproject(distance: np.ndarray, *, focal: float, aspect: float) -> np.ndarra
 
     Args:
         distance: (h, w), along the optical axis.
-        focal: focal length as a share of the image's longer side.
+        focal: focal length as a fraction of the image's longer side.
         aspect: width of the image over its height.
 
     Returns:
@@ -201,7 +201,7 @@ def surface_graph(
     """Neighbouring patches that stand, joined with a weight in (0, 1].
 
     exp(-(step / STEP)^2 / 2 - (concavity / CREASE)^2 / 2): the step is how far a patch lies off the plane of the other,
-    the smaller one of both ways, as a share of its distance; the concavity is by how much the normals of both lean
+    the smaller one of both ways, as a fraction of its distance; the concavity is by how much the normals of both lean
     towards each other, 0 where they do not.
 
     Args:

@@ -9,13 +9,13 @@ from cuts3d_cli.errors import Cuts3dError
 F32 = np.float32
 
 LARGEST_CODE = 2**62
-"""Vertices are told apart by one int64."""
+"""Vertices are identified by one int64."""
 
 
 def axis_scales(n_dims: int) -> np.ndarray:
     """(d) float32 by which positions are scaled before they are put onto the lattice's hyperplane.
 
-    With them the blur has the variance of a Gaussian of deviation 1 (Adams et al. 2010, Sec. 3). They are rounded
+    With them the blur has the variance of the unit Gaussian (Adams et al. 2010, Sec. 3). They are rounded
     twice: a position on the border of simplices falls into one of them by the last bit, and then into the one that
     pydensecrf takes.
     """
@@ -49,21 +49,21 @@ def code_steps(extents: np.ndarray, scales: np.ndarray) -> tuple[np.ndarray, int
     digits = np.ceil((spans[1:] + spans[0]) / (n_dims + 1)) + 1
     if (n_codes := np.prod(digits)) > LARGEST_CODE:
         raise Cuts3dError(
-            "the CRF's kernels are too narrow for the image's size",
+            "the kernels of the CRF are too narrow for the size of the image",
             expected=f"up to {LARGEST_CODE:.1g} lattice points",
             found=f"{n_codes:.1g}",
-            hint="take larger deviations: crf.bilateral_srgb, bilateral_sxy, gaussian_sxy",
+            hint="use larger standard deviations: crf.bilateral_srgb, bilateral_sxy, gaussian_sxy",
         )
     radix = np.cumprod(np.append(1, digits[:-1])).astype(np.int64)
     return np.append(-radix.sum(), radix), int(n_codes)
 
 
 def pixel_positions(size_hw: tuple[int, int], deviation: float) -> np.ndarray:
-    """x and y of each pixel, row by row, in units of a deviation in px: (2, N) float32."""
+    """x and y of each pixel, row by row, in units of a standard deviation in px: (2, N) float32."""
     y, x = np.indices(size_hw, dtype=F32).reshape(2, -1)
     return np.stack([x, y]) / F32(deviation)
 
 
 def pixel_features(image: np.ndarray, sxy: float, srgb: float) -> np.ndarray:
-    """Place and colour of each pixel of (H, W, 3) uint8, in units of their deviations: (5, N) float32."""
+    """Place and colour of each pixel of (H, W, 3) uint8, in units of their standard deviations: (5, N) float32."""
     return np.concatenate([pixel_positions(image.shape[:2], sxy), image.reshape(-1, 3).T / F32(srgb)])

@@ -84,8 +84,9 @@ def knn_graph(points: np.ndarray, *, k: int, longest: float = np.inf) -> KnnGrap
 def edge_capacities(lengths: np.ndarray, *, capacity: str) -> np.ndarray:
     """Capacity of edges from their length: its inverse, the length itself, or 1.
 
-    The paper words the weight as the distance, which makes near points cheap to part; ``inverse`` makes them dear,
-    as the literature on minimum cuts does. Lengths below 0.001 count as 0.001, so that no capacity is 0 or boundless.
+    The paper describes the weight as the distance, which makes edges between near points cheap to cut; ``inverse``
+    makes them expensive to cut, as is usual for minimum cuts. Lengths below 0.001 count as 0.001, so that no capacity
+    is 0 or infinite.
 
     Args:
         lengths: (E,) float.

@@ -25,7 +25,7 @@ SMALL_GAP = 1e-3
 two eigenvectors visibly (it is about 1e-6, divided by the gap), so the products are taken in float64."""
 
 TIE = 1e-5
-"""Values closer than this share of the largest |x| count as equal: solvers differ by their rounding."""
+"""Values closer than this fraction of the largest |x| count as equal: solvers differ by their rounding."""
 
 
 class _Rule(NamedTuple):
@@ -220,7 +220,7 @@ def bipartition(
         corners: corners that make a side background; 5 never flips.
         component: seed keeps the 4-connected part of the foreground that holds the seed; none keeps all of it.
         nodes: (h, w) bool, patches of the graph; the others are on neither side. None takes all.
-        tie: values within this share of the largest |x| are equal, and the first one is the seed.
+        tie: values within this fraction of the largest |x| are equal, and the first one is the seed.
 
     Returns:
         The sides; the foreground is empty where x is constant.

@@ -72,7 +72,7 @@ def _solve(graphs: list[Graph], device: torch.device) -> list[Ritz]:
 
 
 def _two_weight_product(graphs: list[PatchGraph], device: torch.device) -> Product:
-    """W v of a batch; B travels as one byte a pair."""
+    """W v of a batch; B travels as one byte per pair."""
     strong = torch.empty((len(graphs), *graphs[0].strong.shape), dtype=torch.float32, device=device)
     for one, graph in zip(strong, graphs, strict=True):
         one.copy_(torch.as_tensor(graph.strong, device=device))

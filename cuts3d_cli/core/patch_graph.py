@@ -1,6 +1,6 @@
 """The graph of NCut: patches whose pairs have one of two weights, and its products with a vector (Sec. 3.1).
 
-W = 1e-5 + (1 - 1e-5) B with B of 0 and 1 (CutLER). B is kept as one byte a pair, a quarter of float32, and turned into
+W = 1e-5 + (1 - 1e-5) B with B of 0 and 1 (CutLER). B takes one byte per pair, a quarter of float32, and is turned into
 numbers some rows at a time, which costs no more than reading it as float32 would. Patches leave the graph through a
 mask: a product that ignores them equals one with their rows and columns dropped, without a copy of the rest.
 """

@@ -74,11 +74,11 @@ def normalised(features: np.ndarray, weight: float) -> Lattice:
     """The lattice that filters by weight N^-1/2 K N^-1/2, with K what the plain one does and N the sums of its rows.
 
     Args:
-        features: (d, N) float32, the positions in units of the Gaussian's deviation.
+        features: (d, N) float32, the positions in units of the Gaussian's standard deviation.
         weight: factor on the result, at least 0.
 
     Raises:
-        Cuts3dError: positions too far apart to be told from one another.
+        Cuts3dError: positions too far apart to be distinguished.
     """
     plain, n = build(features), features.shape[1]
     sums, row_sums = np.empty(plain.n_vertices * LANES, F32), np.zeros(n * LANES, F32)
@@ -88,10 +88,10 @@ def normalised(features: np.ndarray, weight: float) -> Lattice:
 
 
 def build(features: np.ndarray) -> Lattice:
-    """The lattice of positions (d, N) float32 in units of the Gaussian's deviation.
+    """The lattice of positions (d, N) float32 in units of the Gaussian's standard deviation.
 
     Raises:
-        Cuts3dError: positions too far apart to be told from one another.
+        Cuts3dError: positions too far apart to be distinguished.
     """
     n_dims, n = features.shape
     scale = axis_scales(n_dims)

@@ -70,17 +70,17 @@ def build(features: np.ndarray, device: torch.device) -> TorchLattice:
     """`permutohedral.build` of several images at once, (B, d, N) float32.
 
     Raises:
-        Cuts3dError: positions too far apart to be told from one another.
+        Cuts3dError: positions too far apart to be distinguished.
     """
     n_images, n_dims, n = features.shape
     scales = axis_scales(n_dims)
     steps, n_codes = code_steps(np.ptp(features, axis=(0, 2)), scales)
     if n_images * n_codes > LARGEST_CODE:
         raise Cuts3dError(
-            "the CRF's kernels are too narrow for so many images at once",
+            "the kernels of the CRF are too narrow for so many images at once",
             expected=f"up to {LARGEST_CODE:.1g} lattice points",
             found=f"{n_images * n_codes:.1g}",
-            hint="take larger deviations, or crf.solver: lattice on the CPU",
+            hint="use larger standard deviations, or crf.solver: lattice on the CPU",
         )
     positions = torch.as_tensor(features, device=device).movedim(1, 0).reshape(n_dims, -1)
     near, apart, rank = _nearest_corners(positions, torch.as_tensor(scales, device=device))

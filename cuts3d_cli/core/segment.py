@@ -1,12 +1,12 @@
-"""One image from features and depth to masks of its own size: arrays and settings in, instances out (Sec. 3.1-3.4, 4).
+"""From features and depth of an image to masks of its size: arrays and settings in, instances out (Sec. 3.1-3.4, 4).
 
-Stages, benchmarks and the library go through these functions, so that one image has the same masks everywhere:
+Stages, benchmarks and the library all use these functions, so that an image has the same masks everywhere:
 
-    half             features and depth as they are kept, in half precision
+    half             features and depth in half precision, as they are stored
     find             Spatial Importance, NCut and LocalCut: instances on the patch grid
     cut_confidence   Spatial Confidence and scores of those
     candidates       the instances that are not empty
-    refine           enlarged to the working size, refined by the CRF, judged
+    refine           candidates enlarged to the working size, refined by the CRF, accepted or rejected
     finish           the accepted ones at the size of the image, with their scores
     segment          all of these for one image
 """
@@ -22,18 +22,18 @@ import numpy as np
 from cuts3d_cli.core import masks
 from cuts3d_cli.core.confidence import mean_confidence, spatial_confidence
 from cuts3d_cli.core.crf import DenseCrfs, probability_on_grid, refine_images
-from cuts3d_cli.core.discover import discover
+from cuts3d_cli.core.find_instances import find_instances
 from cuts3d_cli.core.geometry import depth_to_grid
 from cuts3d_cli.core.image_sizes import image_sized_mask
 from cuts3d_cli.core.spatial_importance import spatial_importance
-from cuts3d_cli.core.types import Discovery
+from cuts3d_cli.core.types import Cuts
 from cuts3d_cli.errors import ImageError
 
 Section = Mapping[str, Any]
 """A section of the configuration: its keys and values."""
 
 CUT_SETTINGS = ("tau_knn", "k", "xy_extent", "background_z", "capacity", "maxflow")
-"""What Spatial Confidence repeats the cuts with, of the section localcut."""
+"""Keys of the section localcut with which Spatial Confidence repeats the cuts."""
 
 _JUDGING = ("unary", "fill_holes", "min_iou")
 """Keys of the section crf that `crf.refine_images` takes."""
@@ -44,7 +44,7 @@ _NOT_OF_THE_CRF = (*_JUDGING, "enabled", "image_size", "confidence")
 
 @dataclass(frozen=True)
 class Settings:
-    """What the way from features to masks depends on: sections of the configuration with these names, all keys given.
+    """Everything that masks depend on, given features: the configuration sections of these names, with all keys.
 
     Attributes:
         device: where the solvers ``torch`` compute.
@@ -62,12 +62,12 @@ class Found:
     """Instances of an image on the patch grid, and what they were cut with.
 
     Attributes:
-        discovery: masks, terminals and eigenvectors, and what came of each attempt.
+        cuts: masks, terminals and eigenvectors, and the outcome of each attempt.
         importance: (h, w) float32 in [beta, 1]; None without sharpening.
         depth: (h, w) float32 in [0, 1], depth of each patch; None without cuts in 3D.
     """
 
-    discovery: Discovery
+    cuts: Cuts
     importance: np.ndarray | None
     depth: np.ndarray | None
 
@@ -77,8 +77,8 @@ class Candidates:
     """The instances of an image that are not empty.
 
     Attributes:
-        n_tried: N, how many were tried.
-        slots: (M,) int, their places among the N tried.
+        n_tried: N, number of attempts.
+        slots: (M,) int, their indices among the N attempts.
         masks: (M, h, w) bool.
         confidence: (M, h, w) float32, or None where there is no Spatial Confidence.
         scores: (M,) float32; 1 where there is no Spatial Confidence.
@@ -111,7 +111,7 @@ class Instances:
     """The instances of an image at its own size.
 
     Attributes:
-        slots: (K,) int, their places among those tried: the number of the cut, from 0.
+        slots: (K,) int, their indices among the attempts: the number of the cut, from 0.
         masks: (K, H, W) bool, none of them empty.
         scores: (K,) float32.
         confidence: (K, h, w) float32 on the patch grid, Spatial Confidence or the CRF's probability (Table 11b); None
@@ -126,14 +126,14 @@ class Instances:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """All that `segment` made of an image.
+    """All results of `segment` for an image.
 
     Attributes:
         found: the cuts.
         confidence: (N, h, w) float16, Spatial Confidence of each attempt; None without cuts in 3D.
         candidates: the instances that are not empty.
         refined: the candidates at the working size.
-        instances: what is left of them, at the size of the image.
+        instances: the accepted ones, at the size of the image.
     """
 
     found: Found
@@ -160,18 +160,18 @@ def segment(
         Cuts3dError: the CRF cannot run with these settings.
     """
     found = find(features, depth, settings)
-    discovery, confidence, score = found.discovery, None, None
+    cuts, confidence, score = found.cuts, None, None
     if settings.localcut["local_cut"]:
-        arrays = (discovery.semantic, discovery.instance, discovery.terminals, found.depth)
+        arrays = (cuts.semantic, cuts.instance, cuts.terminals, found.depth)
         confidence, score = cut_confidence(*arrays, localcut=settings.localcut, confidence=settings.confidence)
-    chosen = candidates(discovery.instance, confidence, score)
+    chosen = candidates(cuts.instance, confidence, score)
     refined = refine([image], [chosen], settings.crf, device=settings.device)[0]
     instances = finish(chosen, refined, size_hw, crf=settings.crf, confidence=settings.confidence)
     return Segmentation(found, confidence, chosen, refined, instances)
 
 
 def half(values: np.ndarray, what: str = "features") -> np.ndarray:
-    """Features or depth in the half precision that they are kept in, which some networks' values overflow.
+    """Features or depth in half precision, as they are stored; the values of some networks overflow it.
 
     Raises:
         ImageError: a value is not finite; ``what`` names them.
@@ -197,7 +197,9 @@ def find(features: np.ndarray, depth: np.ndarray | None, settings: Settings) -> 
     on_grid = None
     if settings.localcut["local_cut"] and depth is not None:
         on_grid = depth_to_grid(depth.astype(np.float32), grid_hw)
-    found = discover(features.astype(np.float32), on_grid, importance, device=settings.device, **settings.localcut)
+    found = find_instances(
+        features.astype(np.float32), on_grid, importance, device=settings.device, **settings.localcut
+    )
     return Found(found, importance, on_grid)
 
 
@@ -274,12 +276,12 @@ def refine(
 
 
 def dense_crf_settings(crf: Section) -> dict[str, Any]:
-    """What of the section crf is for the CRF itself, the keywords of `crf.DenseCrfs`."""
+    """The keys of the section crf for the CRF itself, the keywords of `crf.DenseCrfs`."""
     return {name: value for name, value in crf.items() if name not in _NOT_OF_THE_CRF}
 
 
 def images_at_once(image_size: int, solver: str) -> int:
-    """Images of this side that `refine` is best given together; only the solver ``torch`` gains from more than one."""
+    """Best number of images of this side per call of `refine`; only the solver ``torch`` gains from more than one."""
     if solver != "torch":
         return 1
     from cuts3d_cli.core.permutohedral_torch import batch_size
@@ -290,7 +292,7 @@ def images_at_once(image_size: int, solver: str) -> int:
 def finish(
     chosen: Candidates, refined: Refined, size_hw: tuple[int, int], *, crf: Section, confidence: Section
 ) -> Instances:
-    """Bring the accepted masks to the size of their image; those that vanish there are left out.
+    """Bring the accepted masks to the size of their image; those that vanish there are dropped.
 
     Score and confidence are those of the cuts, or with ``crf.confidence: crf`` the CRF's own (Table 11b).
 

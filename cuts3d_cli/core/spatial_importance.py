@@ -24,8 +24,8 @@ def spatial_importance(
     Args:
         depth: (H, W) float, 0 nearest.
         grid_hw: rows and columns of the patch grid.
-        beta: least importance, in (0, 1].
-        sigma: deviation of the Gaussian in pixels of the resolution.
+        beta: minimum importance, in (0, 1].
+        sigma: standard deviation of the Gaussian in pixels of the resolution.
         resolution: image or grid.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What discovery finds in one image."""
+"""The cuts of one image and the outcome of each attempt."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Literal
 import numpy as np
 
 Outcome = Literal["kept", "overlap", "small", "covered", "rest", "uniform", "few", "stopped"]
-"""What came of a try: ``kept``; rejected for its ``overlap`` with the mask before, as too ``small``, or as ``covered``
-by earlier ones; the end of the search because only the ``rest`` of the image was left, the graph was ``uniform`` or
-too ``few`` patches were left; ``stopped``: not tried after such an end."""
+"""Outcome of an attempt: ``kept``; rejected for its ``overlap`` with the previous mask, as too ``small``, or as
+``covered`` by earlier ones; the end of the search because only the ``rest`` of the image was left, the graph was
+``uniform`` or too ``few`` patches remained; ``stopped``: not attempted, as the search had ended."""
 
 
 @dataclass(frozen=True)
-class Try:
-    """One of the N tries: its outcome, the eigensolver that ran (None: none did; its name is that of
-    `ncut.second_eigenvector`), and the corners' verdict."""
+class Attempt:
+    """One of the N attempts: its outcome, the eigensolver that ran, named as in `ncut.second_eigenvector` (None: none
+    ran), and whether the corner rule flipped the sides."""
 
     outcome: Outcome
     solver: str | None = None
@@ -24,22 +24,22 @@ class Try:
 
 
 @dataclass(frozen=True)
-class Discovery:
+class Cuts:
     """Instances of one image on the patch grid; an empty slot is an all-False mask.
 
     Attributes:
-        semantic: (N, h, w) bool, NCut's foreground; kept for rejected tries too.
+        semantic: (N, h, w) bool, NCut's foreground; kept for rejected attempts too.
         instance: (N, h, w) bool, the instance within it; the instances are disjoint.
         terminals: (N, 2) int32, flat indices of source and sink; -1: none.
-        fiedler: (N, h, w) float32, second eigenvector, max |x| = 1; 0 at removed patches and untried slots.
-        info: N tries.
+        fiedler: (N, h, w) float32, second eigenvector, max |x| = 1; 0 at removed patches and in slots not attempted.
+        info: N attempts.
     """
 
     semantic: np.ndarray
     instance: np.ndarray
     terminals: np.ndarray
     fiedler: np.ndarray
-    info: tuple[Try, ...]
+    info: tuple[Attempt, ...]
 
     def __post_init__(self) -> None:
         n, h, w = self.instance.shape
@@ -54,7 +54,7 @@ class Discovery:
             if array.shape != shape or array.dtype != dtype:
                 raise ValueError(f"{name}: expected {shape} {np.dtype(dtype)}, got {array.shape} {array.dtype}")
         if len(self.info) != n:
-            raise ValueError(f"info: expected {n} tries, got {len(self.info)}")
+            raise ValueError(f"info: expected {n} attempts, got {len(self.info)}")
 
     @property
     def found(self) -> np.ndarray:

@@ -17,4 +17,4 @@ yapf_import.without_cache()
 mmcv_ops.install()
 mmengine_python.install()
 
-from cuts3d_cli.detector import dataset, finetune, heads, losses, released, transforms  # noqa: E402, F401  (registers them)
+from cuts3d_cli.detector import dataset, detectron2_compat, finetune, heads, losses, transforms  # noqa: E402, F401  (registers them)

@@ -10,18 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from cuts3d_cli.backends.model_weights import download
 from cuts3d_cli.errors import ModelError
-from cuts3d_cli.log import logger
 from cuts3d_cli.store.files import atomic_path, digest_file
 
 WRAPPERS = ("state_dict", "model", "teacher", "module")
 """Keys under which weight files of others hold the tensors."""
-
-NAMED_WEIGHTS = {
-    "dino-resnet50": "https://dl.fbaipublicfiles.com/dino/dino_resnet50_pretrain/dino_resnet50_pretrain.pth"
-}
-"""Backbone weights that ``train.init`` knows by name."""
 
 TRUSTED = (
     'where you trust it, export its weights: python -c "import pickle, torch; m = {read}; '
@@ -31,7 +24,7 @@ READ_PICKLE, READ_TORCH = "pickle.load(open('{}', 'rb'))", "torch.load('{}', wei
 
 
 def save(path: str | Path, content: dict[str, Any]) -> None:
-    """Write a dict of tensors and plain values; the file appears whole or not at all."""
+    """Write a dict of tensors and plain values; the file is written atomically."""
     with atomic_path(path) as temporary:
         torch.save(content, temporary)
 
@@ -44,7 +37,7 @@ def load(path: str | Path) -> dict[str, Any]:
     """
     if Path(path).suffix == ".pkl" and Path(path).is_file():
         raise ModelError(
-            f"weights file {path} is a pickle, which can run code when it is read",
+            f"weights file {path} is a pickle, which can execute code when read",
             expected="a file of tensors only",
             hint=TRUSTED.format(read=READ_PICKLE.format(path)),
         )
@@ -85,8 +78,8 @@ def load_detector(path: str | Path) -> dict[str, Any]:
     content = load(path)
     if is_detector(content):
         return content
-    if d2_checkpoint.is_released(content):
-        return d2_checkpoint.from_released(content, path, digest_file(path))
+    if d2_checkpoint.is_detectron2(content):
+        return d2_checkpoint.from_detectron2(content, path, digest_file(path))
     raise ModelError(
         f"file {path}", expected="a checkpoint written by `cuts3d train`, or one of CutLER's", found="other weights"
     )
@@ -95,31 +88,6 @@ def load_detector(path: str | Path) -> dict[str, Any]:
 def is_detector(content: Any) -> bool:
     """Whether a loaded file is a detector checkpoint of ours."""
     return isinstance(content, dict) and "state_dict" in content and "detector" in content.get("meta", {})
-
-
-def resolve_init(init: str | Path | None) -> Path | None:
-    """The file that ``train.init`` means: a path, a URL, a name of ``NAMED_WEIGHTS``, or ``none``.
-
-    What is fetched is kept in torch's hub cache.
-
-    Returns:
-        The local file, which may not exist if a path was given; None to start from nothing.
-
-    Raises:
-        ModelError: it cannot be fetched.
-    """
-    if init is None or str(init) in ("", "none"):
-        return None
-    url = NAMED_WEIGHTS.get(str(init), str(init))
-    if not url.startswith(("http://", "https://")):
-        return Path(init)
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.split("?")[0].rsplit("/", 1)[-1]
-    if not path.is_file():
-        logger.info("train: fetching %s to %s", url, path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with download(str(init), url, "train.init"):
-            torch.hub.download_url_to_file(url, str(path), progress=False)
-    return path
 
 
 def start_from(
@@ -147,8 +115,8 @@ def start_from(
     from cuts3d_cli.detector import d2_checkpoint
 
     content = load(path)
-    if d2_checkpoint.is_released(content):
-        content = d2_checkpoint.from_released(content, path)
+    if d2_checkpoint.is_detectron2(content):
+        content = d2_checkpoint.from_detectron2(content, path)
     if is_detector(content):
         replaced = new_layers(model, content["meta"]) if new_layers is not None else {}
         fill(model, {**content["state_dict"], **replaced}, path)
@@ -183,13 +151,13 @@ def fill(module: nn.Module, weights: dict[str, torch.Tensor], path: str | Path) 
     """Load weights that must fit exactly.
 
     Raises:
-        ModelError: a tensor is missing, unknown or of another shape.
+        ModelError: a tensor is missing, unknown or of a different shape.
     """
     own = module.state_dict()
     missing = [key for key in own if key not in weights and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in weights if key not in own]
     shapes = [key for key in weights if key in own and own[key].shape != weights[key].shape]
-    for problem, keys in (("missing", missing), ("unknown", unexpected), ("of another shape", shapes)):
+    for problem, keys in (("missing", missing), ("unknown", unexpected), ("of a different shape", shapes)):
         if keys:
             name = type(module).__name__
             raise ModelError(

@@ -57,13 +57,13 @@ NAMES = (
 """Our module names and theirs; {i+k} is the i-th number of ours plus k. A parameter's own name is the same."""
 
 
-def is_released(content: Any) -> bool:
+def is_detectron2(content: Any) -> bool:
     """Whether a loaded file holds a detector in detectron2's format."""
     weights = content.get("model") if isinstance(content, dict) else None
     return isinstance(weights, dict) and any(key.startswith(("proposal_generator.", "roi_heads.")) for key in weights)
 
 
-def from_released(content: dict[str, Any], source: str | Path, digest: str | None = None) -> dict[str, Any]:
+def from_detectron2(content: dict[str, Any], source: str | Path, digest: str | None = None) -> dict[str, Any]:
     """A checkpoint of ours from one in detectron2's format.
 
     Args:
@@ -72,22 +72,22 @@ def from_released(content: dict[str, Any], source: str | Path, digest: str | Non
         digest: of the file, for the record.
 
     Returns:
-        ``state_dict`` and ``meta`` as ``cuts3d train`` writes them, and ``released`` with what only
+        ``state_dict`` and ``meta`` as ``cuts3d train`` writes them, and ``detectron2`` with what only
         the way back needs.
 
     Raises:
-        ModelError: a tensor is missing, unknown or of another shape, or pixels or anchors differ from ours.
+        ModelError: a tensor is missing, unknown or of a different shape, or pixels or anchors differ from ours.
     """
     name = _architecture(content["model"])
     shapes = expected_shapes(name)
     constants = {key: value for key, value in content["model"].items() if key not in shapes and _is_constant(key)}
     weights = {key: value for key, value in content["model"].items() if key not in constants}
     _check_constants(constants, name, source)
-    _check({released_name(key): value for key, value in shapes.items()}, weights, source, name)
+    _check({detectron2_name(key): value for key, value in shapes.items()}, weights, source, name)
     left_out = sorted(key for key, value in content.items() if key != "model" and not isinstance(value, PLAIN))
     if left_out:
-        logger.info("convert: %s: weights only, left out: %s", source, ", ".join(left_out))
-    state = {key: weights[released_name(key)] for key in shapes if released_name(key) in weights}
+        logger.info("convert: %s: weights only, omitted: %s", source, ", ".join(left_out))
+    state = {key: weights[detectron2_name(key)] for key in shapes if detectron2_name(key) in weights}
     meta = {
         "package": __version__,
         "detector": build_detector(TrainConfig(detector=name)),
@@ -98,11 +98,11 @@ def from_released(content: dict[str, Any], source: str | Path, digest: str | Non
     return {
         "state_dict": state,
         "meta": {**meta, "fingerprint": fingerprint(meta)},
-        "released": {"constants": constants, "plain": plain, "order": list(content["model"])},
+        "detectron2": {"constants": constants, "plain": plain, "order": list(content["model"])},
     }
 
 
-def to_released(checkpoint: dict[str, Any], source: str | Path) -> dict[str, Any]:
+def to_detectron2(checkpoint: dict[str, Any], source: str | Path) -> dict[str, Any]:
     """A checkpoint in detectron2's format from one of ours; of a converted one, every key and value it had.
 
     Args:
@@ -118,12 +118,12 @@ def to_released(checkpoint: dict[str, Any], source: str | Path) -> dict[str, Any
     state = checkpoint["state_dict"]
     name = CASCADE if any(key.startswith("roi_head.bbox_head.0.") for key in state) else SINGLE
     _check(expected_shapes(name), state, source, name)
-    kept = checkpoint.get("released", {"constants": {}, "plain": {"__author__": f"cuts3d {__version__}"}})
-    model = {released_name(key): value for key, value in state.items()} | kept["constants"]
+    kept = checkpoint.get("detectron2", {"constants": {}, "plain": {"__author__": f"cuts3d {__version__}"}})
+    model = {detectron2_name(key): value for key, value in state.items()} | kept["constants"]
     return {"model": {key: model[key] for key in kept.get("order", model)}, **kept["plain"]}
 
 
-def released_name(key: str) -> str:
+def detectron2_name(key: str) -> str:
     """Name of one of our detector's tensors in detectron2's format.
 
     Raises:
@@ -133,7 +133,7 @@ def released_name(key: str) -> str:
     for pattern, name in NAMES:
         if found := re.fullmatch(pattern, module):
             return f"{_filled(name, found.groups())}.{parameter}"
-    raise ModelError(f"tensor {key} has no counterpart in the released detector")
+    raise ModelError(f"tensor {key} has no counterpart in detectron2")
 
 
 @lru_cache(maxsize=2)
@@ -173,7 +173,9 @@ def _check_constants(constants: dict[str, Tensor], name: str, source: str | Path
             found, expected = f"{key} {_short(value)}", _short(ours[key])
         else:
             continue
-        raise ModelError(f"weights file {source} is of a detector with other inputs", expected=expected, found=found)
+        raise ModelError(
+            f"weights file {source} is of a detector with different inputs", expected=expected, found=found
+        )
 
 
 def _anchors(name: str) -> list[Tensor]:
@@ -191,13 +193,13 @@ def _check(shapes: dict[str, torch.Size], weights: dict[str, Any], source: str |
         "not a tensor": [key for key, value in weights.items() if not isinstance(value, Tensor)],
     }
     if not any(problems.values()):
-        problems["of another shape"] = [key for key in weights if weights[key].shape != shapes[key]]
+        problems["of a different shape"] = [key for key in weights if weights[key].shape != shapes[key]]
     for problem, keys in problems.items():
         if keys:
-            shown = f"{keys[0]} {tuple(weights[keys[0]].shape)}" if problem == "of another shape" else keys[0]
+            shown = f"{keys[0]} {tuple(weights[keys[0]].shape)}" if problem == "of a different shape" else keys[0]
             raise ModelError(
                 f"weights file {source} does not fit {name}: {len(keys)} of {len(shapes)} tensors {problem}",
-                expected=f"{keys[0]} {tuple(shapes[keys[0]])}" if problem == "of another shape" else None,
+                expected=f"{keys[0]} {tuple(shapes[keys[0]])}" if problem == "of a different shape" else None,
                 found=f"first {shown}",
                 hint="only Mask R-CNN and Cascade Mask R-CNN with a ResNet-50 FPN, batch norm and one class convert",
             )

@@ -27,7 +27,7 @@ class PseudoMaskDataset(BaseDetDataset):
     """COCO JSON of pseudo-masks with their score and confidence.
 
     Every annotation is an instance of the one class ``object``; crowd regions and what is flagged ``ignore``
-    are left out, and so are images without an instance. Beside MMDetection's keys an instance has ``id``,
+    are omitted, and so are images without an instance. Beside MMDetection's keys an instance has ``id``,
     ``score`` and ``confidence`` of its annotation; the last is decoded with the image (`store.coco.confidence_of`).
 
     Args:
@@ -72,7 +72,7 @@ class PseudoMaskDataset(BaseDetDataset):
                 f"file {path} has no annotation to train on",
                 expected="at least one mask",
                 found=f"{len(masks.images)} images without masks",
-                hint="look at the pseudo-masks first: lower localcut.tau_ncut or crf.min_iou (in-domain self-training: "
+                hint="check the pseudo-masks first: lower localcut.tau_ncut or crf.min_iou (in-domain self-training: "
                 "selftrain.target_threshold), or use other images",
             )
         if self.with_confidence:
@@ -93,7 +93,7 @@ def _check_annotation(entry: Mapping[str, Any], images: Mapping[Any, Mapping[str
 def _check_confidence(path: Path, instances: Iterable[Mapping[str, Any]]) -> None:
     """Warn where no instance has a confidence; a damaged one stops the training before it starts."""
     if not sum(_has_confidence(path, entry) for entry in instances):
-        logger.warning("train: %s has no Spatial Confidence, which counts as 1 everywhere in blending and loss", path)
+        logger.warning("train: %s has no Spatial Confidence, which is taken as 1 everywhere in blending and loss", path)
 
 
 def _has_confidence(path: Path, instance: Mapping[str, Any]) -> bool:
@@ -119,11 +119,11 @@ def _instance(entry: Mapping[str, Any]) -> dict[str, Any]:
 class TrainingStream(Dataset):
     """Samples by position in an endless training, the same for any number of workers and after a resume.
 
-    Position p is sample p of the training: epoch p // n of a shuffled data set. All random choices of
+    Position p is sample p of the training: epoch p // n of a shuffled dataset. All random choices of
     a sample come from (seed, position) alone.
 
     Args:
-        dataset: data set config; its entries are images with instances.
+        dataset: dataset config; its entries are images with instances.
         load: transforms of each image, up to its own augmentation.
         mix: transforms that may use a second image, given under ``partner``.
         pack: transforms that make the model's input.
@@ -167,15 +167,15 @@ class TrainingStream(Dataset):
             try:
                 return self.load(self.entries.get_data_info((index + attempt) % len(self)))
             except ImageError as error:
-                logger.warning("training goes on without it: %s", error)
+                logger.warning("training continues without it: %s", error)
                 reason = error
-        raise ImageError(f"{attempts} images in a row cannot be read, last: {reason}")
+        raise ImageError(f"{attempts} consecutive images cannot be read, last: {reason}")
 
 
 class PositionSampler(Sampler[int]):
-    """Positions ``start`` to ``stop`` of a :class:`TrainingStream` in order, or one process's share of them.
+    """Positions ``start`` to ``stop`` of a :class:`TrainingStream` in order, or one process's part of them.
 
-    The processes share out each step, so that together they see what one process would.
+    The processes divide each step, so that together they see what one process would.
 
     Args:
         start: first position.

@@ -145,7 +145,7 @@ def _gpu(process: Process, launcher: str, visible: int) -> int:
     if process.local_rank >= visible:
         raise ConfigError(
             f"option --launcher {launcher}", expected="a GPU per process", found=f"{visible} visible GPUs",
-            hint="start as many processes on a machine as it has GPUs, or use --device cpu",
+            hint="start one process per GPU on each machine, or use --device cpu",
         )  # fmt: skip
     return process.local_rank
 

@@ -1,4 +1,4 @@
-"""Learning from labels with classes: data set, classes in the detector, and weights to start from.
+"""Learning from labels with classes: dataset, classes in the detector, and weights to start from.
 
 CutLER's "Label-efficient and fully-supervised learning": the class-agnostic detector gets a classifier
 and a mask for each class, every other tensor comes from the unsupervised training, and the training is the
@@ -111,5 +111,5 @@ def new_layers(model: nn.Module, meta: dict[str, Any], categories: list[dict[str
     if len(before) == len(now) == 1 or before == now:
         return {}
     kept = {key: value for key, value in model.state_dict().items() if OF_CLASSES.fullmatch(key)}
-    logger.info("train: new for %d classes: %s", len(now), ", ".join(kept))
+    logger.info("train: reinitialised for %d classes: %s", len(now), ", ".join(kept))
     return kept

@@ -16,9 +16,9 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 from cuts3d_cli.detector.losses import (
+    cutler_gt_boxes,
     droploss_weights,
     matched_boxes,
-    released_gt_boxes,
     scalar_confidence_bce,
     soft_target_ce,
     spatial_confidence_bce,
@@ -42,7 +42,7 @@ class _KeepGroundTruth:
 
 @TASK_UTILS.register_module()
 class GroundTruthRandomSampler(_KeepGroundTruth, RandomSampler):
-    """Random proposals at a set share of positives; keeps all ground truth for DropLoss."""
+    """Random proposals with a fixed fraction of positives; keeps all ground truth for DropLoss."""
 
 
 @TASK_UTILS.register_module()
@@ -60,8 +60,8 @@ class DropLossBBoxHead(Shared2FCBBoxHead):
 
     Args:
         droploss_iou: largest IoU at which a proposal is dropped; None turns DropLoss off.
-        droploss_rule: ``paper`` compares with all pseudo-masks of the image, ``released`` with those that
-            CutLER's code takes for them (:func:`losses.released_gt_boxes`), and drops nothing in a
+        droploss_rule: ``paper`` compares with all pseudo-masks of the image, ``cutler`` with those that
+            CutLER's code takes for them (:func:`losses.cutler_gt_boxes`), and drops nothing in a
             batch that has an image without masks.
         soft_target: classify against the score of the matched mask and weight box regression by it (CuVLER).
         feature_grad_scale: factor on the gradient into the features (detectron2: 1 / stages).
@@ -77,8 +77,8 @@ class DropLossBBoxHead(Shared2FCBBoxHead):
         **kwargs,
     ):
         super().__init__(*args, **kwargs)
-        if droploss_rule not in ("paper", "released"):
-            raise ValueError(f"droploss_rule: expected paper or released, found {droploss_rule!r}")
+        if droploss_rule not in ("paper", "cutler"):
+            raise ValueError(f"droploss_rule: expected paper or cutler, found {droploss_rule!r}")
         self.droploss_iou, self.droploss_rule, self.soft_target = droploss_iou, droploss_rule, soft_target
         self.feature_grad_scale = feature_grad_scale
 
@@ -118,14 +118,14 @@ class DropLossBBoxHead(Shared2FCBBoxHead):
         boxes = get_box_tensor(self.bbox_coder.decode(rois[:, 1:], bbox_pred))
         image = rois[:, 0]
         weights = boxes.new_ones(len(boxes))
-        released = self.droploss_rule == "released"
-        if released and any(len(sampled.all_gt_bboxes) == 0 for sampled in sampling_results):
+        cutler = self.droploss_rule == "cutler"
+        if cutler and any(len(sampled.all_gt_bboxes) == 0 for sampled in sampling_results):
             return weights
         for number, sampled in enumerate(sampling_results):
             mine, truth = image == number, sampled.all_gt_bboxes.to(boxes)
-            if released:
+            if cutler:
                 matched = matched_boxes(rois[mine, 1:].to(truth), len(sampled.pos_inds), truth)
-                truth = released_gt_boxes(matched)
+                truth = cutler_gt_boxes(matched)
             weights[mine] = droploss_weights(boxes[mine], truth, self.droploss_iou)
         return weights
 

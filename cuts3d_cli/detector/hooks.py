@@ -30,7 +30,7 @@ CURVE_POINTS = 5000
 
 @HOOKS.register_module()
 class SeedHook(Hook):
-    """Seeds torch anew for each iteration, so that a resumed training draws what the undisturbed one draws."""
+    """Reseeds torch for each iteration, so that a resumed training draws the same numbers as an uninterrupted one."""
 
     def __init__(self, seed: int):
         self.seed = seed
@@ -86,7 +86,7 @@ class CurveHook(Hook):
         if bad:
             raise Cuts3dError(
                 f"training diverged at iteration {done}: {bad[0]} is {losses[bad[0]]}",
-                hint="lower train.lr or lengthen train.warmup_iterations",
+                hint="lower train.lr or increase train.warmup_iterations",
             )
         if not distributed.is_main_process():
             return
@@ -161,7 +161,7 @@ class StateHook(Hook):
         for scheduler, values in zip(runner.param_schedulers, self.state["schedulers"], strict=True):
             scheduler.load_state_dict(values)
         runner.train_loop._iter = self.state["iteration"]
-        logger.info("train: going on after iteration %d", self.state["iteration"])
+        logger.info("train: resuming after iteration %d", self.state["iteration"])
         self.state = None
 
     def after_train_iter(self, runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None) -> None:
@@ -188,7 +188,7 @@ def read_state(path: str | Path, fingerprint: str) -> dict[str, Any] | None:
         return None
     state = checkpoints.load(path)
     if state.get("fingerprint") != fingerprint:
-        logger.info("train: starting anew, %s is of a training with other inputs or settings", path)
+        logger.info("train: starting over, as %s is of a training with different inputs or settings", path)
         return None
     return state
 

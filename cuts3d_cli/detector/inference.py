@@ -39,7 +39,7 @@ class Detector:
         model: MMDetection model in evaluation mode.
         pipeline: transforms of a sample, see :func:`sample_of`.
         meta: how it was made.
-        score_threshold: detections below are left out.
+        score_threshold: detections below are omitted.
     """
 
     model: nn.Module
@@ -141,7 +141,7 @@ def predict_image(detector: Detector, record: ImageRecord, path: Path) -> list[d
 
 @torch.inference_mode()
 def detections_of(detector: Detector, rgb: np.ndarray) -> Detections:
-    """Detections in an image (H, W, 3) uint8, best first; those whose mask is empty are left out."""
+    """Detections in an image (H, W, 3) uint8, best first; those whose mask is empty are omitted."""
     sample = sample_of(detector, rgb)
     batch = {"inputs": [sample["inputs"]], "data_samples": [sample["data_samples"]]}
     found = detector.model.test_step(batch)[0].pred_instances

@@ -1,6 +1,6 @@
-"""Human labels: a COCO JSON with classes, checked, and a seeded share of its images to learn from.
+"""Human labels: a COCO JSON with classes, checked, and a seeded fraction of its images to train on.
 
-The subsets of one seed are nested: the images of a smaller share are among those of every larger one.
+The subsets of one seed are nested: the images of a smaller fraction are among those of every larger one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Labels:
 
     Attributes:
         categories: ``id`` and ``name`` of the classes; the place in the list is the label (sorted by id).
-        entries: the chosen images, by file name, as MMDetection's data sets list them: ``img_id``, ``img_path``,
+        entries: the chosen images, by file name, as MMDetection's datasets list them: ``img_id``, ``img_path``,
             ``height``, ``width`` and ``instances`` (``bbox``, ``bbox_label``, ``mask``, ``ignore_flag``, ``score``,
             ``confidence``).
         record: what was chosen, JSON-able: ``images``, ``of``, ``objects``, ``left_out``, ``fraction``, ``seed`` and
@@ -40,15 +40,15 @@ class Labels:
 
 
 def read_labels(path: str | Path, *, root: str | Path | None = None, fraction: float = 1.0, seed: int = 0) -> Labels:
-    """Read a COCO JSON with classes and choose a share of its images.
+    """Read a COCO JSON with classes and choose a fraction of its images.
 
-    Crowd regions, objects flagged ``ignore`` and masks without area are left out, and so are images
-    without any other object; the share is one of the images that remain, at least one.
+    Crowd regions, objects flagged ``ignore`` and masks without area are omitted, and so are images
+    without any other object; the fraction is of the images that remain, at least one.
 
     Args:
         path: COCO JSON with ``images``, ``annotations`` (polygons or run-length masks) and ``categories``.
         root: folder of the images; by default ``info.image_root``, relative to the JSON, which may lack it.
-        fraction: share of the images, in (0, 1].
+        fraction: fraction of the images, in (0, 1].
         seed: decides which.
 
     Raises:
@@ -65,9 +65,9 @@ def read_labels(path: str | Path, *, root: str | Path | None = None, fraction: f
     usable = sorted((image for key, image in images.items() if instances[key]), key=lambda image: image["file_name"])
     if not usable:
         raise Cuts3dError(
-            f"file {path} has no object to learn from",
+            f"file {path} has no object to train on",
             expected="annotations with masks that are neither crowd nor ignored",
-            found=f"{len(images)} images, {n_left_out} annotations left out",
+            found=f"{len(images)} images, {n_left_out} annotations skipped",
         )
     chosen = [usable[index] for index in draw(len(usable), fraction, seed)]
     folder = Path(root) if root is not None else masks.image_root
@@ -95,7 +95,7 @@ def read_labels(path: str | Path, *, root: str | Path | None = None, fraction: f
 
 
 def draw(n: int, fraction: float, seed: int) -> list[int]:
-    """Sorted indices of a share of n images, at least one; those of a smaller share of the same seed are among them."""
+    """Sorted indices of a fraction of n images, at least one; nested for smaller fractions of the same seed."""
     count = max(1, int(fraction * n + 0.5))
     return sorted(np.random.default_rng(seed).permutation(n)[:count].tolist())
 
@@ -106,7 +106,7 @@ def _categories(masks: MaskFile, path: Path) -> list[Record]:
         raise Cuts3dError(
             f"file {path} has no categories",
             expected='COCO\'s list of classes, such as [{"id": 1, "name": "cat"}]',
-            hint="masks without classes are for --annotations",
+            hint="pass masks without classes as --annotations",
         )
     named = _by_id(found, f"{path}: categories", ("id", "name"))
     return [{"id": key, "name": str(named[key]["name"])} for key in sorted(named)]
@@ -119,7 +119,7 @@ def _by_id(records: Any, name: str, keys: tuple[str, ...]) -> dict[Any, Record]:
     for record in records:
         missing = [key for key in keys if not isinstance(record, dict) or key not in record]
         if missing:
-            raise Cuts3dError(f"{name}: a record without {missing[0]}", found=str(record)[:100])
+            raise Cuts3dError(f"{name}: a record lacks {missing[0]}", found=str(record)[:100])
         if record["id"] in found:
             raise Cuts3dError(f"{name}: id {record['id']} occurs twice")
         found[record["id"]] = record
@@ -129,7 +129,7 @@ def _by_id(records: Any, name: str, keys: tuple[str, ...]) -> dict[Any, Record]:
 def _instances(
     annotations: list[Record], images: Mapping[Any, Record], categories: list[Record], path: Path
 ) -> tuple[dict[Any, list[Record]], int]:
-    """Objects to learn from by image id, and how many annotations were left out."""
+    """Objects to learn from by image id, and how many annotations were omitted."""
     labels = {category["id"]: label for label, category in enumerate(categories)}
     found: dict[Any, list[Record]] = defaultdict(list)
     n_left_out = 0

@@ -37,7 +37,7 @@ def check_loggers(names: Sequence[str]) -> None:
         if find_spec(name) is None:
             raise ConfigError(
                 "config key train.loggers", expected=f"loggers whose package is installed, for {name}: {name}",
-                found="no such package", hint=f"`pip install {name}`, or leave {name} out",
+                found="no such package", hint=f"`pip install {name}`, or remove {name} from the list",
             )  # fmt: skip
 
 

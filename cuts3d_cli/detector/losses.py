@@ -74,7 +74,7 @@ def droploss_weights(boxes: Tensor, gt_boxes: Tensor, iou_threshold: float) -> T
     return (box_iou(boxes, gt_boxes).amax(dim=1) > iou_threshold).to(boxes.dtype)
 
 
-def released_gt_boxes(matched: Tensor, first: int = 100) -> Tensor:
+def cutler_gt_boxes(matched: Tensor, first: int = 100) -> Tensor:
     """Boxes that the released code of CutLER takes for the ground truth in DropLoss.
 
     It has no list of an image's boxes at that point, only the box each region is matched with, and
@@ -96,7 +96,7 @@ def matched_boxes(boxes: Tensor, n_positive: int, gt_boxes: Tensor) -> Tensor:
     """The ground-truth box that each region of an image overlaps most, in the order of detectron2's sampler.
 
     That order is random within the foreground and within the background, which decides what
-    :func:`released_gt_boxes` finds.
+    :func:`cutler_gt_boxes` finds.
 
     Args:
         boxes: (n, 4) regions, the foreground first.

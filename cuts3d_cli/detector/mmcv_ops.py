@@ -62,7 +62,7 @@ class TorchvisionOps(ModuleType):
             offset: 0; mmcv's old convention 1 (boxes that include their last pixel) is not offered.
         """
         if offset != 0:
-            raise NotImplementedError(f"nms: expected offset 0, found {offset}; only compiled mmcv offers it")
+            raise NotImplementedError(f"nms: expected offset 0, found {offset}; only compiled mmcv supports it")
         return torch.ops.torchvision.nms(boxes, scores, iou_threshold)
 
     @staticmethod
@@ -125,4 +125,4 @@ def _single(tensor: Tensor) -> Tensor:
 
 def _average_only(pool_mode: int) -> None:
     if pool_mode != 1:
-        raise NotImplementedError("roi_align: only pool_mode avg is offered without compiled mmcv")
+        raise NotImplementedError("roi_align: only pool_mode avg is supported without compiled mmcv")

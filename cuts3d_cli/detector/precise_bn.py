@@ -1,4 +1,4 @@
-"""Batch norm's statistics taken anew from many batches with the final weights.
+"""Batch norm statistics recomputed from many batches with the final weights.
 
 Running statistics lag behind weights that still move; CutLER estimates them again before it tests.
 """

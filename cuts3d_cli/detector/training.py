@@ -131,7 +131,7 @@ def optimizer(detector: dict[str, Any], config: TrainConfig, device: torch.devic
 
 def refresh_batch_norm(model: torch.nn.Module, stream: TrainingStream, config: TrainConfig, seed: int) -> None:
     """Take batch norm's statistics from the batches that would come after the last step."""
-    logger.info("train: statistics of batch norm from %d batches", config.precise_bn)
+    logger.info("train: recomputing batch norm statistics from %d batches", config.precise_bn)
     following = config.model_copy(update={"iterations": config.iterations + config.precise_bn})
     torch.manual_seed(derived_seed(seed, config.iterations, 2))
     update_statistics(model.train(), data_loader(stream, following, config.iterations))
@@ -169,7 +169,7 @@ def training_stream(
 
 
 def data_loader(stream: TrainingStream, config: TrainConfig, start: int) -> DataLoader:
-    """This process's share of the batches from iteration ``start`` on; a worker uses one thread."""
+    """This process's part of the batches from iteration ``start`` on; a worker uses one thread."""
     cv2.setNumThreads(0)
     positions = PositionSampler(
         start * config.batch_size,

@@ -64,7 +64,7 @@ class LoadPseudoMasks(LoadAnnotations):
         recorded = results["height"], results["width"]
         if tuple(results["ori_shape"]) != recorded:
             raise ImageError(
-                f"image {results['img_path']} is of another size than its masks",
+                f"image {results['img_path']} differs in size from its masks",
                 expected=f"{recorded[1]} x {recorded[0]} px",
                 found=f"{results['ori_shape'][1]} x {results['ori_shape'][0]} px",
             )
@@ -125,7 +125,7 @@ class ConfidenceFlip(RandomFlip):
 class ConfidentCopyPaste(BaseTransform):
     """Paste the most confident instances of a second image, blended by their confidence (Sec. 3.4, Eq. 5).
 
-    As in CutLER, the whole second image is scaled to a share of this one and shifted, all its chosen
+    As in CutLER, the whole second image is scaled to a fraction of this one and shifted, all its chosen
     instances with it. An instance that would cover half of an instance already there stays out.
 
     Required keys: img, gt_masks, gt_bboxes, gt_bboxes_labels, gt_ignore_flags, gt_scores,
@@ -133,10 +133,10 @@ class ConfidentCopyPaste(BaseTransform):
     Modified keys: all of the first.
 
     Args:
-        scale: range of the share of this image's sides that the second image takes.
+        scale: range of the fraction of this image's sides that the second image takes.
         select: ``confident`` pastes the instances of the highest score, ``random`` any.
         blend: alpha is the confidence per pixel (``spatial``), its mean (``scalar``) or 1 (``none``).
-        max_covered: share of an instance's area from which a paste is refused.
+        max_covered: fraction of an instance's area from which a paste is refused.
     """
 
     def __init__(
@@ -246,7 +246,7 @@ def choose_instances(scores: np.ndarray, select: str) -> np.ndarray:
 
 
 def largest_cover(masks: np.ndarray, existing: np.ndarray) -> np.ndarray:
-    """(n,) largest share of an existing instance (m, h, w) that each of ``masks`` (n, h, w) covers."""
+    """(n,) largest fraction of an existing instance (m, h, w) that each of ``masks`` (n, h, w) covers."""
     if len(existing) == 0:
         return np.zeros(len(masks))
     flat, other = masks.reshape(len(masks), -1), existing.reshape(len(existing), -1)

@@ -37,7 +37,7 @@ class Annotations:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One data set and split.
+    """One dataset and split.
 
     Attributes:
         name: what the command line calls it.
@@ -79,7 +79,7 @@ def _cross_domain(name: str, title: str, n_images: int) -> Benchmark:
         home="https://github.com/naoto0804/cross-domain-detection",
         json_url=f"{name}/traintest_cls_agnostic.json",
         n_images=n_images,
-        n_images_source="the data set's name",
+        n_images_source="the dataset's name",
     )
 
 
@@ -245,7 +245,7 @@ def annotations_of(benchmark: Benchmark, root: str | Path) -> Annotations:
     raise Cuts3dError(
         f"benchmark {benchmark.name}: no annotations below {root}",
         expected=" or ".join(candidate.path for candidate in benchmark.annotations),
-        hint=f"`cuts3d benchmarks {benchmark.name}` tells where to get them",
+        hint=f"`cuts3d benchmarks {benchmark.name}` says where to get them",
     )
 
 
@@ -272,7 +272,7 @@ def registry_rows() -> list[dict[str, str]]:
     return [
         {
             "name": benchmark.name,
-            "data set": benchmark.title,
+            "dataset": benchmark.title,
             "split": benchmark.split,
             "compared": "boxes, masks" if benchmark.masks else "boxes",
             "images": "-" if benchmark.n_images is None else str(benchmark.n_images),

@@ -116,7 +116,7 @@ def evaluate(
         predictions: COCO JSON (annotations with ``score``; 1.0 where absent), or a COCO results list.
         truth: COCO JSON. Crowd regions are ignored as COCO does; images without prediction count as misses.
         max_dets: detections per image at which AR is taken; AP uses the last.
-        iou_types: ``bbox``, ``segm`` or both; masks are left out, with a note, where the ground truth has boxes only.
+        iou_types: ``bbox``, ``segm`` or both; masks are omitted, with a note, where the ground truth has boxes only.
         class_agnostic: score all categories as one; else the mean over categories, matched by name or id.
         difficult: ``ignore`` objects that the ground truth flags ``ignore``, or ``count`` them.
         predictions_name: what errors call the predictions.
@@ -200,7 +200,7 @@ class Judge(COCOeval):
     def on_images(self, rows: np.ndarray) -> Metrics:
         """AP and AP50 over some of the images, one as often as it is named; objects of all sizes and one category.
 
-        What an image's comparison gave is kept: only precision and recall are summed up anew, as pycocotools does.
+        The comparison of each image is kept: only precision and recall are accumulated again, as in pycocotools.
 
         Args:
             rows: (n,) int, numbers of the images in the order of their ids, from 0.
@@ -265,7 +265,7 @@ def _predicted_area(record: dict[str, Any], iou_type: str) -> float:
 
 
 def _coco(matched: Matched, annotations: list[dict[str, Any]]) -> COCO:
-    """A pycocotools data set; ids start at 1, since its matching takes an id of 0 for "none"."""
+    """A pycocotools dataset; ids start at 1, since its matching takes an id of 0 for "none"."""
     coco = COCO()
     coco.dataset = {
         "images": matched.images,

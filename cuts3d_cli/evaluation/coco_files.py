@@ -37,7 +37,7 @@ def read_json(path: str | Path) -> Any:
 
 
 def masks_by_name(truth: Any, names: Collection[str], *, name: str = "ground truth") -> dict[str, list[Record]]:
-    """Run-length masks of the objects of some images, by normal file name; crowd regions are left out.
+    """Run-length masks of the objects of some images, by normal file name; crowd regions are omitted.
 
     Args:
         truth: COCO JSON.
@@ -70,7 +70,7 @@ def kind_of(value: Any) -> str:
 
 def field_of(record: Any, key: str, name: str) -> Any:
     if not isinstance(record, dict) or key not in record:
-        raise CocoError(f"{name}: a record without {key}", found=str(record)[:120])
+        raise CocoError(f"{name}: a record lacks {key}", found=str(record)[:120])
     return record[key]
 
 
@@ -91,7 +91,7 @@ def images_by_id(coco: Record, name: str) -> dict[Any, Record]:
 def check_references(annotations: list[Record], images: dict[Any, Record], name: str) -> None:
     for record in annotations:
         if field_of(record, "image_id", name) not in images:
-            raise CocoError(f"{name}: an annotation refers to image id {record['image_id']}, which it does not list")
+            raise CocoError(f"{name}: an annotation refers to image id {record['image_id']}, which is not listed")
 
 
 def truth_images(truth: Any, name: str) -> dict[Any, Record]:
@@ -111,7 +111,7 @@ def categories_of(truth: Record, name: str) -> list[Record]:
             f"{name}: no categories",
             expected="COCO JSON with categories",
             found=kind_of(truth),
-            hint="evaluate.class_agnostic scores all objects as one category",
+            hint="evaluate.class_agnostic evaluates all objects as one category",
         )
     categories = [
         {"id": field_of(record, "id", name), "name": str(field_of(record, "name", name))} for record in records
@@ -128,7 +128,7 @@ def size_error(what: str, found_hw: tuple, right_hw: tuple, truth_name: str) -> 
         what,
         expected=f"height x width {right_hw[0]} x {right_hw[1]} as in {truth_name}",
         found=f"{found_hw[0]} x {found_hw[1]}",
-        hint="predict on the very images that were annotated",
+        hint="predict on the images that were annotated",
     )
 
 

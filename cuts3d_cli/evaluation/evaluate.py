@@ -18,11 +18,22 @@ from cuts3d_cli.evaluation.coco_files import read_json
 from cuts3d_cli.evaluation.pairing import pairs_by_name
 from cuts3d_cli.evaluation.readers.common import GroundTruth, one_category
 from cuts3d_cli.evaluation.readers.formats import read_truth
+from cuts3d_cli.evaluation.readers.label_files import images_beside
 from cuts3d_cli.evaluation.table import format_classes, format_table
 from cuts3d_cli.log import logger
 from cuts3d_cli.store.files import digest_file, fingerprint, write_json
 
-__all__ = ["Truth", "format_results", "format_table", "load_truth", "of_images", "ranked_by_try", "run", "write_truth"]
+__all__ = [
+    "Truth",
+    "format_results",
+    "format_table",
+    "labels_file",
+    "load_truth",
+    "of_images",
+    "ranked_by_try",
+    "run",
+    "write_truth",
+]
 
 
 @dataclass(frozen=True)
@@ -41,21 +52,24 @@ def load_truth(
     images: Path | None = None,
     benchmark: Benchmark | None = None,
     root: Path | None = None,
+    ignore_labels: Collection[int] | None = None,
 ) -> Truth:
     """Read ground truth from a path, or a benchmark's from below a data root; a path goes before the root.
 
     Args:
         annotations: file or folder of any format of :mod:`cuts3d_cli.evaluation.readers`.
         format_name: its format, or ``auto``.
-        images: folder of the images, for formats without image sizes.
+        images: folder of the images, for formats with a file per image.
         benchmark: what it is called and compared with.
         root: data root of the benchmark.
+        ignore_labels: values of label maps that are no object; None: see :mod:`.readers.label_maps`.
 
     Raises:
         Cuts3dError: nothing there, or malformed.
     """
     if annotations is not None:
-        return Truth(annotations, read_truth(annotations, format_name=format_name, images=images), benchmark)
+        read = read_truth(annotations, format_name=format_name, images=images, ignore_labels=ignore_labels)
+        return Truth(annotations, read, benchmark)
     if benchmark is None or root is None:
         raise Cuts3dError("no ground truth", expected="annotations, or a benchmark and its data root")
     return Truth(root / annotations_of(benchmark, root).path, read_benchmark(benchmark, root), benchmark)
@@ -64,7 +78,7 @@ def load_truth(
 def of_images(truth: Truth, file_names: Collection[str]) -> Truth:
     """Ground truth of some images alone, with a note that says so.
 
-    Names are compared as predictions are paired: by base name only where no whole name agrees. Ground truth that has
+    Names are compared as predictions are paired: in part only where no whole name agrees. Ground truth that has
     none of the images, or no others, stays as it is.
     """
     document = truth.read.document
@@ -84,6 +98,12 @@ def of_images(truth: Truth, file_names: Collection[str]) -> Truth:
     return replace(truth, read=read)
 
 
+def tell(truth: Truth) -> None:
+    """Log what was noted when a ground truth was read."""
+    for note in truth.read.notes:
+        logger.warning("evaluate: %s: %s", truth.path, note)
+
+
 def write_truth(truth: Truth, out: Path, *, class_agnostic: bool = True) -> None:
     """Write ground truth as COCO JSON, with one category unless ``class_agnostic`` is off, whole or not at all."""
     document = one_category(truth.read.document) if class_agnostic else truth.read.document
@@ -96,6 +116,31 @@ def write_truth(truth: Truth, out: Path, *, class_agnostic: bool = True) -> None
         "notes": truth.read.notes,
     }
     write_json(out, {**document, "info": info})
+
+
+def labels_file(
+    labels: Path, images: Path | None, out: Path, *, ignore_labels: Collection[int] | None = None
+) -> tuple[Path, Path]:
+    """Write a folder of labels as the COCO JSON that a training reads, ``out/labels.json``.
+
+    Args:
+        labels: folder of label maps, YOLO or labelme files.
+        images: folder of the images; None: a folder ``images`` beside, or the labels' own.
+        out: folder of the training.
+        ignore_labels: values of label maps that are no object; None: see :mod:`.readers.label_maps`.
+
+    Returns:
+        The file and the folder of the images.
+
+    Raises:
+        Cuts3dError: the labels are malformed or do not fit the images.
+    """
+    images = images or images_beside(labels) or labels
+    truth = load_truth(labels, images=images, ignore_labels=ignore_labels)
+    for note in truth.read.notes:
+        logger.warning("train: %s: %s", labels, note)
+    write_truth(truth, out / "labels.json", class_agnostic=False)
+    return out / "labels.json", images
 
 
 def run(
@@ -114,7 +159,7 @@ def run(
         truth: ground truth of the same images, or the path of one.
         config: what is compared and at how many detections.
         out: JSON file to write, whole or not at all; None writes nothing.
-        title: what messages call the predictions; their path when left out.
+        title: what messages call the predictions; their path when omitted.
         published: settings of the published numbers; empty for those of :func:`.paper_tables.settings_of`.
 
     Returns:
@@ -128,9 +173,9 @@ def run(
     predicted = read_json(predictions)
     info = predicted.get("info", {}) if isinstance(predicted, dict) else {}
     iou_types, notes = _iou_types(config, truth)
-    by_try = config.pseudo_mask_rank == "tries" and info.get("kind") == "pseudo-masks"
+    by_attempt = config.pseudo_mask_rank == "attempts" and info.get("kind") == "pseudo-masks"
     result = evaluate(
-        ranked_by_try(predicted) if by_try else predicted,
+        ranked_by_try(predicted) if by_attempt else predicted,
         truth.read.document,
         max_dets=config.max_dets,
         iou_types=iou_types,
@@ -163,10 +208,10 @@ def run(
 
 
 def ranked_by_try(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Pseudo-masks with scores in (0, 1] that fall with the try that found them; an image's stand in this order.
+    """Pseudo-masks with scores in (0, 1] that fall with the attempt that found them; an image's stand in this order.
 
     Spatial Confidence tells how stable a cut is, not how likely it is an object, and MaskCut has no score at all; the
-    first try finds the most salient object (docs/choices.md).
+    first attempt finds the most salient object (docs/choices.md).
     """
     places: dict[int, int] = {}
     annotations = []

@@ -106,7 +106,7 @@ def match(
         )
     if found and not listed & set(images):
         raise CocoError(
-            f"{predictions_name} and {truth_name} share no image", hint="check that both belong to the same images"
+            f"{predictions_name} and {truth_name} share no image", hint="check that both are for the same images"
         )
     kept = _predicted_annotations(found, pairs, images, predictions_name, truth_name, notes)
     category_ids = None if class_agnostic else paired_categories(predictions, categories, predictions_name, truth_name)
@@ -115,7 +115,7 @@ def match(
     if n_missing:
         notes.append(f"{n_missing} of {len(images)} images have no prediction and count as misses")
     if n_left_out:
-        notes.append(f"predictions on {n_left_out} images that the ground truth lacks were left out")
+        notes.append(f"predictions on {n_left_out} images that the ground truth lacks were skipped")
     return Matched(list(images.values()), truth_annotations, kept, categories, n_missing, n_left_out, notes)
 
 
@@ -130,7 +130,7 @@ def _truth_annotations(
         segmentation = segmentation_of(record, image, name, name)
         category_id = ONE_CATEGORY[0]["id"] if class_agnostic else field_of(record, "category_id", name)
         if category_id not in known:
-            raise CocoError(f"{name}: an annotation of category id {category_id}, which it does not list")
+            raise CocoError(f"{name}: an annotation of category id {category_id}, which is not listed")
         result.append(
             {
                 "image_id": record["image_id"],

@@ -10,30 +10,43 @@ from typing import Any, TypeVar
 from cuts3d_cli.evaluation.coco_files import ONE_CATEGORY, CocoError, Record, field_of, normal_name, size_error
 
 MAX_LEFT_OUT = 0.01
-"""Largest fraction of box-annotated images that may be left out for another size (rotation flags, wrong records)."""
+"""Largest fraction of box-annotated images that may be omitted for another size (rotation flags, wrong records)."""
 
 A = TypeVar("A", bound=Hashable)
 B = TypeVar("B", bound=Hashable)
 
 
-def pairs_by_name(names: Mapping[A, str], others: Mapping[B, str]) -> tuple[list[tuple[A, B]], bool]:
-    """Keys of two tables whose file names agree: whole, or by base name where not one whole name agrees.
+def pairs_by_name(names: Mapping[A, str], others: Mapping[B, str]) -> tuple[list[tuple[A, B]], str]:
+    """Keys of two tables whose file names agree: whole, or where not one whole name agrees, in part.
+
+    The parts are, in this order, the name without its suffix, the base name, and the base name without suffix.
 
     Args:
         names: file names by key.
         others: the same of the other side.
 
     Returns:
-        Every pair of keys of equal names, in the order of ``names``, and whether base names alone agree.
+        Every pair of keys of equal names, in the order of ``names``, and what the names agree without; empty for whole
+        names.
     """
-    comparisons: tuple[tuple[Callable[[str], str], bool], ...] = ((normal_name, False), (_base_name, True))
-    for key_of, by_base in comparisons:
+    comparisons: tuple[tuple[Callable[[str], str], str], ...] = (
+        (normal_name, ""),
+        (_without_suffix, "suffixes"),
+        (_base_name, "folders"),
+        (lambda name: _without_suffix(_base_name(name)), "folders and suffixes"),
+    )
+    for key_of, without in comparisons:
         keys = defaultdict(list)
         for key, name in others.items():
             keys[key_of(name)].append(key)
         if pairs := [(key, other) for key, name in names.items() for other in keys.get(key_of(name), ())]:
-            return pairs, by_base
-    return [], False
+            return pairs, without
+    return [], ""
+
+
+def _without_suffix(file_name: str) -> str:
+    path = PurePosixPath(normal_name(file_name))
+    return str(path.with_suffix("") if path.name else path)
 
 
 def _base_name(file_name: str) -> str:
@@ -51,14 +64,14 @@ def paired_images(
     if not predicted:
         raise CocoError(f"{name}: no images", expected=f"images of {truth_name}")
     names, truth_names = ({key: record["file_name"] for key, record in images.items()} for images in (predicted, truth))
-    pairs, by_base = pairs_by_name(names, truth_names)
+    pairs, without = pairs_by_name(names, truth_names)
     here, there = normal_name(next(iter(names.values()))), normal_name(next(iter(truth_names.values()), ""))
     if not pairs:
         raise CocoError(
             f"{name} and {truth_name} share no image (compared by file_name)",
             expected=f"names like {there}",
             found=here,
-            hint="check that both belong to the same images",
+            hint="check that both are for the same images",
         )
     times, truth_times = Counter(key for key, _ in pairs), Counter(key for _, key in pairs)
     unclear = [key for key, truth_key in pairs if times[key] > 1 or truth_times[truth_key] > 1]
@@ -69,8 +82,8 @@ def paired_images(
             found=here,
             hint="give both files names relative to the same folder",
         )
-    if by_base:
-        notes.append(f"file names agree only without their folders: {len(pairs)} images were paired by base name")
+    if without:
+        notes.append(f"file names agree only without their {without}: {len(pairs)} images were paired so")
     return dict(pairs)
 
 
@@ -87,7 +100,7 @@ def wrong_sizes(
     """Compare image records; exchanged width and height pass where the masks themselves have the right size.
 
     Returns:
-        Ground-truth ids of the images to leave out: few images of a ground truth of boxes may differ in size.
+        Ground-truth ids of the images to skip: a few images of a ground truth of boxes may differ in size.
     """
     with_mask = {record["image_id"] for record in annotations if isinstance(record.get("segmentation"), dict)}
     n_exchanged, wrong = 0, {}
@@ -111,7 +124,9 @@ def wrong_sizes(
     if len(wrong) > MAX_LEFT_OUT * len(pairs):
         raise next(iter(wrong.values()))
     if wrong:
-        notes.append(f"{len(wrong)} images were left out for a size that differs, such as {next(iter(wrong.values()))}")
+        notes.append(
+            f"{len(wrong)} images were skipped because their size differs, such as {next(iter(wrong.values()))}"
+        )
     return set(wrong)
 
 
@@ -128,7 +143,7 @@ def paired_categories(predictions: Any, truth: list[Record], name: str, truth_na
             f"{name} and {truth_name} share no category",
             expected=f"names like {truth[0]['name']}",
             found=next(iter(names.values())),
-            hint="evaluate.class_agnostic scores all categories as one",
+            hint="evaluate.class_agnostic evaluates all categories as one",
         )
     return pairs
 
@@ -136,13 +151,14 @@ def paired_categories(predictions: Any, truth: list[Record], name: str, truth_na
 def with_categories(
     found: list[Record], pairs: dict[Any, Any] | None, name: str, truth_name: str, notes: list[str]
 ) -> list[Record]:
-    """Predictions with the ground truth's category ids; those of a category that it lacks are left out."""
+    """Predictions with the ground truth's category ids; those of a category that it lacks are omitted."""
     if pairs is None:
         return [{**record, "category_id": ONE_CATEGORY[0]["id"]} for record in found]
     for record in found:
         if record["category_id"] is None:
             raise CocoError(
-                f"{name}: a prediction without category_id", hint="evaluate.class_agnostic scores all categories as one"
+                f"{name}: a prediction without category_id",
+                hint="evaluate.class_agnostic evaluates all categories as one",
             )
     kept = [
         {**record, "category_id": pairs[record["category_id"]]} for record in found if record["category_id"] in pairs
@@ -152,8 +168,8 @@ def with_categories(
             f"{name} and {truth_name} share no category",
             expected=f"category ids like {next(iter(pairs))}",
             found=found[0]["category_id"],
-            hint="evaluate.class_agnostic scores all categories as one",
+            hint="evaluate.class_agnostic evaluates all categories as one",
         )
     if len(kept) < len(found):
-        notes.append(f"{len(found) - len(kept)} predictions of categories that the ground truth lacks were left out")
+        notes.append(f"{len(found) - len(kept)} predictions of categories that the ground truth lacks were skipped")
     return kept

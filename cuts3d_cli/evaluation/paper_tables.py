@@ -4,9 +4,9 @@ In percent. Of the CutS3D paper these are all of Tables 1 to 3, 12 and 14, and o
 far self-training carries; where two tables disagree, both values are here. CutLER's and ProMerge's own are from their
 READMEs. What has no number prints as ``-``.
 
-Four settings are told apart, and only those asked for are shown: ``zero-shot`` (not trained on the benchmark's images),
+Four settings are distinguished, only selected ones are shown: ``zero-shot`` (not trained on the benchmark's images),
 ``in-domain`` (one more round of self-training on COCO train2017, without labels, Sec. 4.3), ``pseudo-masks`` (no
-detector at all) and ``fine-tuned`` (with classes, trained on a share of COCO's labels).
+detector at all) and ``fine-tuned`` (with classes, trained on a fraction of COCO's labels).
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _printed(
     return [Number(*column, method, float(value), source, setting) for column, value in cells if value != "-"]
 
 
-_TABLE_1 = {  # per data set AP50, AP75, AP of boxes, then of masks
+_TABLE_1 = {  # per dataset AP50, AP75, AP of boxes, then of masks
     "CutS3D": "24.6 12.5 13.4 21.3 9.9 10.9  24.3 12.5 13.3 20.8 9.8 10.7",
     "CuVLER": "23.5 11.9 12.7 20.0 9.0 10.0  23.0 11.8 12.6 19.3 8.8 9.8",
     "CutLER": "22.4 11.9 12.5 19.6 9.2 10.0  21.9 11.8 12.3 18.9 9.2 9.7",
@@ -84,13 +84,13 @@ _TABLE_2_SETS = {
     "kitti": "KITTI",
     "lvis": "LVIS",
 }
-_TABLE_2 = {  # per data set AP50, AP of boxes
+_TABLE_2 = {  # per dataset AP50, AP of boxes
     "CutS3D": "24.3 13.3  24.7 13.4  40.6 21.4  23.6 12.4  21.1 9.7  8.8 4.8",
     "CuVLER": "23.0 12.6  23.5 12.7  39.4 22.3  21.6 10.9  11.8 4.6  8.5 4.5",
     "CutLER": "21.9 12.5  22.4 12.5  36.9 20.2  21.6 11.4  18.4 8.5  8.4 4.5",
 }
 AVERAGES: dict[str, tuple[float, float]] = {"CutS3D": (23.9, 12.5), "CuVLER": (21.3, 11.3), "CutLER": (21.6, 11.6)}
-"""Table 2, its first column: AP50 and AP of boxes averaged over its six data sets."""
+"""Table 2, its first column: AP50 and AP of boxes averaged over its six datasets."""
 
 _TABLE_3 = {  # AP50, AP of masks: COCO val2017, COCO20K, LVIS
     "CutS3D": "21.8 11.4  22.4 11.6  8.1 4.5",
@@ -154,7 +154,7 @@ def _cutler_readme() -> list[Number]:
 
 
 _LABEL_METHODS = ("CutLER", "MoCo-v2")
-_LABEL_EFFICIENT = {  # share of COCO's labels in percent: box and mask AP of each of the methods
+_LABEL_EFFICIENT = {  # fraction of COCO's labels in percent: box and mask AP of each of the methods
     1: ((16.8, 14.6), (11.8, 10.0)),
     2: ((21.6, 18.9), (16.2, 13.8)),
     5: ((27.8, 24.3), (20.5, 17.8)),

@@ -87,7 +87,7 @@ def format_table(results: Results) -> str:
         results: per row name what ``stages.evaluate.run`` returns.
     """
     if not results:
-        return "no results"
+        return "no scores, as nothing was compared with labels"
     types = [t for t in TYPE_NAMES if any(t in result["metrics"] for result in results.values())]
     blocks = [_block({name: result for name, result in results.items() if t in result["metrics"]}, t) for t in types]
     return "\n\n".join(blocks)

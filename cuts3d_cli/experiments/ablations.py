@@ -1,7 +1,7 @@
-"""The ablations of the paper's Tables 4 to 6: which trainings each row is made of, and how rows are summed up.
+"""The ablations of the paper's Tables 4 to 6: the trainings behind each row, and how rows are summarised.
 
 A training is a variant (which pseudo-masks, which parts of Spatial Confidence), a seed and a round of
-self-training. Rows of several tables that mean the same training share it. The rules train and score
+self-training. Rows of several tables that denote the same training share it. The rules train and evaluate
 what :func:`trainings` lists; ``cuts3d compare`` reads the scores from :func:`evaluation_path`.
 """
 
@@ -18,7 +18,7 @@ from cuts3d_cli.config import Config, SelfTrainConfig, TrainConfig
 from cuts3d_cli.pipeline.methods import OWN
 
 FOLDER = "experiments"
-"""Folder of a run that takes everything made for the tables."""
+"""Folder of a run with everything made for the tables."""
 
 MASKS = ("maskcut", "localcut", OWN)
 """The methods whose pseudo-masks Table 4 compares."""
@@ -26,7 +26,7 @@ MASKS = ("maskcut", "localcut", OWN)
 
 @dataclass(frozen=True)
 class Variant:
-    """What a first training differs in: its pseudo-masks and the parts of Spatial Confidence it uses (Sec. 3.4)."""
+    """What distinguishes a first training: its pseudo-masks and the parts of Spatial Confidence it uses (Sec. 3.4)."""
 
     masks: str
     select: Literal["confident", "random"] = "random"
@@ -42,7 +42,7 @@ VARIANTS: dict[str, Variant] = {
     "blend": Variant(OWN, "confident", "spatial"),
     "confidence": Variant(OWN, "confident", "spatial", "spatial"),
 }
-"""Every first training by name; only the last goes on with self-training."""
+"""Every first training by name; only the last continues with self-training."""
 
 FULL = "confidence"
 """The variant with everything, which self-training starts from."""
@@ -59,7 +59,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table; ``paper_ap`` is the paper's mask AP on COCO val2017 in percent, where it gives one."""
+    """A row of a table; ``paper_ap`` is the paper's mask AP on COCO val2017 in percent, if it gives one."""
 
     title: str
     variant: str
@@ -77,7 +77,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Summary:
-    """Mean and sample standard deviation of a value over seeds; None where there is none to take."""
+    """Mean and sample standard deviation of a value over seeds; None where undefined."""
 
     mean: float | None
     std: float | None
@@ -87,7 +87,7 @@ class Summary:
 def tables(rounds: int) -> dict[str, Table]:
     """The tables by the name of their target, with ``rounds`` rounds of self-training.
 
-    The paper gives the parts of Table 4 after a round of self-training, which they do without here.
+    The paper reports the parts of Table 4 after a round of self-training; here they are without it.
     """
     paper_rounds = {0: 9.1, 1: 10.2, 2: 10.4, 3: 10.7}  # Table 6, then Table 5 with DiffNCuts
     trained = [Row(f"Self-training, round {t}", FULL, t, paper_rounds.get(t)) for t in range(1, rounds + 1)]
@@ -165,7 +165,7 @@ def unmet(config: Config) -> str | None:
         "data.val_images": config.data.val_images is not None,
         "data.val_annotations": config.data.val_annotations is not None,
     }
-    missing = [name for name, is_there in wanted.items() if not is_there]
+    missing = [name for name, is_met in wanted.items() if not is_met]
     return f"the experiments need {', '.join(missing)}" if missing else None
 
 
@@ -186,7 +186,7 @@ def masks_evaluation_path(run: str | Path, method: str, split: str) -> Path:
 
 
 def summarise(values: Iterable[float | None]) -> Summary:
-    """Mean and sample standard deviation (n - 1) of the values that are there."""
+    """Mean and sample standard deviation (n - 1) of the values that exist."""
     known = [value for value in values if value is not None]
     mean = statistics.fmean(known) if known else None
     return Summary(mean, statistics.stdev(known) if len(known) > 1 else None, len(known))

@@ -25,11 +25,11 @@ Evaluations = Mapping[Any, dict[str, Any]]
 
 
 def run(run_dir: Path, out: Path, *, config: Config, name: str = "results") -> str:
-    """Write a table, or all, as Markdown, and the numbers of every seed as JSON beside it.
+    """Write one table, or all, as Markdown, and the numbers for every seed as JSON next to it.
 
     Args:
         run_dir: folder of the run.
-        out: Markdown file; it and the JSON appear whole or not at all.
+        out: Markdown file; it and the JSON are written atomically.
         config: the configuration of the run; seeds, rounds and schedule are named in the text.
         name: ``table4``, ``table5``, ``table6``, or ``results`` for all.
 
@@ -66,7 +66,7 @@ def run(run_dir: Path, out: Path, *, config: Config, name: str = "results") -> s
 
 def _read(path: Path, name: str) -> dict[str, Any]:
     if not path.is_file():
-        raise Cuts3dError(f"no scores {path}", hint=f"`snakemake --cores all {name}` makes what is missing")
+        raise Cuts3dError(f"no scores {path}", hint=f"`snakemake --cores all {name}` computes what is missing")
     result = read_json(path)
     if not isinstance(result, dict) or "metrics" not in result:
         raise Cuts3dError(f"scores {path}", expected="a result of `cuts3d evaluate --out`", found="another JSON file")
@@ -94,7 +94,7 @@ def _columns(evaluation: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _row(row: ex.Row, above: Sequence[ex.Row], scores: Evaluations, config: Config) -> dict[str, Any]:
-    """Numbers of a row: per column mean, spread and each seed; mask AP against the row above, seed by seed."""
+    """Numbers of a row: mean, spread and all seeds per column; mask AP relative to the row above, seed by seed."""
     seeds = config.experiments.seeds
     own = [scores[ex.Training(row.variant, seed, row.round)] for seed in seeds]
     columns: dict[str, Any] = {}
@@ -125,28 +125,31 @@ def _head(name: str, config: Config, evaluation: dict[str, Any]) -> list[str]:
         f"`{config.features.backend}`. First training: {schedule.iterations} iterations of {train.batch_size} images, "
         f"learning rate {train.used_lr:g}{_steps(schedule.lr_steps, train.lr_gamma)}. Round of self-training: "
         f"{schedule.round_iterations} iterations of {rounds.batch_size} images, learning rate {rounds.used_lr:g}"
-        f"{_steps(schedule.round_lr_steps, train.lr_gamma)}. Seeds: {seeds}. Scored on the {evaluation['n_images']} "
+        f"{_steps(schedule.round_lr_steps, train.lr_gamma)}. Seeds: {seeds}. Evaluated on the {evaluation['n_images']} "
         f"images with {evaluation['n_objects']} objects of `{config.data.val_annotations}`.",
     ]
 
 
 def _steps(steps: Sequence[int], gamma: float) -> str:
-    return f", times {gamma:g} at {' and '.join(map(str, steps))}" if steps else ""
+    return f", multiplied by {gamma:g} at {' and '.join(map(str, steps))}" if steps else ""
 
 
 def _detector_part(found: Mapping[str, list[dict[str, Any]]], config: Config) -> list[str]:
     titles = {key: table.title for key, table in ex.tables(config.experiments.rounds).items()}
     n_seeds = len(config.experiments.seeds)
-    over = f"mean ± standard deviation over {n_seeds} seeds" if n_seeds > 1 else "of one seed, so without spread"
+    over = f"mean ± standard deviation over {n_seeds} seeds" if n_seeds > 1 else "for one seed, so without spread"
     lines = [
         "",
         f"Detectors on the held-out images, percent, {over}. Step: mask AP minus that of the row above, seed by seed; "
-        "`*` where Student's t over the seeds puts it beyond zero at 95 %. The seeds vary the training; the "
-        "pseudo-masks and the images are the same, so their share of chance is not in the spread. Paper: mask AP on "
-        "COCO val2017 after training on ImageNet; its steps may be compared, its level may not.",
+        "`*` where it differs from zero at the 95 % level (Student's t over the seeds). Seeds affect only "
+        "the training; "
+        "pseudo-masks and images are fixed, so the spread does not include their variation. Paper: mask AP on "
+        "COCO val2017 after training on ImageNet; its steps can be compared, its level cannot.",
     ]
     if "table4" in found:
-        lines[-1] += " The parts of Table 4 are there after one round of self-training, here before any."
+        lines[-1] += (
+            " The paper reports the parts of Table 4 after one round of self-training, here they are before any."
+        )
     for key, rows in found.items():
         names = list(rows[0]["columns"])
         head = ["", *map(_column_title, names), "step", "paper"]
@@ -162,8 +165,8 @@ def _mask_part(masks: Mapping[str, Mapping[str, dict[str, Any]]]) -> list[str]:
         "",
         "### Pseudo-masks",
         "",
-        "The masks that the detectors learn from, by themselves, percent; nothing in them depends on a seed. MaskCut "
-        "has no confidence, so all its masks rank alike in AP; AR does not depend on the ranking.",
+        "The masks on which the detectors are trained, in percent; they do not depend on the seed. MaskCut "
+        "has no confidence, so all its masks have the same rank in AP; AR does not depend on the ranking.",
     ]
     for split, rows in masks.items():
         first = next(iter(rows.values()))

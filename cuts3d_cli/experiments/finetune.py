@@ -1,7 +1,7 @@
-"""The trainings of ``snakemake finetuned``: their settings, where they lie, and their table.
+"""The trainings of ``snakemake finetuned``: their settings, paths and table.
 
-For every share of the labelled images two detectors learn from the same images with the same settings:
-one starts from the run's last detector, one from where the run's first training started.
+For every fraction of the labelled images two detectors are trained on the same images with the same settings:
+one starts from the run's last detector, one from the initialisation of the run's first training.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from cuts3d_cli.training.train import SUPERVISED
 
 FOLDER = "finetune"
 STARTS = {"detector": "from the last detector", "baseline": "without it"}
-"""What a detector starts from, and the table's words for it."""
+"""Initialisations of a detector, with their names in the table."""
 
 METRICS = ("AP", "AP50", "AR100")
 
 
-def share_name(fraction: float) -> str:
-    """Folder name of a share."""
+def fraction_name(fraction: float) -> str:
+    """Folder name of a fraction."""
     return f"{fraction:g}"
 
 
-def train_section(config: Config, share: str, start: str) -> TrainConfig:
+def train_section(config: Config, fraction: str, start: str) -> TrainConfig:
     """Settings of a training: those of ``train``, the standard ones for labels, and the finetune section's.
 
     Args:
         config: the run's.
-        share: :func:`share_name` of one of ``finetune.fractions``.
+        fraction: :func:`fraction_name` of one of ``finetune.fractions``.
         start: key of ``STARTS``.
     """
     section = config.finetune
-    index = [share_name(fraction) for fraction in section.fractions].index(share)
+    index = [fraction_name(value) for value in section.fractions].index(fraction)
     iterations, lr, predictor_lr = (
         values[index] if len(values) > 1 else values[0]
         for values in (section.iterations, section.lr, section.predictor_lr)
@@ -57,33 +57,33 @@ def train_section(config: Config, share: str, start: str) -> TrainConfig:
 
 
 def source(config: Config) -> tuple[str, str | None]:
-    """Labels and the folder of their images; None where the labels say it themselves.
+    """Labels and the folder of their images; None where the labels file names it.
 
     Raises:
-        ConfigError: there are no labels to learn from, none to score with, or no detector.
+        ConfigError: there are no labels to train on, none to evaluate with, or no detector.
     """
     if config.train.detector is None:
-        raise ConfigError("config key train.detector", expected="a detector, to learn from labels", found="null")
+        raise ConfigError("config key train.detector", expected="a detector, to train on labels", found="null")
     labels = config.finetune.labels or config.data.annotations
     if labels is None:
         raise ConfigError("config key finetune.labels", expected="a COCO JSON with classes, or data.annotations")
     if config.data.val_images is None or config.data.val_annotations is None:
-        raise ConfigError("config key data.val_annotations", expected="labels of held-out images, to score with")
+        raise ConfigError("config key data.val_annotations", expected="labels of held-out images, to evaluate with")
     return labels, config.finetune.images or (None if config.finetune.labels else config.data.images)
 
 
 def table(run: str | Path, config: Config) -> str:
-    """Scores of all shares and starts in percent, as text.
+    """Scores of all fractions and starts in percent, as text.
 
     Args:
         run: folder of the run, whose ``finetune`` folder holds the trainings.
         config: the run's.
     """
-    head = ["share", "start", "images", *(f"{name} {m}" for name in TYPE_NAMES.values() for m in METRICS)]
+    head = ["fraction", "start", "images", *(f"{name} {m}" for name in TYPE_NAMES.values() for m in METRICS)]
     rows = []
     for fraction in config.finetune.fractions:
         for start, words in STARTS.items():
-            folder = Path(run) / FOLDER / start / share_name(fraction)
+            folder = Path(run) / FOLDER / start / fraction_name(fraction)
             metrics = json.loads((folder / "scores_val.json").read_text())["metrics"]
             images = json.loads((folder / "config.json").read_text())["labels"]["images"]
             values = [percent(metrics.get(kind, {}).get(metric)) for kind in TYPE_NAMES for metric in METRICS]

@@ -13,6 +13,7 @@ from cuts3d_cli.log import logger, quiet
 from cuts3d_cli.pipeline.declarations import LAST, upstream_of
 from cuts3d_cli.pipeline.graph import execute, expected_fingerprints
 from cuts3d_cli.pipeline.runner import Source
+from cuts3d_cli.store.files import remove
 from cuts3d_cli.store.image_files import find_images, make_record
 from cuts3d_cli.store.masks import Counts
 
@@ -54,7 +55,7 @@ class ImageFile:
     def depth_maps(self, given: Path | None) -> Path | None:
         """The folder in ``given`` where this image's depth map lies; a file and None stay.
 
-        The folder alone is told to the stages: with it an image is known by its bare name, so a result does not
+        Only the folder is passed to the stages: with it an image is known by its bare name, so a result does not
         depend on how the image was named.
         """
         if given is None or not given.is_dir():
@@ -104,7 +105,7 @@ def check_depth_map(depth_map: Path | None, images: Sequence[Path]) -> None:
         )
     if images and images[0].is_file() and depth_map.samefile(images[0]):
         raise Cuts3dError(
-            f"depth map {depth_map} is the image itself", hint="give the file that holds the depth of the image"
+            f"depth map {depth_map} is the image itself", hint="give the file with the depth of the image"
         )
 
 
@@ -150,7 +151,11 @@ def run_image(
     for name in [*upstream_of(stage, config), stage]:
         with quiet():  # the caller reports
             counts, kept = execute(name, source, config, paths.__getitem__, force=force and name == stage)
+            if kept and counts.failures:  # by an earlier version
+                counts, kept = execute(name, source, config, paths.__getitem__, force=True)
         logger.debug("%s %s: %s", path.name, name, "cached" if kept else "computed")
         if counts.failures:
+            # Kept, it would answer for every file of this content, and its reason may name another one.
+            remove(paths[name])
             raise ImageError(next(iter(counts.failures.values())))
     return ImageResult(path, source, paths, counts)

@@ -14,6 +14,7 @@ from cuts3d_cli.backends.base import EMBEDDED_WEIGHTS
 from cuts3d_cli.config import Config, Section
 from cuts3d_cli.config.backends import EMBEDDED, FILES, READS_FILES, needs_depth
 from cuts3d_cli.store.files import digest_weights
+from cuts3d_cli.store.layout import FORMAT_VERSION
 
 if TYPE_CHECKING:  # the commands' help reads this table before --threads is known, so no array library is imported
     from cuts3d_cli.pipeline.runner import Source
@@ -136,4 +137,4 @@ def settings_of(stage: str, config: Config) -> dict[str, dict[str, Any]]:
 
 def dependencies(stage: str, config: Config) -> Mapping[str, Any]:
     """What of a configuration the result of a stage depends on by itself: a rule's parameters; JSON-able."""
-    return {"algorithm": STAGES[stage].algorithm, **settings_of(stage, config)}
+    return {"format": FORMAT_VERSION, "algorithm": STAGES[stage].algorithm, **settings_of(stage, config)}

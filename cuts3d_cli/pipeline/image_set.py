@@ -12,7 +12,7 @@ from cuts3d_cli.config import Config
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.log import logger, progress
 from cuts3d_cli.pipeline.cache import CACHE, check_depth_map, expand, image_files, run_image
-from cuts3d_cli.pipeline.runner import check_failed, images_fingerprint
+from cuts3d_cli.pipeline.runner import NOT_OF_AN_IMAGE, check_failed, images_fingerprint
 from cuts3d_cli.store.coco import image_entry
 from cuts3d_cli.store.files import fingerprint
 from cuts3d_cli.store.manifest import ImageRecord
@@ -62,6 +62,8 @@ def pseudo_masks(images: Sequence[Path], config: Config, *, depth_map: Path | No
         name = relative_name(file.path, root)
         try:
             result = run_image("crf", file.path, config, depth_map=file.depth_maps(depth_map))
+        except NOT_OF_AN_IMAGE:
+            raise
         except Cuts3dError as error:
             counts.failures[name] = str(error)
             logger.warning("%s failed: %s", file.path, error)

@@ -32,7 +32,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Damaged:
-    """Something that is no whole result of this version; it counts as missing and is made again."""
+    """An incomplete result, or one of another version; it counts as missing and is recomputed."""
 
     reason: str
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from cuts3d_cli.config import Config
-from cuts3d_cli.errors import Cuts3dError, ImageError, StoreError
+from cuts3d_cli.errors import ConfigError, Cuts3dError, ImageError, ModelError, StoreError
 from cuts3d_cli.log import logger, progress
 from cuts3d_cli.store.files import digest_file, fingerprint
 from cuts3d_cli.store.images import read_image
@@ -22,6 +22,9 @@ from cuts3d_cli.store.zarr_store import Store, create_store
 from cuts3d_cli.threads import for_masks
 
 T = TypeVar("T")
+
+NOT_OF_AN_IMAGE = (ConfigError, ModelError)
+"""Errors that every image would meet: they end a stage instead of costing an image."""
 
 NETWORKS = ("depth", "features")
 """Stages that may run a network, which gains from every thread."""
@@ -100,7 +103,7 @@ class Job:
         rgb = read_image(path)
         if digest_file(path) != record.digest:
             raise ImageError(
-                f"image {path} has changed since the image list was made",
+                f"image {path} has changed since the image list was created",
                 hint="rerun `cuts3d prepare` and the stages after it",
             )
         return rgb
@@ -159,6 +162,8 @@ def for_each_image(
             try:
                 check_upstream(row, record, inputs)
                 result = compute(row, record)
+            except NOT_OF_AN_IMAGE:
+                raise
             except Cuts3dError as error:
                 take(row, None, str(error))
                 counts.failures[record.file_name] = str(error)
@@ -223,9 +228,9 @@ def check_aligned(inputs: Sequence[Store], records: Sequence[ImageRecord]) -> No
     for store in inputs:
         if store.attrs["images"] != images:
             raise StoreError(
-                f"store {store.path} was made from other images than the image list now holds",
+                f"store {store.path} was made from images other than those in the image list",
                 expected=f"the {len(records)} images of this shard",
-                found=f"{len(store.image_ids)} images, some of them others",
+                found=f"{len(store.image_ids)} images, some of them different",
                 hint=f"rerun `cuts3d {store.stage}` and the stages before it",
             )
 
@@ -235,7 +240,7 @@ def check_grid(store: Store, array: str, grid_hw: tuple[int, ...], hint: str) ->
     found = store.array(array).shape[-2:]
     if found != tuple(grid_hw) and np.any(store.status != FAILED):
         raise StoreError(
-            f"store {store.path}: another patch grid",
+            f"store {store.path}: different patch grid",
             expected=" x ".join(map(str, grid_hw)),
             found=" x ".join(map(str, found)),
             hint=hint,
@@ -243,14 +248,14 @@ def check_grid(store: Store, array: str, grid_hw: tuple[int, ...], hint: str) ->
 
 
 def check_failed(counts: Counts, max_failed: float, stage: str) -> None:
-    """Raise when a larger share than ``max_failed`` of the images failed."""
+    """Raise when a larger fraction than ``max_failed`` of the images failed."""
     if not counts.failures or len(counts.failures) <= max_failed * counts.total:
         return
     name, text = next(iter(counts.failures.items()))
     raise Cuts3dError(
         f"{stage}: {len(counts.failures)} of {counts.total} images failed, first {name}: {text}",
         expected=f"at most {max_failed:g} of them (max_failed)",
-        hint="mend or remove these images, or raise --max-failed",
+        hint="fix or remove these images, or raise --max-failed",
     )
 
 

@@ -11,7 +11,7 @@ from cuts3d_cli.report.overlay import overlay, resized_masks
 from cuts3d_cli.store.coco import cut_of, decode_mask, score_of
 
 N_TOP = 5
-"""Detections drawn of an image none of whose detections has the least score."""
+"""Detections drawn of an image none of whose detections reaches the minimum score."""
 
 
 def cut_slots(found: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -27,18 +27,20 @@ def counted(things: Sequence, name: str) -> str:
 
 
 def shown_detections(found: Sequence[Mapping[str, Any]], min_score: float) -> tuple[list[Mapping[str, Any]], str]:
-    """The detections of an image to draw, surest first, and what is said of them.
+    """The detections of an image to draw, most confident first, and their caption.
 
-    Those with at least ``min_score``; where none has, the surest `N_TOP`, so that a weak detector can be judged too.
+    Those with at least ``min_score``; where none has, the `N_TOP` most confident, so that a weak detector can be judged
+    too.
     """
     ranked = sorted(found, key=score_of, reverse=True)
     passed = [entry for entry in ranked if score_of(entry) >= min_score]
     if passed or not ranked:
         return passed, f"{len(passed)} of {counted(found, 'detection')} shown; report.min_score {min_score:g}"
     top = ranked[:N_TOP]
+    number = f"{len(top)} " if len(top) > 1 else ""
     return top, (
         f"none of {counted(found, 'detection')} reaches report.min_score {min_score:g}, highest "
-        f"{score_of(top[0]):.2f}; the surest {len(top)} drawn"
+        f"{score_of(top[0]):.2f}; the {number}most confident drawn"
     )
 
 
@@ -48,14 +50,43 @@ def decoded(codes: Sequence[Mapping[str, Any]], size_hw: tuple[int, int]) -> np.
     return np.array(masks, bool).reshape(-1, *size_hw)
 
 
-def drawn(rgb: np.ndarray, found: Sequence[Mapping[str, Any]]) -> np.ndarray:
+STABILITY = "stability"
+"""What the score of pseudo-masks is: the mean Spatial Confidence, how far a cut stays the same as ``tau_knn`` falls
+(Eq. 4). It does not tell how likely it is that the mask is an object."""
+
+PROBABILITY = "crf_probability"
+"""What it is with ``crf.confidence: crf`` (Table 11b)."""
+
+
+def score_name(config: Mapping[str, Any]) -> str | None:
+    """What the score of pseudo-masks made with these settings (by section) is; None where no depth was used.
+
+    Settings that are not known count as those of CutS3D.
+    """
+    if config.get("crf", {}).get("confidence") == "crf":
+        return PROBABILITY
+    return STABILITY if not config or config.get("localcut", {}).get("local_cut") else None
+
+
+def score_text(found: Sequence[Mapping[str, Any]], name: str | None) -> str:
+    """Caption on the numbers below a picture of pseudo-masks; empty where they have no score (`score_name`)."""
+    return f"; below it: cut and {name.replace('_', ' ')}" if name and found else ""
+
+
+def drawn(
+    rgb: np.ndarray, found: Sequence[Mapping[str, Any]], *, scored: bool = True, score_name: str = ""
+) -> np.ndarray:
     """Annotations over a picture (H, W, 3) of any size, in the colours and with the numbers of their cuts.
 
-    An annotation without a score counts as certain.
+    Args:
+        rgb: the picture.
+        found: the annotations; one without a score counts as certain.
+        scored: write the scores too.
+        score_name: what is written before them.
     """
     slots = cut_slots(found)
     n = max(slots, default=-1) + 1
     masks, scores = np.zeros((n, *rgb.shape[:2]), bool), np.zeros(n)
     for slot, mask, entry in zip(slots, decoded([e["segmentation"] for e in found], rgb.shape[:2]), found, strict=True):
         masks[slot], scores[slot] = mask, score_of(entry)
-    return overlay(rgb, masks, scores)
+    return overlay(rgb, masks, scores if scored else None, score_name=score_name)

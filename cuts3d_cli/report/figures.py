@@ -1,4 +1,4 @@
-"""Curves of the report, and pictures as data URIs, so that a page needs no other file."""
+"""Curves of the report, and pictures as data URIs, so that the page is self-contained."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ Curve = Sequence[Mapping[str, float]]
 
 
 def loss_curves(curves: Mapping[str, Curve]) -> bytes:
-    """SVG of the total loss over iterations: every point pale, a running mean over 1/20 of the training in front.
+    """SVG of the total loss over iterations: every point faint, with a running mean over 1/20 of the training on top.
 
     Args:
-        curves: per training its points with ``iteration`` and ``loss``.
+        curves: for each training its points with ``iteration`` and ``loss``.
     """
     with rc_context(STYLE):
         figure, axes = _figure()
@@ -59,7 +59,7 @@ def running_mean(values: np.ndarray, width: int) -> np.ndarray:
 
 
 def ap_over_rounds(results: Mapping[str, Mapping[str, Any]]) -> bytes | None:
-    """SVG of the detector's AP over self-training rounds on the held-out images, pseudo-masks as level lines.
+    """SVG of the detector's AP over self-training rounds on the held-out images, pseudo-masks as horizontal lines.
 
     None where no round was evaluated.
     """

@@ -1,4 +1,4 @@
-"""What a reader of the report has to know first: gaps, and results that say little."""
+"""The notes at the head of the report: gaps, and results that say little."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SHORTEST_CURVE = 20
 
 
 def result_notes(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Notes of the evaluations, each once with the rows it belongs to, or with their set if it belongs to all."""
+    """Notes of the evaluations, each once with the rows it applies to, or with their set if it applies to all."""
     rows: dict[tuple[str | None, str], list[str]] = {}
     for name, result in results.items():
         for note in [*result.get("notes", []), *_weak(result)]:
@@ -46,18 +46,18 @@ def result_notes(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def set_notes(sets: Iterable[SetSummary], config: Config) -> list[str]:
-    """Results that are damaged, not all there, or made with other settings."""
+    """Results that are damaged, incomplete, or made with other settings."""
     notes = []
     for summary in sets:
         for stage in summary.stages:
             where = f"{summary.title}: {stage.stage}"
             notes += [f"{where}: {problem}." for problem in stage.problems]
             if 0 < stage.n_present < stage.n_shards:
-                notes.append(f"{where}: {stage.n_present} of {stage.n_shards} parts are there and counted.")
-            if summary.method == OWN:  # others have settings of their own
+                notes.append(f"{where}: {stage.n_present} of {stage.n_shards} shards exist and are counted.")
+            if summary.method == OWN:  # other methods have their own settings
                 wanted = settings_of(stage.stage, config)[stage.stage.replace("-", "_")]
                 other = "; ".join(differences(stage, wanted))
-                notes += [f"{where} was made with other settings than shown below: {other}."] if other else []
+                notes += [f"{where} was made with settings other than those below: {other}."] if other else []
     return notes
 
 

@@ -38,6 +38,7 @@ def overlay(
     *,
     alpha: float = 0.45,
     labels: bool = True,
+    score_name: str = "",
 ) -> np.ndarray:
     """Draw instance masks over a photograph: a tint, a contour and a label each.
 
@@ -47,8 +48,9 @@ def overlay(
         rgb: (H, W, 3) uint8.
         masks: (N, H, W) bool; empty masks are skipped but keep their number and colour.
         scores: (N,) written after the number, or None.
-        alpha: share of the mask's colour in the tint.
+        alpha: fraction of the mask's colour in the tint.
         labels: write the number (from 1) and score on each mask.
+        score_name: written before the score.
 
     Returns:
         (H, W, 3) uint8; the input stays as it is.
@@ -72,7 +74,8 @@ def overlay(
     for i in order:
         _contour(result, masks[i], palette[i], width)
     if labels:
-        texts = {i: str(i + 1) if scores is None else f"{i + 1}  {scores[i]:.2f}" for i in order}
+        before = f"  {score_name} ".rstrip() + " " if score_name else "  "
+        texts = {i: str(i + 1) if scores is None else f"{i + 1}{before}{scores[i]:.2f}" for i in order}
         result = _labelled(result, masks, texts, palette)
     return result
 
@@ -82,7 +85,7 @@ def colourise(
 ) -> np.ndarray:
     """Colour a map (H, W): ``viridis`` from dark to bright, or ``diverging``, from blue over white to red.
 
-    Limits left out come from the finite values; for ``diverging`` they are made symmetric about 0. Values that are
+    Limits omitted come from the finite values; for ``diverging`` they are made symmetric about 0. Values that are
     not finite are grey.
     """
     values = np.asarray(values, np.float64)

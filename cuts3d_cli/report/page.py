@@ -1,9 +1,8 @@
-"""The report of a run: one HTML file that needs no network, and its table as JSON and text."""
+"""The report of a run: one self-contained HTML file, and its table as JSON and text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
@@ -22,37 +21,44 @@ from cuts3d_cli.report.depth_facts import depth_facts
 from cuts3d_cli.report.notes import curve_notes, depth_notes, result_notes, set_notes
 from cuts3d_cli.report.photos import Photos
 from cuts3d_cli.report.pictures import Pictures, bases_of
-from cuts3d_cli.report.run_summary import SetSummary, detections_command, failed_images, summarise_run
+from cuts3d_cli.report.run_summary import (
+    SetSummary,
+    detections_command,
+    failed_images,
+    failed_steps,
+    prediction_rows,
+    summarise_run,
+    unscored_detections,
+)
 from cuts3d_cli.report.words import glossary, introduction
 from cuts3d_cli.store.curve import read_curve
 from cuts3d_cli.store.files import atomic_path, write_json
 from cuts3d_cli.store.layout import manifest_path, round_path
-from cuts3d_cli.store.masks import read_masks
 
 MAX_FAILURES = 100
 """Failed images that are listed one by one."""
 
 COLUMNS = {"segm": ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR", "R50"), "bbox": ("AP", "AP50", "AP75", "AR")}
-"""Metrics of the main table; AR stands for the one at the most detections. The text below it has all."""
+"""Metrics of the main table; AR is the one at the most detections. The text table has all metrics."""
 
 
 def run(run_dir: Path, out: Path, *, config: Config, evaluations: Mapping[str, Path] | None = None) -> str:
     """Write the report, and ``results.json`` and ``results.txt`` beside it.
 
-    What the run lacks is named in the report; nothing but a missing run is an error.
+    What is missing from the run is named in the report; only a missing run is an error.
 
     Args:
         run_dir: folder of the run.
-        out: HTML file; each of the three appears whole or not at all.
+        out: HTML file; each of the three is written atomically.
         config: the configuration of the run.
-        evaluations: results of ``cuts3d evaluate`` by row name; those in ``<run>/evaluation`` when left out,
-            without detectors that the configuration does not have.
+        evaluations: results of ``cuts3d evaluate`` by row name; by default those in ``<run>/evaluation``,
+            except of detectors that the configuration does not have.
 
     Returns:
         The table of results as text.
 
     Raises:
-        Cuts3dError: there is no run, or an evaluation file that is none.
+        Cuts3dError: there is no run, or an evaluation file is invalid.
     """
     run_dir, out = Path(run_dir), Path(out)
     sets = summarise_run(run_dir)
@@ -76,13 +82,13 @@ def run(run_dir: Path, out: Path, *, config: Config, evaluations: Mapping[str, P
 
 
 def found_evaluations(run_dir: Path, trainings: Iterable[int]) -> dict[str, Path]:
-    """Evaluation files of a run by row name, of its detectors those of ``trainings``."""
+    """Evaluation files of a run by row name; of its detectors only those of ``trainings``."""
     files = {path.stem: path for path in sorted((run_dir / "evaluation").glob("*.json"))}
     return {name: path for name, path in files.items() if table.round_of(name) in (None, *trainings)}
 
 
 def render(page: Mapping[str, Any]) -> str:
-    """The HTML of a page's values; everything in them is escaped."""
+    """The HTML of a page's values, all of them escaped."""
     from jinja2 import Environment, StrictUndefined
 
     source, style, script = (
@@ -96,19 +102,21 @@ def render(page: Mapping[str, Any]) -> str:
 def _page(
     run_dir: Path, config: Config, sets: Sequence[SetSummary], results: Mapping[str, Any], photos: Photos
 ) -> dict[str, Any]:
-    """Every value that the template names."""
+    """All values used by the template."""
     depth = {table.SPLIT_NAMES[split]: depth_facts(base) for split, base in bases_of(run_dir).items()}
     depth = {name: facts for name, facts in depth.items() if facts is not None}
     notes = [*result_notes(results), *set_notes(sets, config), *depth_notes(depth)]
     detectors = {number: round_path(run_dir, number) for number in config.trainings}
-    predictions = list(_prediction_rows(detectors))
-    failures = []
-    for summary in sets:
-        failures += [(summary.title, *item) for item in failed_images({s.stage: s.failures for s in summary.stages})]
-    failures += [
-        ("Detections", *item) for item in failed_images({row["title"]: row["failures"] for row in predictions})
-    ]
-    pictures = Pictures(run_dir, config, detectors, photos, notes)
+    predictions = prediction_rows(run_dir, config.trainings)
+    steps = failed_steps(sets, predictions)
+    failures = [(images, *item) for images in steps for item in failed_images(steps[images])]
+    unscored = unscored_detections(config, run_dir)
+    if unscored is not None:
+        notes.append(
+            "The held-out images have no labels (data.val_annotations), so the detector has no scores. "
+            f"Its detections are in {unscored} and in the pictures."
+        )
+    pictures = Pictures(run_dir, config, photos, notes)
     counted = [s for s in sets if s.instances]
     numbers = range(max((max(s.instances) for s in counted), default=-1) + 1)
     return {
@@ -147,7 +155,7 @@ def _read_evaluation(path: Path) -> dict[str, Any]:
 
 
 def _result_table(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Columns, and rows grouped by their images; the best of a group is marked."""
+    """Columns, and rows grouped by their images; the best of each group is marked."""
     types = [t for t in COLUMNS if any(t in result["metrics"] for result in results.values())]
     recalls = [m for r in results.values() for values in r["metrics"].values() for m in values if m.startswith("AR")]
     last = max(recalls, key=lambda name: int(name[2:]), default="AR100")
@@ -178,7 +186,7 @@ def _row(name: str, result: Mapping[str, Any], metrics: Mapping[str, Sequence[st
 
 
 def _charts(detectors: Mapping[int, Path], results: Mapping[str, Any], notes: list[str]) -> list[dict[str, str]]:
-    """Loss and AP curves; trainings and evaluations that are not there are noted."""
+    """Loss and AP curves; missing trainings and evaluations are noted."""
     curves, charts = {}, []
     for number, folder in detectors.items():
         path = folder / "metrics.jsonl"
@@ -186,7 +194,7 @@ def _charts(detectors: Mapping[int, Path], results: Mapping[str, Any], notes: li
             curves["first training" if number == 0 else f"round {number}"] = points
     for number, folder in detectors.items():
         if curves and not (folder / "metrics.jsonl").is_file():
-            notes.append(f"Detector, round {number}: not trained, or its loss curve is not there.")
+            notes.append(f"Detector, round {number}: not trained, or its loss curve is missing.")
         elif curves and results and f"round{number}_val" not in results:
             notes.append(f"Detector, round {number}: not evaluated on held-out images.")
     notes += curve_notes({number: read_curve(folder / "metrics.jsonl") for number, folder in detectors.items()})
@@ -197,7 +205,7 @@ def _charts(detectors: Mapping[int, Path], results: Mapping[str, Any], notes: li
             {
                 "uri": figures.svg_uri(figures.loss_curves(curves)),
                 "alt": f"Training loss over iterations. {last}",
-                "caption": f"Sum of all training losses; the strong line is a running mean. {last}",
+                "caption": f"Sum of all training losses; the solid line is a running mean. {last}",
             }
         )
     if rounds := figures.ap_over_rounds(results):
@@ -206,17 +214,7 @@ def _charts(detectors: Mapping[int, Path], results: Mapping[str, Any], notes: li
                 "uri": figures.svg_uri(rounds),
                 "alt": "AP of the detector over self-training rounds; the values are in the table of results",
                 "caption": "AP on the held-out images. Round 0 is the detector trained on the pseudo-masks; "
-                "level lines are the pseudo-masks themselves on the same images.",
+                "horizontal lines are the pseudo-masks themselves on the same images.",
             }
         )
     return charts
-
-
-def _prediction_rows(detectors: Mapping[int, Path]) -> Iterable[dict[str, Any]]:
-    """How predicting on the held-out images ended, round by round."""
-    for number, folder in detectors.items():
-        path = folder / "predictions_val.json"
-        if not path.is_file():
-            continue
-        counts = read_masks(path, own=True).counts
-        yield {"title": f"detector, round {number}", **asdict(counts)}

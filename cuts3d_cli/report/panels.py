@@ -15,10 +15,10 @@ import numpy as np
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.pipeline.declarations import LAST
 from cuts3d_cli.pipeline.methods import METHODS, OWN
-from cuts3d_cli.report.annotations import counted, shown_detections
+from cuts3d_cli.report.annotations import counted, score_text, shown_detections
 from cuts3d_cli.report.layers import Layer, annotation_layers, mask_layers
 from cuts3d_cli.report.overlay import colourise, hatched, heat_over, mark, overlay, panels, resized, resized_masks
-from cuts3d_cli.report.run_image import Detections, Missing, Reader, RunImage, places, spread
+from cuts3d_cli.report.run_image import Detections, Missing, Reader, RunImage, Truth, places, spread
 from cuts3d_cli.report.words import OUTCOME_WORDS
 from cuts3d_cli.store.coco import decode_mask
 from cuts3d_cli.store.layout import OUTCOME_NAMES, manifest_path
@@ -33,7 +33,7 @@ STRIP_HEIGHT = 240
 
 @dataclass(frozen=True)
 class Panel:
-    """A picture with its title and caption, or why there is none.
+    """A picture with its title and caption, or the reason why there is none.
 
     Attributes:
         title: what is shown.
@@ -50,7 +50,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Example:
-    """One image with all its panels; ``cuts`` holds a strip for each cut tried."""
+    """One image with all its panels; ``cuts`` holds a strip for each cut attempted."""
 
     image: RunImage
     panels: list[Panel]
@@ -58,31 +58,31 @@ class Example:
 
 
 def make_examples(
-    base: Path, n: int, *, side: int, detections: Detections | None = None, annotations: Path | None = None
+    base: Path, n: int, *, side: int, detections: Detections | None = None, truth: Truth | None = None
 ) -> Iterator[Example]:
-    """Draw ``n`` images, evenly spread over the image list below ``base``.
+    """Draw ``n`` images, evenly spaced in the image list below ``base``.
 
     Args:
         base: folder with ``manifest.jsonl`` and the results of the stages; what an image lacks is named in its
-            panel, and a stage that the run lacks has none.
+            panel; a stage missing from the run has no panel.
         n: number of images.
         side: longer side of the pictures in px.
         detections: predictions to show, or None.
-        annotations: COCO ground truth to show, or None.
+        truth: ground truth to show, or None.
 
     Raises:
         StoreError: there is no image list.
     """
     manifest = read_manifest(manifest_path(base))
     chosen = places(manifest, spread(manifest.n_images, n))
-    reader = Reader(base, detections, annotations, {record.file_name for _, _, record in chosen})
+    reader = Reader(base, detections, truth, {record.file_name for _, _, record in chosen})
     for place in chosen:
         image = RunImage.load(reader, manifest.image_root, place, side)
         yield Example(image, _panels(image), _cuts(image))
 
 
 def _panels(image: RunImage) -> list[Panel]:
-    """Every panel that the run can have, in the order of the method; of an unreadable image the reason alone."""
+    """All panels that the run can have, in the order of the method; for an unreadable image only the reason."""
     reader = image.reader
     if image.error:
         return [_panel("Photograph", _photograph, image)]
@@ -101,7 +101,7 @@ def _panels(image: RunImage) -> list[Panel]:
             if name != OWN
         ),
         (reader.detections.title if reader.detections else "", reader.detections is not None, _detections),
-        ("Ground truth, never used above", reader.annotations is not None, _truth),
+        ("Ground truth, never used above", reader.truth_file is not None, _truth),
     ]
     return [_panel(title, draw, image) for title, there, draw in made if there]
 
@@ -145,7 +145,7 @@ def _importance(image: RunImage) -> tuple[str, np.ndarray]:
 def _eigenvector(image: RunImage, cut: int) -> tuple[str, np.ndarray]:
     store = image.store("localcut")
     values = _slot(store.array("fiedler")[image.row], cut)
-    _stop_if_untried(store, image, cut)
+    _require_attempted(store, image, cut)
     picture = colourise(image.enlarged(values), scheme="diverging")
     points = _terminals(store.array("terminals")[image.row, cut], values.shape, image.size_hw)
     if points:
@@ -156,7 +156,7 @@ def _eigenvector(image: RunImage, cut: int) -> tuple[str, np.ndarray]:
 def _semantic(image: RunImage, cut: int) -> tuple[str, list[Layer]]:
     store = image.store("localcut")
     mask = _slot(store.array("semantic")[image.row], cut)
-    _stop_if_untried(store, image, cut)
+    _require_attempted(store, image, cut)
     return f"{mask.mean():.0%} of the patches", mask_layers([mask], image.size_hw, slots=[cut])
 
 
@@ -165,7 +165,7 @@ def _instances(image: RunImage) -> tuple[str, list[Layer]]:
     masks = store.array("instance")[image.row]
     keys = ("tau_knn", "k", "background_z", "capacity") if store.config.get("local_cut", True) else ("local_cut",)
     ends = [text for text in _outcomes(store, image) if text.startswith("end: ")]
-    caption = "; ".join([f"{masks.any((1, 2)).sum()} of {len(_tried(store, image))} tried", *ends])
+    caption = "; ".join([f"{masks.any((1, 2)).sum()} of {len(_attempted(store, image))} attempts kept", *ends])
     return f"{caption}; {_settings(store.config, 'localcut', keys)}", mask_layers(masks, image.size_hw)
 
 
@@ -184,7 +184,9 @@ def _pseudo_masks(image: RunImage, method: str) -> tuple[str, list[Layer]]:
         settings = _settings(config.get("crf", {}), "crf", ("enabled", "unary", "min_iou"))
     else:
         settings = _settings(config.get("localcut", {}), f"{method}: localcut", ("tau_ncut", "local_cut"))
-    return f"{counted(found, 'mask')}; {settings}", annotation_layers(found, image.size_hw)
+    name = image.score_name(method)
+    caption = f"{counted(found, 'mask')}{score_text(found, name)}; {settings}"
+    return caption, annotation_layers(found, image.size_hw, scores=name is not None)
 
 
 def _detections(image: RunImage) -> tuple[str, list[Layer]]:
@@ -198,12 +200,12 @@ def _truth(image: RunImage) -> tuple[str, list[Layer]]:
 
 
 def _cuts(image: RunImage) -> list[Panel]:
-    """A strip for each cut that was tried: eigenvector, semantic cut, instance, confidence."""
+    """A strip for each attempted cut: eigenvector, semantic cut, instance, confidence."""
     try:
         store = image.store("localcut")
     except (Missing, Cuts3dError):
         return []
-    cuts = _tried(store, image)
+    cuts = _attempted(store, image)
     return [_panel(f"Cut {cut + 1}", lambda i, cut=cut: _cut_strip(i, cut), image) for cut in cuts]
 
 
@@ -224,22 +226,22 @@ def _cut_strip(image: RunImage, cut: int) -> tuple[str, np.ndarray]:
         low = image.store("confidence").config.get("sc_min", 0.0)
         items.append(("confidence", heat_over(image.photo, image.enlarged(values), low, 1)))
         if instance.any():
-            caption += f", mean confidence {image.array('confidence', 'score')[cut]:.2f}"
+            caption += f", stability {image.array('confidence', 'score')[cut]:.2f}"
     return caption, panels(items, height=min(STRIP_HEIGHT, image.size_hw[0]))
 
 
-def _tried(store: Store, image: RunImage) -> list[int]:
-    """The cuts that were tried; a search that ends early leaves the others empty."""
+def _attempted(store: Store, image: RunImage) -> list[int]:
+    """The cuts that were attempted; a search that ends early leaves the others empty."""
     return np.flatnonzero(store.array("fiedler")[image.row].any((1, 2))).tolist()
 
 
 def _outcomes(store: Store, image: RunImage) -> list[str]:
-    """What became of each cut, in words."""
+    """The outcome of each cut, in words."""
     return [OUTCOME_WORDS[OUTCOME_NAMES[code]] for code in store.array("outcome")[image.row]]
 
 
-def _stop_if_untried(store: Store, image: RunImage, cut: int) -> None:
-    if cut not in _tried(store, image):
+def _require_attempted(store: Store, image: RunImage, cut: int) -> None:
+    if cut not in _attempted(store, image):
         raise Missing(f"no cut: {_outcomes(store, image)[cut].removeprefix('end: ')}")
 
 
@@ -250,14 +252,14 @@ def _slot(values: np.ndarray, cut: int) -> np.ndarray:
 
 
 def _sparse(image: RunImage, grid_mask: np.ndarray, cut: int) -> np.ndarray:
-    """A single mask at its place among the cuts, so that it keeps its colour; (cut + 1, h, w)."""
+    """A single mask at its index among the cuts, so that it keeps its colour; (cut + 1, h, w)."""
     masks = np.zeros((cut + 1, *image.size_hw), bool)
     masks[cut] = resized_masks(grid_mask[None], *image.size_hw)[0]
     return masks
 
 
 def _terminals(terminals: np.ndarray, grid_hw: Sequence[int], size_hw: Sequence[int]) -> dict[str, tuple[float, float]]:
-    """Source and sink (x, y) in px of the thumbnail; what there is none of (-1) is left out."""
+    """Source and sink (x, y) in px of the thumbnail; those that do not exist (-1) are omitted."""
     points = {}
     for name, flat in zip(("source", "sink"), terminals.tolist(), strict=True):
         if flat >= 0:
@@ -267,6 +269,6 @@ def _terminals(terminals: np.ndarray, grid_hw: Sequence[int], size_hw: Sequence[
 
 
 def _settings(config: Mapping[str, Any], section: str, keys: Sequence[str]) -> str:
-    """``localcut.tau_knn 0.115, k 20`` of the keys that the section has."""
+    """``localcut.tau_knn 0.115, k 20`` for the keys that the section has."""
     shown = ", ".join(f"{key} {config[key]}" for key in keys if key in config)
     return f"{section}.{shown}" if shown else ""

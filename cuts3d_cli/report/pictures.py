@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,11 @@ from cuts3d_cli.report import figures
 from cuts3d_cli.report.layers import canvas_hw
 from cuts3d_cli.report.panels import Example, Panel, make_examples
 from cuts3d_cli.report.photos import Photos
-from cuts3d_cli.report.run_image import Detections, RunImage
+from cuts3d_cli.report.run_image import Detections, RunImage, Truth
 from cuts3d_cli.report.run_summary import detections_path
 from cuts3d_cli.report.sheets import MOST_SCORED, Contact, Tile, drawn_detections, final_masks, spread_text
 from cuts3d_cli.report.words import legend
-from cuts3d_cli.store.layout import manifest_path
+from cuts3d_cli.store.layout import manifest_path, predictions_path
 from cuts3d_cli.store.manifest import read_manifest
 
 
@@ -38,26 +38,26 @@ class Pictures:
     Args:
         run_dir: folder of the run.
         config: its configuration.
-        detectors: folders of the trainings by number.
         photos: takes every photograph shown.
-        notes: takes what the reader has to know.
+        notes: takes what the reader should know.
     """
 
-    def __init__(self, run_dir: Path, config: Config, detectors: Mapping[int, Path], photos: Photos, notes: list[str]):
+    def __init__(self, run_dir: Path, config: Config, photos: Photos, notes: list[str]):
         self.config, self.photos, self.bases = config, photos, bases_of(run_dir)
         self.detections_of = "val" if "val" in self.bases else "train"
-        self.detections = _detections(run_dir, self.detections_of, detectors, config.report.min_score)
+        self.detections = _last_detections(run_dir, config, self.detections_of)
         given = {"train": config.data.annotations, "val": config.data.val_annotations}
-        self.annotations: dict[str, Path | None] = {}
-        for split in self.bases:
-            path = Path(given[split]) if given[split] else None
-            if path is not None and not path.exists():
-                notes.append(f"Ground truth {path} is not there (seen from here), so the pictures lack it.")
-                path = None
-            self.annotations[split] = path
+        self.truth: dict[str, Truth | None] = {}
+        for split, base in self.bases.items():
+            name = given[split]
+            if name and not Path(name).exists():
+                notes.append(f"Ground truth {name} was not found from the current folder, so the pictures lack it.")
+                name = None
+            root = read_manifest(manifest_path(base)).image_root
+            self.truth[split] = Truth(Path(name), root, config.data.ignore_labels) if name else None
 
     def examples(self) -> dict[str, Any]:
-        """Examples of the held-out images, which have detections too, or else of the training images."""
+        """Examples from the held-out images, which also have detections, or else from the training images."""
         split = self.detections_of
         base, report = self.bases[split], self.config.report
         values: dict[str, Any] = {"examples": [], "no_examples": ""}
@@ -67,7 +67,7 @@ class Pictures:
                 report.n_images,
                 side=report.thumbnail,
                 detections=self.detections,
-                annotations=self.annotations[split],
+                truth=self.truth[split],
             )
             values["examples"] = [self._example(example) for example in progress(drawn, "report", report.n_images)]
         except Cuts3dError as error:
@@ -89,14 +89,14 @@ class Pictures:
         for split, title, detections, finder in wanted:
             if split not in self.bases:
                 continue
-            name, truth = table.SPLIT_NAMES[split], self.annotations[split]
+            name, truth = table.SPLIT_NAMES[split], self.truth[split]
             maker = Contact(
                 self.bases[split],
                 finder,
                 n=report.n_sheet,
                 side=report.thumbnail,
                 detections=detections,
-                annotations=truth,
+                truth=truth,
             )
             if not detections and not maker.reader.has(LAST):
                 continue
@@ -104,7 +104,7 @@ class Pictures:
                 text = spread_text(len(tiles), maker.n_images, name)
                 contact.append(self._sheet(f"{title}, {name}", text, tiles))
             best, worst, n_scored = maker.extremes()
-            of = f"{n_scored} {name} with ground truth" + (", evenly spread" if n_scored == MOST_SCORED else "")
+            of = f"{n_scored} {name} with ground truth" + (", evenly spaced" if n_scored == MOST_SCORED else "")
             for order, some in (("best", best), ("worst", worst)):
                 if some:
                     text = f"The {len(some)} {order} of {of}, {order} first."
@@ -141,12 +141,13 @@ class Pictures:
         return {**values, "photo": photo, "width": width, "height": height, "layers": layers}
 
 
-def _detections(run_dir: Path, split: str, detectors: Mapping[int, Path], min_score: float) -> Detections | None:
+def _last_detections(run_dir: Path, config: Config, split: str) -> Detections | None:
     """Those of the last detector on the held-out images; without such images those of `detections_command`."""
+    min_score = config.report.min_score
     if split == "train":
         path = detections_path(run_dir)
-        return Detections(path, "Detections", min_score) if detectors and path.is_file() else None
-    there = [number for number, folder in detectors.items() if (folder / "predictions_val.json").is_file()]
+        return Detections(path, "Detections", min_score) if config.trainings and path.is_file() else None
+    there = [number for number in config.trainings if predictions_path(run_dir, number).is_file()]
     if not there:
         return None
-    return Detections(detectors[there[-1]] / "predictions_val.json", f"Detections, round {there[-1]}", min_score)
+    return Detections(predictions_path(run_dir, there[-1]), f"Detections, round {there[-1]}", min_score)

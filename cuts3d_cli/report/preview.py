@@ -1,17 +1,19 @@
-"""What a stage command shows of an image: a row per instance and a picture."""
+"""What a stage command shows for an image: a row per instance and a picture."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from cuts3d_cli.config import Config
 from cuts3d_cli.core.masks import boxes_xywh_px, enlarge_all
 from cuts3d_cli.pipeline.cache import ImageResult
 from cuts3d_cli.pipeline.declarations import LAST
-from cuts3d_cli.report.annotations import cut_slots, drawn
+from cuts3d_cli.report.annotations import STABILITY, cut_slots, drawn, score_name
 from cuts3d_cli.report.overlay import colourise, heat_over, overlay, resized
 from cuts3d_cli.report.words import OUTCOME_WORDS
 from cuts3d_cli.store.files import atomic_path
@@ -23,17 +25,17 @@ from cuts3d_cli.store.zarr_store import Store, open_store
 from cuts3d_cli.tables import text_table
 
 CRF_REJECTED = "rejected: changed too much by the CRF"
-"""What a row says where there were instances and the CRF left none; see crf.min_iou."""
+"""Shown for an instance that the CRF rejected; see crf.min_iou."""
 
 _COLUMNS = ("instance", "area_%", "box_xywh_px")
 _OWN_COLUMNS = {"localcut": ("source_rc", "sink_rc"), "confidence": ("score",), "crf": ("score",)}
 
 
 def rows(stage: str, result: ImageResult) -> list[dict[str, Any]]:
-    """Rows that a stage prints about an image, values JSON-able; None where there is none.
+    """Rows that a stage prints for an image, with JSON-serialisable values; None where there is no value.
 
-    One row per instance where the stage has instances, localcut's one per try. An instance keeps the number of its
-    cut through all stages. Without any instance there is a row that says why.
+    One row per instance where the stage has instances, localcut's and crf's one per attempt. An instance keeps the
+    number of its cut through all stages. Without instances there is one row that says why.
     """
     if stage == LAST:
         made = _mask_rows(result)
@@ -46,11 +48,22 @@ def rows(stage: str, result: ImageResult) -> list[dict[str, Any]]:
     return [{"image": str(result.path), **row} for row in made]
 
 
-def table(entries: list[dict[str, Any]]) -> str:
-    """Rows as aligned text below a line of names: those of every row, in the order of their first mention."""
+def score_column(stage: str, config: Config) -> str:
+    """The column name of the score of a stage's instances."""
+    settings = config.model_dump(include={"crf"}) if stage == LAST else {}
+    return score_name(settings | {"localcut": {"local_cut": True}}) or STABILITY
+
+
+def table(entries: list[dict[str, Any]], *, score: str = STABILITY) -> str:
+    """Rows as aligned text below a header with the names of all rows, in order of first appearance.
+
+    Args:
+        entries: the rows.
+        score: column name of the score, see :func:`score_column`.
+    """
     names = list(dict.fromkeys(name for entry in entries for name in entry))
     cells = [[_cell(name, entry.get(name, "")) for name in names] for entry in entries]
-    return text_table(names, cells, left=None, rule=False)
+    return text_table([score if name == "score" else name for name in names], cells, left=None, rule=False)
 
 
 def _cell(name: str, value: Any) -> str:
@@ -67,34 +80,37 @@ def _cell(name: str, value: Any) -> str:
 def picture_path(stage: str, image: Path, folder: Path | None = None) -> Path:
     """Where the picture of a stage goes: beside the image, or in ``folder``.
 
-    It has the stem of the image; the whole name where another image beside it has the same stem.
+    It has the stem of the image, or its full name if another image in the folder has the same stem.
     """
     name = image.name if _shares_stem(image) else image.stem
     return (folder or image.parent) / f"{name}{OWN_PICTURES}{stage}.png"
 
 
 def _shares_stem(image: Path) -> bool:
-    """Whether another image lies beside one that differs in its suffix alone; what lies there, not what was asked for.
+    """Whether the folder has another image that differs only in its suffix, requested or not.
 
-    So the name of a picture depends on no other argument, and a later command overwrites no other image's picture.
+    So a picture's name depends on no other argument, and a later command overwrites no other image's picture.
     """
     suffixes = {"", *IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES)} - {image.suffix}
     others = (image.with_suffix(suffix) for suffix in suffixes)
-    # On a disk that takes upper and lower case as one the other may be the image itself.
+    # On a case-insensitive file system the other may be the image itself.
     return any(other.is_file() and not (image.exists() and other.samefile(image)) for other in others)
 
 
 def write_picture(stage: str, result: ImageResult, target: Path) -> None:
-    """Write what a stage found in an image as a PNG of the image's size."""
+    """Write the result of a stage for an image as a PNG of the image's size."""
     _write_png(picture(stage, result), target)
 
 
 def picture(stage: str, result: ImageResult) -> np.ndarray:
-    """What a stage found in an image, (H, W, 3) uint8."""
+    """The result of a stage for an image, (H, W, 3) uint8."""
     rgb = read_image(result.path)
     height, width = rgb.shape[:2]
     if stage == LAST:
-        return drawn(rgb, read_masks(result.paths["crf"], own=True).annotations)
+        masks = read_masks(result.paths["crf"], own=True)
+        name = score_name(masks.provenance.config)
+        words = (name or "").replace("_", " ")
+        return drawn(rgb, masks.annotations, scored=name is not None, score_name=words)
     if stage == "depth":
         nearness = 1 - _map(stage, result).astype(np.float32)  # near is bright, as in the report
         return colourise(resized(nearness, height, width), 0, 1)
@@ -110,7 +126,7 @@ def picture(stage: str, result: ImageResult) -> np.ndarray:
 
 
 def write_overlays(path: Path, folder: Path, *, least_score: float) -> None:
-    """Draw the masks of a mask file with at least this score over their images, a PNG each."""
+    """Draw the masks of a mask file with at least this score over their images, one PNG per image."""
     masks = read_masks(path, own=True)
     annotations = masks.by_image()
     for entry in masks.images:
@@ -143,21 +159,44 @@ def _map_row(values: np.ndarray) -> dict[str, Any]:
 
 
 def _mask_rows(result: ImageResult) -> list[dict[str, Any]]:
-    record = result.source.records[0]
-    found = read_masks(result.paths["crf"], own=True).annotations
-    return [
-        _instance_row(slot + 1, entry["area"] / (record.height * record.width), entry["bbox"], score=entry["score"])
+    record, masks = result.source.records[0], read_masks(result.paths["crf"], own=True)
+    found, config = masks.annotations, masks.provenance.config
+    scored = score_name(config) is not None
+    rows = {
+        slot: _instance_row(
+            slot + 1,
+            entry["area"] / (record.height * record.width),
+            entry["bbox"],
+            score=entry["score"] if scored else None,
+        )
         for slot, entry in zip(cut_slots(found), found, strict=True)
-    ]
+    }
+    for slot, why in _rejected(result, config.get("crf", {})).items():
+        rows.setdefault(slot, _none_row(LAST, f"cut {slot + 1} {why}" if why.startswith("rejected") else why))
+    return [rows[slot] for slot in sorted(rows)]
+
+
+def _rejected(result: ImageResult, crf: Mapping[str, Any]) -> dict[int, str]:
+    """Why nothing may be left of each attempt: what came of it, or of an instance that the CRF refused it."""
+    if (cuts := _cuts(result)) is None:
+        return {}
+    limit = f" (crf.min_iou {crf['min_iou']:g})" if "min_iou" in crf else ""
+    outcomes, found = _outcomes(cuts), {}
+    for slot, grid in enumerate(cuts.array("instance")[0]):
+        if grid.any():
+            found[slot] = CRF_REJECTED + limit
+        elif outcomes and outcomes[slot] != "stopped":
+            found[slot] = OUTCOME_WORDS[outcomes[slot]]
+    return found
 
 
 def _finds_instances(stage: str) -> bool:
     return "instance" in ARRAYS.get(stage, {})
 
 
-def _cuts(result: ImageResult) -> Store:
-    """The store with the instances: localcut's, or that of another stage that finds them."""
-    return next(open_store(path, stage) for stage, path in result.paths.items() if _finds_instances(stage))
+def _cuts(result: ImageResult) -> Store | None:
+    """The store with the instances: localcut's, or that of another stage that finds them; None without any."""
+    return next((open_store(path, stage) for stage, path in result.paths.items() if _finds_instances(stage)), None)
 
 
 def _instance_rows(result: ImageResult, store: Store) -> list[dict[str, Any]]:
@@ -181,8 +220,8 @@ def _instance_rows(result: ImageResult, store: Store) -> list[dict[str, Any]]:
     return found
 
 
-def _instance_row(number: int, share: float, box: list[float], **extra: Any) -> dict[str, Any]:
-    return {**dict(zip(_COLUMNS, (number, 100 * share, box), strict=True)), **extra}
+def _instance_row(number: int, fraction: float, box: list[float], **extra: Any) -> dict[str, Any]:
+    return {**dict(zip(_COLUMNS, (number, 100 * fraction, box), strict=True)), **extra}
 
 
 def _none_row(stage: str, why: str) -> dict[str, Any]:
@@ -190,10 +229,8 @@ def _none_row(stage: str, why: str) -> dict[str, Any]:
 
 
 def _why_none(result: ImageResult) -> str:
-    """Why no instance is left: what came of the attempts, or that the CRF refused every instance."""
+    """Why there is no instance: the outcomes of the attempts."""
     cuts = _cuts(result)
-    if cuts.array("instance")[0].any():
-        return CRF_REJECTED
     found = dict.fromkeys(_outcomes(cuts))
     return "; ".join(OUTCOME_WORDS[outcome] for outcome in found if outcome != "stopped") or OUTCOME_WORDS["stopped"]
 
@@ -208,13 +245,13 @@ def _terminals(cuts: Store) -> np.ndarray | None:
 
 
 def _terminal_cells(terminals: np.ndarray, grid_hw: tuple[int, int]) -> dict[str, list[int] | None]:
-    """Row and column of source and sink patch; without a 3D cut there is none."""
+    """Row and column of source and sink patch; None without a cut in 3D."""
     named = zip(("source_rc", "sink_rc"), terminals.tolist(), strict=True)
     return {name: list(divmod(flat, grid_hw[1])) if flat >= 0 else None for name, flat in named}
 
 
 def _principal_colours(features: np.ndarray) -> np.ndarray:
-    """The three main directions of features (C, h, w) as colours (h, w, 3) uint8."""
+    """The first three principal components of features (C, h, w) as colours (h, w, 3) uint8."""
     channels, h, w = features.shape
     flat = features.reshape(channels, -1).T
     flat = flat - flat.mean(axis=0)

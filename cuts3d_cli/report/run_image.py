@@ -11,10 +11,11 @@ import numpy as np
 
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.evaluation.coco_files import masks_by_name, normal_name
-from cuts3d_cli.evaluation.evaluate import load_truth
+from cuts3d_cli.evaluation.readers.formats import read_truth
 from cuts3d_cli.pipeline.declarations import LAST
 from cuts3d_cli.pipeline.graph import result_path
 from cuts3d_cli.pipeline.methods import OWN
+from cuts3d_cli.report.annotations import score_name
 from cuts3d_cli.report.overlay import resized
 from cuts3d_cli.store.images import read_image
 from cuts3d_cli.store.layout import FAILED, shard_name
@@ -32,12 +33,21 @@ class Detections:
     min_score: float
 
 
+@dataclass(frozen=True)
+class Truth:
+    """Ground truth to show, the folder of its images, and the values of label maps that are no object."""
+
+    path: Path
+    images: Path
+    ignore_labels: list[int] | None
+
+
 class Missing(Exception):
     """Why there is no picture of something."""
 
 
 def spread(n_total: int, n: int) -> list[int]:
-    """At most ``n`` positions, evenly spread: the middles of equal parts of ``n_total``."""
+    """At most ``n`` evenly spaced positions: the centres of equal parts of ``n_total``."""
     n = min(n, n_total)
     return [(2 * i + 1) * n_total // (2 * n) for i in range(n)]
 
@@ -62,9 +72,9 @@ def places(manifest: Manifest, indices: Iterable[int]) -> list[Place]:
 class Reader:
     """Opens what the examples need, each file once for images that follow each other."""
 
-    def __init__(self, base: Path, detections: Detections | None, annotations: Path | None, names: set[str]):
+    def __init__(self, base: Path, detections: Detections | None, truth: Truth | None, names: set[str]):
         self.base, self.detections = base, detections
-        self.annotations, self.names = annotations, {normal_name(name) for name in names}
+        self.truth_file, self.names = truth, {normal_name(name) for name in names}
         self.store = lru_cache(maxsize=8)(self._store)
         self.masks = lru_cache(maxsize=2)(self._masks)
         self.predicted = cache(self._predicted)
@@ -88,8 +98,9 @@ class Reader:
         return masks, _by_name(masks)
 
     def _truth(self) -> dict[str, list]:
-        document = load_truth(self.annotations).read.document
-        return masks_by_name(document, self.names, name=f"ground truth {self.annotations}")
+        read = read_truth(self.truth_file.path, images=self.truth_file.images,
+                          ignore_labels=self.truth_file.ignore_labels)  # fmt: skip
+        return masks_by_name(read.document, self.names, name=f"ground truth {self.truth_file.path}")
 
     def has(self, stage: str, method: str = OWN) -> bool:
         """Whether the run has any result of a stage."""
@@ -124,7 +135,7 @@ class RunImage:
 
     @classmethod
     def without_photo(cls, reader: Reader, root: Path, place: Place) -> RunImage:
-        """An image of which numbers alone are wanted."""
+        """An image without its photograph, for numbers only."""
         shard, row, record = place
         return cls(reader, shard, row, record, root / record.file_name, np.zeros((0, 0, 3), np.uint8), record.error)
 
@@ -157,6 +168,10 @@ class RunImage:
         """Final pseudo-masks of a method, COCO annotations."""
         masks, by_name = self.reader.masks(self.shard, method)
         return self._found(masks, by_name, "")
+
+    def score_name(self, method: str = OWN) -> str | None:
+        """What the score of a method's pseudo-masks is (`annotations.score_name`)."""
+        return score_name(self.reader.masks(self.shard, method)[0].provenance.config)
 
     def detections(self) -> list:
         """Everything the detector found, COCO annotations."""

@@ -1,14 +1,15 @@
-"""What a run holds, in numbers: how the images of each stage ended, why some failed, instances per image.
+"""A run in numbers: outcomes of the images at each stage, reasons of failures, instances per image.
 
-Reads one shard at a time, so that a run of a million images is summed up in little memory.
+Reads one shard at a time, so that a run of a million images needs little memory.
 """
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,15 @@ from cuts3d_cli.errors import StoreError
 from cuts3d_cli.pipeline.declarations import LAST, STAGES, upstream_of
 from cuts3d_cli.pipeline.graph import result_path
 from cuts3d_cli.pipeline.methods import METHODS, OWN
-from cuts3d_cli.store.layout import DONE, NO_OBJECT, manifest_path, method_root, round_path, shard_name
+from cuts3d_cli.store.layout import (
+    DONE,
+    NO_OBJECT,
+    manifest_path,
+    method_root,
+    predictions_path,
+    round_path,
+    shard_name,
+)
 from cuts3d_cli.store.manifest import Manifest, read_manifest
 from cuts3d_cli.store.masks import read_masks
 from cuts3d_cli.store.zarr_store import open_store
@@ -25,16 +34,16 @@ from cuts3d_cli.store.zarr_store import open_store
 
 @dataclass
 class StageSummary:
-    """How the images of a stage ended.
+    """Outcomes of the images at a stage.
 
     Attributes:
         stage: name of the stage.
         n_shards: shards of the image list.
-        n_present: shards whose result is there.
-        done, no_object: images.
-        failures: why each failed image failed, by file name.
-        configs: the settings the shards were made with, each once.
-        problems: shards whose result cannot be read, and why.
+        n_present: shards that have a result.
+        done, no_object: number of images.
+        failures: reason for each failed image, by file name.
+        configs: the distinct settings of the shards.
+        problems: reasons for unreadable results of shards.
     """
 
     stage: str
@@ -52,18 +61,23 @@ class SetSummary:
     """A set of images (training or held-out) under one method.
 
     Attributes:
-        title: what it is, in words.
+        images: which images, in words.
         method: name of the method.
         n_images: images of the list.
-        stages: summaries in the order they run.
-        instances: how many images have how many final masks; None where no shard has any.
+        stages: summaries in order of execution.
+        instances: number of images by number of final masks; None where no shard has results.
     """
 
-    title: str
+    images: str
     method: str
     n_images: int
     stages: list[StageSummary]
     instances: Counter | None
+
+    @property
+    def title(self) -> str:
+        """Images and method in words."""
+        return f"{self.images}, {METHODS[self.method].title}"
 
     @property
     def n_instances(self) -> int:
@@ -71,10 +85,16 @@ class SetSummary:
         return sum(number * images for number, images in (self.instances or {}).items())
 
 
-def summarise(base: Path, title: str, method: str = OWN) -> SetSummary | None:
-    """Sum up the images below ``base`` under a method; None where there is no image list.
+TRAINING, HELD_OUT = "Training images", "Held-out images"
 
-    What all methods share counts with the run's own.
+_UPSTREAM = re.compile(r"^(failed in [\w-]+: )+")
+"""What `pipeline.runner.check_upstream` puts before the reason of an image that an earlier stage lost."""
+
+
+def summarise(base: Path, images: str, method: str = OWN) -> SetSummary | None:
+    """Summarise the images below ``base`` under a method; None where there is no image list.
+
+    Stages that all methods share are listed under the run's own method.
     """
     try:
         manifest = read_manifest(manifest_path(base))
@@ -97,33 +117,61 @@ def summarise(base: Path, title: str, method: str = OWN) -> SetSummary | None:
                 summary.problems.append(str(error))
     shown = [*upstream_of(LAST, Config()), LAST] if method == OWN else []  # even where nothing lies there
     kept = [s for s in summaries.values() if s.stage in shown or s.n_present or s.problems]
-    return SetSummary(title, method, manifest.n_images, kept, instances or None)
+    return SetSummary(images, method, manifest.n_images, kept, instances or None)
 
 
 def failed_images(steps: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str, str]]:
-    """Image, reason and the steps it stopped, each image and reason once.
+    """Image, reason and the stages at which it failed, each image once; with several reasons, all of them.
 
     Args:
-        steps: per step the reason of each failed image.
+        steps: for each stage, in the order they run, the reason of each failed image.
     """
-    grouped: dict[tuple[str, str], list[str]] = {}
+    reasons: dict[str, dict[str, None]] = {}
+    stopped: dict[str, list[str]] = {}
     for step, failures in steps.items():
         for name, text in failures.items():
-            grouped.setdefault((name, text), []).append(step)
-    return [(name, text, ", ".join(names)) for (name, text), names in grouped.items()]
+            reasons.setdefault(name, {})[_UPSTREAM.sub("", text)] = None
+            stopped.setdefault(name, []).append(step)
+    return [(name, "; ".join(texts), ", ".join(stopped[name])) for name, texts in reasons.items()]
+
+
+def failed_steps(
+    sets: Iterable[SetSummary], predictions: Iterable[Mapping[str, Any]] = ()
+) -> dict[str, dict[str, dict[str, str]]]:
+    """Per set of images and step the reason of each failed image, over all methods.
+
+    Args:
+        sets: summaries of a run.
+        predictions: what `prediction_rows` gives; they are of the held-out images.
+    """
+    found: dict[str, dict[str, dict[str, str]]] = {}
+    steps = [(summary.images, stage.stage, stage.failures) for summary in sets for stage in summary.stages]
+    for images, step, failures in [*steps, *((HELD_OUT, row["title"], row["failures"]) for row in predictions)]:
+        found.setdefault(images, {}).setdefault(step, {}).update(failures)
+    return found
+
+
+def prediction_rows(run_dir: Path, trainings: Iterable[int]) -> list[dict[str, Any]]:
+    """How predicting on the held-out images ended, by the detectors that made predictions."""
+    rows = []
+    for number in trainings:
+        path = predictions_path(run_dir, number)
+        if path.is_file():
+            rows.append({"title": f"detector, round {number}", **asdict(read_masks(path, own=True).counts)})
+    return rows
 
 
 def summarise_run(run_dir: Path) -> list[SetSummary]:
     """Training and held-out images under the run's own method, then under the others that were made."""
     found = []
-    for base, name in ((run_dir, "Training images"), (run_dir / "val", "Held-out images")):
+    for base, images in ((run_dir, TRAINING), (run_dir / "val", HELD_OUT)):
         others = [method for method in METHODS if method != OWN and method_root(base, method).is_dir()]
-        found += [summarise(base, f"{name}, {METHODS[method].title}", method) for method in (OWN, *others)]
+        found += [summarise(base, images, method) for method in (OWN, *others)]
     return [summary for summary in found if summary is not None]
 
 
 def detections_command(run_dir: str | Path, trainings: Iterable[int]) -> str | None:
-    """What to run to see detections, for a run without held-out images, whose report has none.
+    """The command that shows detections for a run without held-out images, whose report has none.
 
     Args:
         run_dir: folder of the run.
@@ -148,8 +196,21 @@ def detections_path(run_dir: Path) -> Path:
     return run_dir / "detections.json"
 
 
+def unscored_detections(config: Config, run_dir: Path | None = None) -> Path | None:
+    """The last detector's predictions on held-out images without labels; None where there are labels or none such.
+
+    Args:
+        config: the configuration of the run.
+        run_dir: folder of the run; None for that of the configuration.
+    """
+    if config.data.val_annotations is not None or not config.trainings:
+        return None
+    path = predictions_path(run_dir or config.run, config.trainings[-1])
+    return path if path.is_file() else None
+
+
 def differences(summary: StageSummary, wanted: Mapping[str, Any]) -> list[str]:
-    """Settings that a stage was made with and that are not those wanted, as ``key: made with / wanted``."""
+    """Settings of a stage that differ from those wanted, as ``key: used instead of wanted``."""
     return sorted(
         {
             f"{key}: {made[key]} instead of {wanted[key]}"
@@ -172,7 +233,7 @@ def _add_store(summary: StageSummary, path: Path, manifest: Manifest, shard: int
 
 
 def _add_masks(summary: StageSummary, path: Path) -> Counter:
-    """Add a shard's COCO JSON; gives how many of its images have how many masks."""
+    """Add a shard's COCO JSON; returns the number of its images by number of masks."""
     masks = read_masks(path, own=True)
     summary.n_present += 1
     summary.done += masks.counts.done

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from cuts3d_cli.errors import Cuts3dError
-from cuts3d_cli.report.annotations import counted, shown_detections
+from cuts3d_cli.report.annotations import counted, score_text, shown_detections
 from cuts3d_cli.report.layers import Layer, annotation_layers, truth_layer
 from cuts3d_cli.report.quality import Quality, best_and_worst, quality
-from cuts3d_cli.report.run_image import Detections, Missing, Place, Reader, RunImage, places, spread
+from cuts3d_cli.report.run_image import Detections, Missing, Place, Reader, RunImage, Truth, places, spread
 from cuts3d_cli.store.layout import manifest_path
 from cuts3d_cli.store.manifest import read_manifest
 
@@ -19,13 +19,13 @@ N_EXTREMES = 5
 """Best and worst images shown, each."""
 
 MOST_SCORED = 1000
-"""Images scored to find the best and worst, evenly spread."""
+"""Images scored to find the best and worst, evenly spaced."""
 
 LEAST_MISSING = 0.005
 """Fraction of missing depth from which a caption names it."""
 
 Finder = Callable[[RunImage], tuple[Sequence[Mapping[str, Any]], str]]
-"""Gives the masks of an image, COCO annotations, and what is said of them."""
+"""Gives the masks of an image, COCO annotations, and their caption."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Contact:
         n: images of the contact sheet.
         side: longer side of the photographs in px.
         detections: predictions that the finder may take.
-        annotations: ground truth, or None.
+        truth: ground truth, or None.
 
     Raises:
         StoreError: there is no image list.
@@ -60,17 +60,17 @@ class Contact:
         n: int,
         side: int,
         detections: Detections | None = None,
-        annotations: Path | None = None,
+        truth: Truth | None = None,
     ):
         manifest = read_manifest(manifest_path(base))
         self.n_images, self.root, self.finder, self.side = manifest.n_images, manifest.image_root, finder, side
         self.shown = places(manifest, spread(manifest.n_images, n))
-        self.candidates = places(manifest, spread(manifest.n_images, MOST_SCORED)) if annotations else []
+        self.candidates = places(manifest, spread(manifest.n_images, MOST_SCORED)) if truth else []
         names = {record.file_name for _, _, record in [*self.shown, *self.candidates]}
-        self.reader = Reader(base, detections, annotations, names)
+        self.reader = Reader(base, detections, truth, names)
 
     def sheet(self) -> list[Tile]:
-        """Images evenly spread over the list."""
+        """Images evenly spaced in the list."""
         return [self._tile(place, truth_shown=False) for place in self.shown]
 
     def extremes(self) -> tuple[list[Tile], list[Tile], int]:
@@ -83,7 +83,7 @@ class Contact:
         return best_tiles, worst_tiles, len(scored)
 
     def _quality(self, image: RunImage) -> Quality | None:
-        if self.reader.annotations is None:
+        if self.reader.truth_file is None:
             return None
         try:
             return quality([entry["segmentation"] for entry in self.finder(image)[0]], image.truth())
@@ -108,9 +108,11 @@ class Contact:
 
 
 def final_masks(image: RunImage) -> tuple[Sequence[Mapping[str, Any]], str]:
-    """Finder of the pseudo-masks."""
-    found = image.pseudo_masks()
-    return found, counted(found, "mask")
+    """Finder of the pseudo-masks; those whose score means nothing (`annotations.score_name`) come without it."""
+    found, name = image.pseudo_masks(), image.score_name()
+    if name is None:
+        found = [{key: value for key, value in entry.items() if key != "score"} for entry in found]
+    return found, counted(found, "mask") + score_text(found, name)
 
 
 def drawn_detections(min_score: float) -> Finder:
@@ -122,7 +124,7 @@ def spread_text(n_shown: int, n_images: int, name: str) -> str:
     """How the images shown were chosen out of a set."""
     if n_shown == n_images:
         return f"All {n_images} {name}."
-    return f"{n_shown} of the {n_images} {name}, evenly spread over the list and not chosen by their results."
+    return f"{n_shown} of the {n_images} {name}, evenly spaced in the list, not selected by their results."
 
 
 def _missing_depth(image: RunImage) -> list[str]:

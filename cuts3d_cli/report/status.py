@@ -1,4 +1,4 @@
-"""What a run holds, stage by stage, what is stale and why."""
+"""What a run contains, stage by stage, what is stale and why."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from cuts3d_cli.pipeline.graph import depth_maps_of, result_path, stage_fingerpr
 from cuts3d_cli.pipeline.methods import METHODS, OWN, method_config, methods_of
 from cuts3d_cli.pipeline.results import Damaged, Found, read_result
 from cuts3d_cli.pipeline.runner import Source
-from cuts3d_cli.store.files import digest_file
-from cuts3d_cli.store.image_files import find_images
 from cuts3d_cli.store.layout import manifest_path, method_root, pseudo_masks_path, round_path, shard_name
-from cuts3d_cli.store.manifest import Manifest, read_manifest
+from cuts3d_cli.store.listing import changes, relisted
+from cuts3d_cli.store.manifest import ImageRecord, Manifest, read_manifest, shard_range
 from cuts3d_cli.store.masks import Counts, read_masks
 from cuts3d_cli.training.selftrain import round_config
 from cuts3d_cli.training.train import RESUME_ONLY
@@ -27,7 +26,7 @@ from cuts3d_cli.training.train import RESUME_ONLY
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the status: a stage, how many of its parts are there and current, the counts, why it is stale.
+    """One line of the status: a stage, how many of its shards are present and current, the counts, why it is stale.
 
     ``method`` is empty for what all methods share.
     """
@@ -49,7 +48,7 @@ def run(
     Args:
         run_dir: folder of the run.
         config: the configuration of the run.
-        methods: the methods to look at; None for those that such a run makes and those that lie there.
+        methods: the methods to look at; None for those that such a run makes and those that have results.
         depth_maps: folder of depth maps; None for that of the configuration.
 
     Raises:
@@ -60,15 +59,17 @@ def run(
         depth_maps = depth_maps_of(manifest, config)
     made = methods_of(config)
     chosen = methods or [name for name in METHODS if name in made or method_root(run_dir, name).is_dir()]
-    sources = [Source(manifest.records(index), manifest.image_root, depth_maps) for index in range(manifest.n_shards)]
+    records, changed = _records_now(manifest)
+    ranges = [shard_range(len(records), manifest.n_shards, index) for index in range(manifest.n_shards)]
+    sources = [Source(records[start:stop], manifest.image_root, depth_maps) for start, stop in ranges]
     rows: dict[tuple[str, str], Row] = {}
     for method in chosen:
         rows |= _method_rows(run_dir, method, method_config(method, config), sources)
-    ordered = sorted(rows.values(), key=lambda row: row.method != "")  # what the methods share comes first
+    ordered = sorted(rows.values(), key=lambda row: row.method != "")  # shared stages first
     detector = []
     if OWN in chosen and (run_dir / "detector").exists():
         detector = _detector_rows(run_dir, config, masks_current=bool(rows[OWN, "merge"].current))
-    return [_manifest_row(manifest), *ordered, *detector]
+    return [Row("prepare", 1, int(not changed), 1, f"{manifest.n_images} images", changed), *ordered, *detector]
 
 
 def _method_rows(run_dir: Path, method: str, config: Config, sources: Sequence[Source]) -> dict[tuple[str, str], Row]:
@@ -86,26 +87,21 @@ def _method_rows(run_dir: Path, method: str, config: Config, sources: Sequence[S
     return {**rows, (method, "merge"): replace(merged, method=method)}
 
 
-def _manifest_row(manifest: Manifest) -> Row:
+def _records_now(manifest: Manifest) -> tuple[list[ImageRecord], str]:
+    """The records that a list of the folder made now would have, and how it differs from the one there.
+
+    Where the folder is gone the records are those of the list, which a finished run has no more need of.
+    """
+    before = manifest.records()
+    if not manifest.image_root.exists():
+        return before, ""
     try:
-        why = _changed_images(manifest)
-    except Cuts3dError as error:  # the folder may be gone
-        why = str(error)
-    return Row("prepare", 1, int(not why), 1, f"{manifest.n_images} images", why)
-
-
-def _changed_images(manifest: Manifest) -> str:
-    """How the folder differs from the list; the content of a file counts where it is younger than the list."""
-    root, listed_at = manifest.image_root, manifest.path.stat().st_mtime
-    there = {path.relative_to(root).as_posix() for path in find_images(root)}
-    digests = {record.file_name: record.digest for record in manifest.records()}
-    young = [name for name in there & digests.keys() if (root / name).stat().st_mtime > listed_at]
-    counts = {
-        "new": len(there - digests.keys()),
-        "gone": len(digests.keys() - there),
-        "changed": sum(digest_file(root / name) != digests[name] for name in young),
-    }
-    return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+        now = relisted(manifest)
+    except Cuts3dError as error:
+        return before, str(error)
+    counts = changes(before, now)
+    changed = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    return (now, changed) if changed else (before, "")
 
 
 def _stage_row(
@@ -115,7 +111,7 @@ def _stage_row(
     found: Mapping[tuple[str, int], Found | Damaged],
     expected: dict,
 ) -> Row:
-    """Row of a stage; what it should be, given what the stages before it should be, goes into ``expected``."""
+    """Row of a stage; its expected fingerprint, given those of the stages before it, is added to ``expected``."""
     present, current, reasons, counts = 0, 0, Counter(), Counts()
     settings = settings_of(stage, config)
     for index, source in enumerate(sources):
@@ -139,7 +135,7 @@ def _stage_row(
 def _why(stage: str, result: Found, wanted: Mapping[str, Mapping[str, Any]], inputs: Mapping[str, str]) -> str:
     """Why a result differs from what the configuration asks for."""
     if result.algorithm != STAGES[stage].algorithm:
-        return f"made by version {result.algorithm} of the algorithm, this is {STAGES[stage].algorithm}"
+        return f"made by version {result.algorithm} of the algorithm, now {STAGES[stage].algorithm}"
     changed = []
     for section, values in wanted.items():
         before = result.sections.get(section, {})
@@ -152,7 +148,7 @@ def _why(stage: str, result: Found, wanted: Mapping[str, Mapping[str, Any]], inp
 
 
 def _sum(a: Counts, b: Counts, shard: int) -> Counts:
-    """Counts with those of a shard, whose failures are named by row."""
+    """Counts plus those of a shard, whose failures are keyed by row."""
     return a + replace(b, failures={f"{shard}/{name}": text for name, text in b.failures.items()})
 
 
@@ -169,12 +165,12 @@ def _merge_row(run_dir: Path, method: str, shards: list[str]) -> Row:
 
 
 def _detector_rows(run_dir: Path, config: Config, *, masks_current: bool) -> list[Row]:
-    """A row for the first training and each round; one is current when all before it is."""
+    """A row for the first training and each round; one is current only if all before it are."""
     rows, before, stale = [], "merge", not masks_current
     for number in config.trainings:
         folder, name = round_path(run_dir, number), "train" if number == 0 else f"selftrain {number}"
         if not (folder / "checkpoint.pth").exists():
-            why = "a stopped training is there to resume" if (folder / "work").exists() else ""
+            why = "an interrupted training can be resumed" if (folder / "work").exists() else ""
             rows.append(Row(name, 0, 0, 1, "", why))
         else:
             why = _training_changes(folder, config, number) or (f"made from other inputs: {before}" if stale else "")
@@ -184,7 +180,7 @@ def _detector_rows(run_dir: Path, config: Config, *, masks_current: bool) -> lis
 
 
 def _training_changes(folder: Path, config: Config, number: int) -> str:
-    """Settings that a finished training differs in from the configuration."""
+    """Settings in which a finished training differs from the configuration."""
     wanted = (round_config(config.selftrain, config.train) if number else config.train).model_dump(mode="json")
     wanted = {key: value for key, value in wanted.items() if key not in RESUME_ONLY}
     made = json.loads((folder / "config.json").read_text())

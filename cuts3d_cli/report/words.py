@@ -1,4 +1,4 @@
-"""What the report says in words: its introduction and how to read the pictures."""
+"""The texts of the report: its introduction and the legend of the pictures."""
 
 from __future__ import annotations
 
@@ -13,31 +13,36 @@ LEGEND = {
     "Depth": "distance from the camera, scaled to [0, 1] in each image.",
     "Spatial Importance": "where depth changes fast; affinities there get a smaller exponent (Eq. 3).",
     "Eigenvector of the first cut": (
-        "the normalised cut's answer before it is split in two at its mean: red and blue are the two sides, strong "
-        "colours the sure ones. The source is where the cut in space starts, the sink what it must not reach."
+        "the solution of the normalised cut before it is split in two at its mean: red and blue are the two sides, "
+        "strong colours the more certain patches. The source is where the cut in 3D starts, the sink is what it must "
+        "not reach."
     ),
-    "Semantic cut": "the foreground side of that split: all that looks alike, be it one object or several.",
+    "Semantic cut": "the foreground side of that split: everything that looks alike, whether one object or several.",
     "Instances": (
-        "what the cut in space kept of each semantic cut, on the patch grid; numbers and colours are those of the cuts."
+        "what the cut in 3D kept of each semantic cut, on the patch grid; numbers and colours are those of the cuts."
     ),
-    "Spatial Confidence": "in how many cuts at different thresholds a patch stayed; grey is outside all instances.",
-    "Final pseudo-masks": "the instances with outlines refined to pixels, each with its cut's number and its score.",
-    "MaskCut, for comparison": "pseudo-masks of the older method from the same features, without depth.",
-    "Ground truth, never used above": "what people (or the renderer) marked; for scores and this picture alone.",
+    "Spatial Confidence": "in how many cuts at different thresholds a patch was kept; grey is outside all instances.",
+    "Final pseudo-masks": (
+        "the instances with outlines refined to pixels, each with the number of its cut and its stability: how little "
+        "the cut changes as tau_knn falls, not how likely it is an object."
+    ),
+    "MaskCut, for comparison": "pseudo-masks of the earlier method from the same features, without depth.",
+    "Ground truth, never used above": "what people (or the renderer) annotated; used only for evaluation and "
+    "this picture.",
 }
-DETECTIONS = "what the detector finds on its own, surest first, with its scores."
+DETECTIONS = "what the detector finds on its own, most confident first, with its scores."
 
 OUTCOME_WORDS = {
     "kept": "kept",
-    "overlap": "rejected: overlaps the mask before",
+    "overlap": "rejected: overlaps the previous mask",
     "small": "rejected: too small",
     "covered": "rejected: covered by earlier ones",
     "rest": "end: only the rest is left",
     "uniform": "end: all patches alike",
     "few": "end: too few patches left",
-    "stopped": "not tried",
+    "stopped": "not attempted",
 }
-"""What became of a try to find an instance, by its outcome."""
+"""The outcomes of an attempt to find an instance, in words."""
 
 
 def legend(titles: Collection[str], detections: str | None = None) -> list[tuple[str, str]]:
@@ -75,9 +80,10 @@ def glossary(config: Config, depth: DepthFacts | None) -> list[tuple[str, str]]:
             "things at different distances stand out.",
         ),
         (
-            "Spatial Confidence, score",
+            "Spatial Confidence, stability",
             "how often a patch stays in its mask when the cut is repeated with smaller thresholds, up to tau_knn; a "
-            "mask's score is the mean inside. It says how stable the cut is, not how well the mask fits an object.",
+            "mask's stability is the mean inside, and its score where depth was used. It does not tell how likely the "
+            "mask is an object.",
         ),
         ("CRF", f"moves the outline of a mask from the patch grid to the photograph's edges of colour.{crf_off}"),
         (
@@ -120,38 +126,39 @@ def _tau_knn(config: Config, depth: DepthFacts | None) -> str:
 
 
 def introduction(config: Config, sets: Sequence[SetSummary]) -> list[str]:
-    """Paragraphs that tell someone who knows neither paper nor code what was done."""
+    """Paragraphs that explain what was done to someone who knows neither paper nor code."""
     n_train, n_val = _n_images(sets, "Training"), _n_images(sets, "Held-out")
-    tried = f"This is tried {config.localcut.n_instances} times an image"
+    n = config.localcut.n_instances
+    tried = f"This is attempted {n} times per image" if n > 1 else "This is done once per image"
     if config.localcut.local_cut:
         cut = (
-            "the group is then cut apart in space with the help of a depth map, so that two things of a kind at "
-            f"different distance become two objects (LocalCut). {tried}; each gets a confidence and a clean outline."
+            "the group is then cut in 3D with the help of a depth map, so that two similar things at different "
+            f"distances become two objects (LocalCut). {tried}; each object gets a confidence and a refined outline."
         )
     else:
-        cut = f"the group is taken as an object, without looking at depth (MaskCut). {tried}."
+        cut = f"the group is taken as one object, without using depth (MaskCut). {tried}."
     found = (
         f"This run looked for objects in {n_train} images without any human annotation. In each image, patches that "
-        f"look alike are grouped first (a normalised cut of patch features); {cut} The outcome is called pseudo-masks."
+        f"look alike are grouped first (a normalised cut of patch features); {cut} The results are called pseudo-masks."
     )
-    scored = "Annotation, where there is any, is used to score: never to find objects, never to learn."
+    scored = "Annotations, if there are any, are used only for evaluation, never to find objects or to train."
     for name in dict.fromkeys(summary.method for summary in sets if summary.method != OWN):
-        scored += f" Rows called {METHODS[name].title} show another method: {METHODS[name].about}."
+        scored += f" Rows named {METHODS[name].title} show another method: {METHODS[name].about}."
     return [found, _learned(config, n_val), scored]
 
 
 def _learned(config: Config, n_val: int) -> str:
     """What was learned from the pseudo-masks."""
     if not config.trainings:
-        also = f", which it made of {n_val} held-out images too" if n_val else ""
-        return f"The run ends with the pseudo-masks{also}: it trains no detector (train.detector is null)."
-    learned = "A detector that knows no classes is trained on the pseudo-masks as if they were annotations."
+        also = f", also those of {n_val} held-out images" if n_val else ""
+        return f"The run ends with the pseudo-masks{also}: no detector is trained (train.detector is null)."
+    learned = "A class-agnostic detector is trained on the pseudo-masks as if they were annotations."
     if rounds := config.selftrain.rounds:
         learned += (
             f" It is then trained on in {rounds} round{'s' if rounds > 1 else ''} of self-training, "
-            "on what it finds with confidence itself."
+            "on its own confident detections."
         )
-    return learned + (f" It is tried on {n_val} held-out images that it has not seen." if n_val else "")
+    return learned + (f" It is evaluated on {n_val} held-out images that it has not seen." if n_val else "")
 
 
 def _n_images(sets: Sequence[SetSummary], name: str) -> int:

@@ -23,7 +23,7 @@ def run(job: Job) -> Counts:
         raise StoreError(
             f"store {localcut.path} has no 3D cuts",
             expected="localcut.local_cut on",
-            hint="leave the confidence stage out",
+            hint="skip the confidence stage",
         )
     check_thresholds(config.tau_knn_min, cut["tau_knn"])
     arrays = {name: Rows(localcut.array(name)) for name in ("semantic", "instance", "terminals", "depth")}

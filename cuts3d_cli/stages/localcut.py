@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from cuts3d_cli.core.discover import discover_batch
+from cuts3d_cli.core.find_instances import find_instances_batch
 from cuts3d_cli.core.geometry import depth_to_grid
-from cuts3d_cli.core.types import Discovery
+from cuts3d_cli.core.types import Cuts
 from cuts3d_cli.pipeline.runner import Job, Result, ahead, check_grid, run_stage, solver_and_device, usable_rows
 from cuts3d_cli.store.layout import OUTCOME_NAMES, SOLVER_NAMES
 from cuts3d_cli.store.masks import Counts
@@ -36,9 +36,9 @@ def run(job: Job) -> Counts:
         importance = rows["spatial-importance"][row] if "spatial-importance" in rows else None
         return features, depth, importance
 
-    def find(rows: list[int]) -> list[tuple[Discovery, np.ndarray | None]]:
+    def find(rows: list[int]) -> list[tuple[Cuts, np.ndarray | None]]:
         images = [read(row) for row in rows]
-        return list(zip(discover_batch(images, **settings), (depth for _, depth, _ in images), strict=True))
+        return list(zip(find_instances_batch(images, **settings), (depth for _, depth, _ in images), strict=True))
 
     found_in = ahead(usable_rows(job), images_at_once(int(np.prod(grid_hw)), eigensolver), find)
 
@@ -60,8 +60,8 @@ def images_at_once(n_patches: int, eigensolver: str) -> int:
     return batch_size(n_patches)
 
 
-def _codes(found: Discovery) -> dict[str, np.ndarray]:
-    """Outcome and solver of each try as the numbers that the store holds."""
+def _codes(found: Cuts) -> dict[str, np.ndarray]:
+    """Outcome and solver of each attempt as the numbers that the store holds."""
     return {
         "outcome": np.array([OUTCOME_NAMES.index(t.outcome) for t in found.info], np.uint8),
         "solver": np.array([SOLVER_NAMES.index(t.solver or "none") for t in found.info], np.uint8),

@@ -60,9 +60,9 @@ def _check_images(path: Path, shard: MaskFile, records: list[ImageRecord]) -> No
     images = [image_entry(record) for record in records]
     if shard.images != images or shard.provenance.images != images_fingerprint(records):
         raise StoreError(
-            f"masks {path} were made from other images than the image list now holds",
+            f"masks {path} were made from images other than those in the image list",
             expected=f"the {len(images)} images of this shard",
-            found=f"{len(shard.images)} images, some of them others",
+            found=f"{len(shard.images)} images, some of them different",
             hint="rerun the stages from `cuts3d depth` on for this shard",
         )
 
@@ -73,7 +73,7 @@ def _check_inputs(path: Path, made: Provenance, run_dir: Path, method: str) -> N
         store = result_path(run_dir, stage, path.stem, method)
         if store.exists() and (found := open_store(store, stage).fingerprint) != made_from:
             raise StoreError(
-                f"masks {path} were made from another {stage} store than {store}",
+                f"masks {path} were made from a different {stage} store than {store}",
                 expected=made_from,
                 found=found,
                 hint="rerun `cuts3d crf` for this shard",
@@ -86,14 +86,14 @@ def _check_alike(path: Path, made: Provenance, first: Provenance) -> None:
         changed = [key for key in section if before.get(key) != now.get(key)]
         if changed:
             raise StoreError(
-                f"masks {path} were made with other settings than those of the first shard: {stage} {changed[0]}",
+                f"masks {path} were made with settings other than those of the first shard: {stage} {changed[0]}",
                 expected=str(before.get(changed[0])),
                 found=str(now.get(changed[0])),
                 hint="rerun the shard with the same settings",
             )
     if made.algorithm != first.algorithm:
         raise StoreError(
-            f"masks {path} were made by another version of the CRF stage than those of the first shard",
+            f"masks {path} were made by a different version of the CRF stage than those of the first shard",
             expected=f"algorithm {first.algorithm}",
             found=f"algorithm {made.algorithm}",
             hint="rerun `cuts3d crf` for the older shards",

@@ -32,6 +32,11 @@ def decode_mask(rle: Mapping[str, Any]) -> np.ndarray:
     return mask_api.decode(dict(rle)).astype(bool)
 
 
+def polygon_mask(polygons: Sequence[Sequence[float]], size_hw: tuple[int, int]) -> np.ndarray:
+    """Mask (H, W) bool of polygons, each x, y, x, y, ... in px, as COCO draws them; what lies outside is cut."""
+    return decode_mask(run_lengths([list(polygon) for polygon in polygons], size_hw))
+
+
 def run_lengths(mask: list | dict[str, Any], size_hw: tuple[int, int]) -> dict[str, Any]:
     """Run-length code of a COCO segmentation: polygons, a code that is not compressed, or one that is already."""
     if isinstance(mask, list):
@@ -47,7 +52,7 @@ def check_size(mask: Mapping[str, Any], image: Mapping[str, Any], name: str) -> 
     """
     if list(mask["size"]) != [image["height"], image["width"]]:
         raise Cuts3dError(
-            f"{name}: mask of another size than image {image['file_name']}",
+            f"{name}: mask differs in size from image {image['file_name']}",
             expected=f"size [{image['height']}, {image['width']}]",
             found=mask["size"],
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def read_curve(path: str | Path) -> list[dict[str, Any]]:
-    """Points of a loss curve, none where there is no file; what follows a damaged line is left out."""
+    """Points of a loss curve, none where there is no file; what follows a damaged line is omitted."""
     points: list[dict[str, Any]] = []
     if not Path(path).is_file():
         return points

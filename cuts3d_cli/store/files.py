@@ -1,4 +1,4 @@
-"""Writing files and folders so that they appear whole or not at all."""
+"""Atomic writing of files and folders."""
 
 from __future__ import annotations
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from cuts3d_cli.errors import Cuts3dError, ImageError
@@ -20,7 +22,16 @@ OWN_PICTURES = ".cuts3d-"
 def find_images(folder: Path) -> list[Path]:
     """Image files below ``folder`` by suffix, sorted by relative name.
 
-    Depth maps beside their images, hidden files and own pictures are left out.
+    Depth maps beside their images, hidden files and own pictures are omitted.
+
+    Raises:
+        Cuts3dError: no such folder, or no image in it.
+    """
+    return [folder / name for name in find_stamps(folder)]
+
+
+def find_stamps(folder: Path) -> dict[str, str]:
+    """Stamp (see `ImageRecord`) of every image that `find_images` finds, by relative name, sorted.
 
     Raises:
         Cuts3dError: no such folder, or no image in it.
@@ -29,19 +40,22 @@ def find_images(folder: Path) -> list[Path]:
         raise Cuts3dError(
             f"image folder {folder}", expected="a folder", found="a file" if folder.exists() else "nothing"
         )
-    files = list(_files(folder))
-    images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES and OWN_PICTURES not in path.name]
-    stems = {path.with_suffix("") for path in images}
-    images = [path for path in images if not _is_depth_map(path.with_suffix(""), stems)]
-    if not images:
+    stamps, n_files = {}, 0
+    for name, stamp in _files(folder):
+        n_files += 1
+        if stamp and OWN_PICTURES not in name.rpartition("/")[2]:
+            stamps[name] = stamp
+    stems = {os.path.splitext(name)[0] for name in stamps}
+    names = sorted(name for name in stamps if not _is_depth_map(os.path.splitext(name)[0], stems))
+    if not names:
         raise Cuts3dError(
             f"image folder {folder}",
             expected=f"files ending in {', '.join(sorted(IMAGE_SUFFIXES))}",
-            found=counted(len(files), "other file") if files else "an empty folder",
+            found=counted(n_files, "other file") if n_files else "an empty folder",
         )
-    if len(images) < len(files):
-        logger.info("%s: %s besides the images left out", folder, counted(len(files) - len(images), "file"))
-    return sorted(images, key=lambda path: path.relative_to(folder).as_posix())
+    if len(names) < n_files:
+        logger.info("%s: %s besides the images skipped", folder, counted(n_files - len(names), "file"))
+    return {name: stamps[name] for name in names}
 
 
 def counted(n: int, name: str) -> str:
@@ -49,36 +63,58 @@ def counted(n: int, name: str) -> str:
     return f"{n} {name}" + ("" if n == 1 else "s")
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """All files below a folder that are not hidden, through links to folders as well, each folder once."""
-    seen = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        if (real := os.path.realpath(parent)) in seen:
-            folders.clear()
+def _files(folder: Path) -> Iterator[tuple[str, str]]:
+    """Relative name of every file below a folder that is not hidden, and its stamp where it may be an image.
+
+    Links to folders are followed, each folder once.
+    """
+    seen, left = set(), [("", str(folder))]
+    while left:
+        prefix, path = left.pop()
+        if (real := os.path.realpath(path)) in seen:
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (path for name in names if not name.startswith(".") and (path := Path(parent, name)).is_file())
+        try:
+            entries = sorted(os.scandir(path), key=lambda entry: entry.name)
+        except OSError:  # a folder that may not be read
+            continue
+        folders = []
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            name = prefix + entry.name
+            if entry.is_dir():
+                folders.append((f"{name}/", entry.path))
+            elif entry.is_file():
+                image = os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES
+                with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+                    yield name, stamp_of(entry.stat()) if image else ""
+        left += reversed(folders)
 
 
-def _is_depth_map(stem: Path, stems: set[Path]) -> bool:
+def stamp_of(stat: os.stat_result) -> str:
+    """Size and times of a file, which tell that it is as it was; see `ImageRecord`."""
+    return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
+
+
+def _is_depth_map(stem: str, stems: set[str]) -> bool:
     """Whether an image file is the depth map of another one beside it (photo_depth of photo)."""
     for mark in DEPTH_MARKS:
-        if stem.name.endswith(mark):
-            base = stem.name.removesuffix(mark)
-            return any(stem.with_name(base + colour) in stems for colour in ("", *COLOUR_MARKS))
+        if stem.endswith(mark):
+            base = stem.removesuffix(mark)
+            return any(base + colour in stems for colour in ("", *COLOUR_MARKS))
     return False
 
 
 def make_record(number: int, path: Path, root: Path) -> ImageRecord:
     """Record of an image: size after EXIF rotation and content hash; an unreadable one carries its error."""
-    name = path.relative_to(root).as_posix()
+    name, stamp = path.relative_to(root).as_posix(), stamp_of(path.stat())
     digest = digest_file(path)
     try:
         height, width = image_size(path)
     except ImageError as error:
-        return ImageRecord(number, name, 0, 0, digest, str(error))
-    return ImageRecord(number, name, height, width, digest)
+        return ImageRecord(number, name, 0, 0, digest, str(error), stamp)
+    return ImageRecord(number, name, height, width, digest, stamp=stamp)
 
 
 def make_records(paths: Iterable[Path], root: Path) -> list[ImageRecord]:
@@ -87,3 +123,24 @@ def make_records(paths: Iterable[Path], root: Path) -> list[ImageRecord]:
     with ThreadPoolExecutor(max_workers=8) as pool:
         records = pool.map(lambda item: make_record(item[0], item[1], root), enumerate(paths, start=1))
         return list(progress(records, "prepare", len(paths)))
+
+
+def list_images(folder: Path, known: Iterable[ImageRecord] = ()) -> list[ImageRecord]:
+    """Records of the images of a folder, numbered from 1 by relative name.
+
+    Args:
+        folder: the folder.
+        known: an earlier list of it; a file that has the stamp of its record is not read again.
+
+    Raises:
+        Cuts3dError: no such folder, or no image in it.
+    """
+    stamps = find_stamps(folder)
+    kept = {
+        record.file_name: record for record in known if record.stamp and stamps.get(record.file_name) == record.stamp
+    }
+    made = (
+        make_records([folder / name for name in stamps if name not in kept], folder) if len(kept) < len(stamps) else []
+    )
+    records = kept | {record.file_name: record for record in made}
+    return [replace(records[name], id=number) for number, name in enumerate(stamps, start=1)]

@@ -61,7 +61,7 @@ def pixels_of(image: Image.Image, what: str = "image") -> np.ndarray:
     """Pixels (H, W, 3) uint8 RGB of a Pillow image, as `read_image` gives those of a file; ``what`` names it in errors.
 
     Raises:
-        ImageError: it is damaged, or holds values that are no grey levels.
+        ImageError: it is damaged, or contains values that are not grey levels.
     """
     try:
         return _upright(image, what)
@@ -109,7 +109,7 @@ def opened(path: str | Path, what: str = "image") -> Iterator[Image.Image]:
                 if image.width * image.height > MAX_PIXELS:
                     raise ImageError(
                         f"{what} {path} is too large", expected=f"at most {MAX_PIXELS} pixels",
-                        found=f"{image.width} x {image.height}", hint="scale it down first",
+                        found=f"{image.width} x {image.height}", hint="downscale it first",
                     )  # fmt: skip
                 yield image
     except FileNotFoundError:
@@ -163,6 +163,7 @@ def _eight_bit(grey: np.ndarray, what: str) -> np.ndarray:
         if low >= 0 and high <= limit:
             return np.rint(grey * (255.0 / limit)).astype(np.uint8)
     raise ImageError(
-        f"{what} holds values that are no grey levels", expected=f"0 to {limits[-1]:g}",
-        found=f"{low:g} to {high:g}", hint="a depth map in the folder of images? Otherwise convert it to 8 bit",
+        f"{what} contains values that are not grey levels", expected=f"0 to {limits[-1]:g}",
+        found=f"{low:g} to {high:g}", hint="if it is a depth map, move it out of the image folder; otherwise "
+        "convert it to 8 bits",
     )  # fmt: skip

@@ -42,7 +42,7 @@ ARRAYS: dict[str, dict[str, ArraySpec]] = {
         "depth": ArraySpec(("n", "S", "S"), "float16", "0 = nearest, 1 = farthest, normalised per image"),
         "range": ArraySpec(("n", "2"), "float32", "what 0 and 1 stand for, in the source's unit; NaN = relative"),
         "reading": ArraySpec(("n", "S", "S"), "bool", "False where the source has no reading"),
-        "source": ArraySpec(("n",), "uint8", "where the depth is from, a code", DEPTH_SOURCES),
+        "source": ArraySpec(("n",), "uint8", "source of the depth, a code", DEPTH_SOURCES),
     },
     "features": {"features": ArraySpec(("n", "C", "G", "G"), "float16", "patch features")},
     "spatial-importance": {"importance": ArraySpec(("n", "G", "G"), "float32", "Eq. 2, in [beta, 1]")},
@@ -52,8 +52,8 @@ ARRAYS: dict[str, dict[str, ArraySpec]] = {
         "depth": ArraySpec(("n", "G", "G"), "float32", "depth of each patch as it was cut; 0 without cuts in 3D"),
         "terminals": ArraySpec(("n", "N", "2"), "int32", "flat patch index of source and sink; -1 = none"),
         "fiedler": ArraySpec(("n", "N", "G", "G"), "float32", "second eigenvector; 0 at removed patches"),
-        "outcome": ArraySpec(("n", "N"), "uint8", "what came of each try, a code", OUTCOME_NAMES),
-        "solver": ArraySpec(("n", "N"), "uint8", "eigensolver of each try, a code", SOLVER_NAMES),
+        "outcome": ArraySpec(("n", "N"), "uint8", "outcome of each attempt, a code", OUTCOME_NAMES),
+        "solver": ArraySpec(("n", "N"), "uint8", "eigensolver of each attempt, a code", SOLVER_NAMES),
     },
     "confidence": {
         "confidence": ArraySpec(("n", "N", "G", "G"), "float16", "Eq. 4, in {0} or [sc_min, 1]"),
@@ -71,6 +71,11 @@ def shard_name(index: int) -> str:
 def manifest_path(run: str | Path) -> Path:
     """The image list of a run."""
     return Path(run) / "manifest.jsonl"
+
+
+def listing_path(run: str | Path) -> Path:
+    """The listing of a folder that was touched, but whose images are those of the list."""
+    return Path(run) / "listing.json"
 
 
 def method_root(run: str | Path, method: str) -> Path:
@@ -92,3 +97,8 @@ def pseudo_masks_path(run: str | Path, method: str) -> Path:
 def round_path(run: str | Path, number: int) -> Path:
     """Folder of the detector after self-training round ``number``; 0 is the first training."""
     return Path(run) / "detector" / f"round{number}"
+
+
+def predictions_path(run: str | Path, number: int) -> Path:
+    """What that detector finds in the held-out images."""
+    return round_path(run, number) / "predictions_val.json"

@@ -5,9 +5,10 @@ JSON lines: a header, then one record per image, so that a shard is read without
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -27,6 +28,8 @@ class ImageRecord:
         height, width: size in px after EXIF rotation; 0 when the image could not be read.
         digest: hash of the file's content.
         error: why the image cannot be read, or None.
+        stamp: size [bytes], time of modification and time of change [ns] of the file before it was read, as
+            ``size mtime ctime``; empty where not known.
     """
 
     id: int
@@ -35,6 +38,7 @@ class ImageRecord:
     width: int
     digest: str
     error: str | None = None
+    stamp: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,8 @@ class Manifest:
         path: the file.
         image_root: folder that file names are relative to.
         n_images, n_shards: counts.
-        fingerprint: hash of all records.
+        fingerprint: hash of all records but for their stamps.
+        listing: hash of names and stamps; see `store.listing`.
     """
 
     path: Path
@@ -53,6 +58,7 @@ class Manifest:
     n_images: int
     n_shards: int
     fingerprint: str
+    listing: str = ""
 
     def records(self, shard: int | None = None) -> list[ImageRecord]:
         """Records of one shard, or all.
@@ -102,7 +108,8 @@ def write_manifest(path: str | Path, image_root: str | Path, records: Sequence[I
         "image_root": str(image_root),
         "n_images": len(records),
         "n_shards": n_shards,
-        "fingerprint": fingerprint(lines),
+        "fingerprint": fingerprint([json.dumps(asdict(replace(record, stamp=""))) for record in records]),
+        "listing": listing_of((record.file_name, record.stamp) for record in records),
     }
     with atomic_path(path) as temporary:
         temporary.write_text("\n".join([json.dumps(header), *lines]) + "\n", encoding="utf-8")
@@ -128,4 +135,11 @@ def read_manifest(path: str | Path) -> Manifest:
             f"image list {path}", expected=f"a cuts3d manifest of version {VERSION}", hint="rerun `cuts3d prepare`"
         )
     root = Path(header["image_root"])
-    return Manifest(path, root, header["n_images"], header["n_shards"], header["fingerprint"])
+    counts = header["n_images"], header["n_shards"]
+    return Manifest(path, root, *counts, header["fingerprint"], header.get("listing", ""))
+
+
+def listing_of(stamps: Iterable[tuple[str, str]]) -> str:
+    """Number of images, and hash of their names and stamps in this order."""
+    lines = [f"{stamp} {name}" for name, stamp in stamps]
+    return f"{len(lines)} images {hashlib.blake2b(chr(10).join(lines).encode(), digest_size=10).hexdigest()}"

@@ -145,7 +145,7 @@ def read_masks(path: str | Path, *, own: bool = False) -> MaskFile:
     _check_version(path, info, document["annotations"])
     if own and not _is_own(info):
         raise StoreError(
-            f"masks {path} are damaged or not made by cuts3d",
+            f"masks {path} are damaged or were not made by cuts3d",
             expected=f"info with kind {' or '.join(KINDS)}",
             found=info.get("kind", "none"),
         )
@@ -167,7 +167,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise StoreError(f"no file {path}", hint="run the stage that writes it first") from None
+        raise StoreError(f"no file {path}", hint="first run the stage that writes it") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise StoreError(f"file {path}", expected="COCO JSON", found=str(error)) from None
     missing = [
@@ -226,9 +226,9 @@ def _record(path: Path, info: Mapping[str, Any]) -> tuple[Provenance, Counts]:
         found: dict[str, Any] = info["counts"]
         counts = Counts(**found)
         if not all(isinstance(made[name], dict) for name in ("config", "inputs")):
-            raise TypeError("config or inputs are no objects")
+            raise TypeError("config or inputs are not objects")
         if not isinstance(found["done"] + found["no_object"], int) or not isinstance(found["failures"], dict):
-            raise TypeError("counts are no numbers")
+            raise TypeError("counts are not numbers")
     except (KeyError, TypeError) as error:
         raise StoreError(
             f"masks {path} are damaged: info",

@@ -84,7 +84,7 @@ class Store:
         for other in upstream:
             if self.inputs.get(other.stage) != other.fingerprint:
                 raise StoreError(
-                    f"store {self.path} was made from another {other.stage} store than {other.path}",
+                    f"store {self.path} was made from a different {other.stage} store than {other.path}",
                     expected=other.fingerprint,
                     found=self.inputs.get(other.stage),
                     hint=f"rerun `cuts3d {self.stage}`",

@@ -29,7 +29,7 @@ def run(source: Path, out: Path, *, to: str | None = None) -> str:
     from cuts3d_cli.store.files import digest_file
 
     content = checkpoints.load(source)
-    if d2_checkpoint.is_released(content):
+    if d2_checkpoint.is_detectron2(content):
         target = "cuts3d"
     elif checkpoints.is_detector(content):
         target = "d2"
@@ -38,11 +38,11 @@ def run(source: Path, out: Path, *, to: str | None = None) -> str:
             f"file {source}", expected="a detector of `cuts3d train` or in detectron2's format", found="other weights"
         )
     if to not in (None, target):
-        raise ModelError(f"file {source} is in the format {FORMATS[to]} already", hint="leave out --to")
+        raise ModelError(f"file {source} is already in the format {FORMATS[to]}", hint="omit --to")
     if target == "cuts3d":
-        converted = d2_checkpoint.from_released(content, source, digest_file(source))
+        converted = d2_checkpoint.from_detectron2(content, source, digest_file(source))
     else:
-        converted = d2_checkpoint.to_released(content, source)
+        converted = d2_checkpoint.to_detectron2(content, source)
     checkpoints.save(out, converted)
     logger.info("convert: %s -> %s, in the format %s", source, out, FORMATS[target])
     return target

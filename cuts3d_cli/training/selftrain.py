@@ -60,7 +60,7 @@ def run(
         resume: go on from ``out/work`` if it fits.
         threads: CPU threads; by default what the environment says.
         launcher: what started the processes: ``none``, ``pytorch`` (torchrun) or ``slurm``.
-        max_failed: share of the images that may fail in predicting; checked before the training.
+        max_failed: fraction of the images that may fail in predicting; checked before the training.
 
     Returns:
         How predicting on the training images ended.
@@ -113,7 +113,7 @@ def run_target(
     """In-domain self-training: label the images of another domain with the detector, and train on them (Sec. 4.3).
 
     The labels are the predictions above ``target_threshold``. There are no earlier masks, and images
-    without such a prediction are left out. All else is as in a round; depth is not needed.
+    without such a prediction are omitted. All else is as in a round; depth is not needed.
 
     Args:
         checkpoint: the detector to start from.
@@ -224,7 +224,7 @@ def make_labels(
         inputs=inputs,
     )
     if (counts := _counts_of(labels, made_from)) is not None:
-        logger.info("selftrain: labels of round %d are there", round_number)
+        logger.info("selftrain: labels of round %d exist already", round_number)
         distributed.barrier()
         return counts
     limit_threads(threads)
@@ -241,7 +241,7 @@ def make_labels(
         return counts
     merged, n_new = merge_labels(earlier, predictions, threshold, config.merge_iou)
     logger.info(
-        "selftrain round %d: %d predictions above %.2f, %d earlier masks stay",
+        "selftrain round %d: %d predictions above %.2f, %d earlier masks kept",
         round_number,
         n_new,
         threshold,
@@ -323,7 +323,7 @@ def _plain(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def _existing(checkpoint: Path) -> Path:
     if not checkpoint.is_file():
-        raise Cuts3dError(f"no checkpoint {checkpoint}", hint="run `cuts3d train` or the round before first")
+        raise Cuts3dError(f"no checkpoint {checkpoint}", hint="run `cuts3d train` or the previous round first")
     return checkpoint
 
 

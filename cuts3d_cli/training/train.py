@@ -73,11 +73,13 @@ def run(
 
     Raises:
         Cuts3dError: nothing to train on, weights missing or of another detector, a batch that the
-            processes cannot share out, a logger that is not installed, or a diverging loss.
+            processes cannot divide evenly, a logger that is not installed, or a diverging loss.
     """
+    from cuts3d_cli.backends.init_weights import check_init, resolve_init
+
+    check_init(init if init is not None else config.init)  # before the detector's libraries load
     from cuts3d_cli.backends.torch_tools import resolve_device
     from cuts3d_cli.detector import distributed
-    from cuts3d_cli.detector.checkpoints import resolve_init
     from cuts3d_cli.detector.labels import read_labels
     from cuts3d_cli.detector.loggers import check_loggers
 
@@ -117,7 +119,7 @@ def _run(
     _check_init(detector, config, init)
     if labels is not None:
         detector = with_classes(detector, len(labels.categories), config.predictor_lr)
-        logger.info("train: %d of %d labelled images, %d objects, %d classes, %d annotations left out",
+        logger.info("train: %d of %d labelled images, %d objects, %d classes, %d annotations skipped",
                     *(labels.record[key] for key in ("images", "of", "objects")), len(labels.categories),
                     labels.record["left_out"])  # fmt: skip
     record = provenance(annotations, config, seed, init, detector, labels)
@@ -126,7 +128,7 @@ def _run(
         remove(work / "state.pth")  # the labels of a round lie in work as well
     distributed.barrier()
     if resume and _finished(out, record["fingerprint"]):
-        logger.info("train: %s is of this training already", out / "checkpoint.pth")
+        logger.info("train: %s already belongs to this training", out / "checkpoint.pth")
         return
     work.mkdir(parents=True, exist_ok=True)
     state = read_state(work / "state.pth", record["fingerprint"])
@@ -210,23 +212,21 @@ def _finished(out: Path, made_from: str) -> bool:
 def _check_labels(config: TrainConfig, labels: bool) -> None:
     if not labels and (config.fraction, config.predictor_lr) != (1, 1):
         key = "fraction" if config.fraction != 1 else "predictor_lr"
-        raise ConfigError(
-            f"config key train.{key}", expected="1, unless there are --labels", found=getattr(config, key)
-        )
+        raise ConfigError(f"config key train.{key}", expected="1, unless --labels is given", found=getattr(config, key))
 
 
 def _warn_schedule(config: TrainConfig) -> None:
     late = [step for step in config.lr_steps if step >= config.iterations]
     if late:
-        logger.warning("train: lr_steps %s lie past the last iteration %d and do nothing", late, config.iterations)
+        logger.warning("train: lr_steps %s are after the last iteration %d and have no effect", late, config.iterations)
 
 
 def _check_init(detector: dict[str, Any], config: TrainConfig, init: Path | None) -> None:
     if init is None and "needs_init" in detector:
         raise ModelError(
-            f"detector {config.detector} starts from weights, and train.init is not set",
+            f"detector {config.detector} needs initial weights, and train.init is not set",
             expected=detector["needs_init"],
-            hint="set train.init (--init), or train.detector to embedded_cascade, which learns from nothing",
+            hint="set train.init (--init), or train.detector to embedded_cascade, which trains from scratch",
         )
     if init is not None and not init.is_file():
         raise ModelError(

@@ -55,7 +55,7 @@ def main() -> None:
 @click.option("--steps", default=Recipe().steps, show_default=True)
 @click.option("--rate", default=Recipe().rate, show_default=True, help="highest learning rate")
 @click.option("--gradient", default=Recipe().gradient, show_default=True, help="weight of the gradient terms")
-@click.option("--balance", default=Recipe().balance, show_default=True, help="power of a data set's size in its share")
+@click.option("--balance", default=Recipe().balance, show_default=True, help="power of a dataset's size in its share")
 @click.option("--crop", default=Recipe().crop, show_default=True, help="share of batches cut to a part of the grid")
 @click.option("--fine", default=Recipe().fine, show_default=True, help="share of batches that train the upsampling")
 @click.option("--seed", default=0, show_default=True)

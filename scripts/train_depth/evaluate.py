@@ -14,7 +14,7 @@ FARTHEST = 10.0
 """Metres; aligned predictions are clipped to it, as NYU's truth is."""
 
 STEP = 0.05
-"""A true depth edge: a step of inverse depth over ``REACH`` pixels above this share of the image's range."""
+"""A true depth edge: a step of inverse depth over ``REACH`` pixels above this fraction of the image's range."""
 
 REACH = 4
 """Pixels over which a step is measured."""

@@ -1,4 +1,4 @@
-"""Data sets of image and depth pairs, each read as inverse depth with NaN where nothing is known.
+"""Datasets of image and depth pairs, each read as inverse depth with NaN where nothing is known.
 
 A reader takes a folder and a part (``train``, ``held`` or ``test``) and lists its pairs. What a pair's truth means
 beyond scale and shift is no concern here: metric depth becomes 1 / depth, disparity stays as it is.
@@ -26,7 +26,7 @@ class Pair(NamedTuple):
     """An image and its truth.
 
     Attributes:
-        key: data set and name; also the place in the token cache.
+        key: dataset and name; also the place in the token cache.
         image: file of the image.
         truth: reads the inverse depth (h, w) float32, near is large, NaN where unknown.
         mirrored: the files are mirrored left-right and are turned back.
@@ -176,10 +176,10 @@ def pairs_of(source: str, part: str) -> list[Pair]:
     """
     name, _, place = source.partition("=")
     if name not in READERS or not place:
-        raise Cuts3dError("data set", expected=f"NAME=FOLDER with one of {', '.join(READERS)}", found=repr(source))
+        raise Cuts3dError("dataset", expected=f"NAME=FOLDER with one of {', '.join(READERS)}", found=repr(source))
     place, _, every = place.partition(":")
     if not Path(place).is_dir():
-        raise Cuts3dError(f"data set {name}", expected="a folder", found=repr(place))
+        raise Cuts3dError(f"dataset {name}", expected="a folder", found=repr(place))
     return READERS[name](Path(place), part)[:: int(every or 1)]
 
 
@@ -239,7 +239,7 @@ def _numbers(path: Path) -> dict[str, np.ndarray]:
 
 def _nyu_part(names: Path, part: str) -> list[str]:
     if not names.is_file():
-        raise Cuts3dError(f"data set {names.parent}", expected=names.name, found="no such file")
+        raise Cuts3dError(f"dataset {names.parent}", expected=names.name, found="no such file")
     found = names.read_text().split()
     return {"train": found[:-NYU_HELD], "held": found[-NYU_HELD:]}.get(part, found)
 
@@ -247,7 +247,7 @@ def _nyu_part(names: Path, part: str) -> list[str]:
 def _listed(folder: Path, pattern: str) -> list[Path]:
     found = sorted(folder.glob(pattern))
     if not found:
-        raise Cuts3dError(f"data set {folder}", expected=f"files {pattern}", found="none")
+        raise Cuts3dError(f"dataset {folder}", expected=f"files {pattern}", found="none")
     return found
 
 

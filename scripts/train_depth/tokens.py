@@ -25,7 +25,7 @@ class TokenCache:
         self.backbone = backbone
 
     def path(self, key: str, grid: tuple[int, int], flip: bool) -> Path:
-        """File of the image ``key`` (data set/name)."""
+        """File of the image ``key`` (dataset/name)."""
         return self.folder / f"{key}{'-flip' if flip else ''}-{grid[0]}x{grid[1]}.npy"
 
     def get(self, key: str, rgb: np.ndarray, flip: bool = False, *, grid: tuple[int, int] | None = None) -> np.ndarray:

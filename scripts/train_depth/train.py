@@ -29,7 +29,7 @@ class Recipe(NamedTuple):
     gradient: float = 0.25
     seed: int = 0
     balance: float = 0.6
-    """A data set's share of the samples goes with its number of images to this power."""
+    """A dataset's fraction of the samples goes with its number of images to this power."""
     fine: float = 0.2
     """Share of batches that train the upsampling too; the others end at two values a patch side."""
     crop: float = 0.5
@@ -46,11 +46,11 @@ class Sample(NamedTuple):
 
 
 class Samples:
-    """Training samples by grid, drawn data set by data set.
+    """Training samples by grid, drawn dataset by dataset.
 
     Args:
-        sources: pairs of each data set.
-        flips: for each data set, whether mirrored images are taken too.
+        sources: pairs of each dataset.
+        flips: for each dataset, whether mirrored images are taken too.
         cache: tokens.
     """
 
@@ -65,7 +65,7 @@ class Samples:
         ]
 
     def order(self, count: int, balance: float, random: np.random.Generator) -> list[Sample]:
-        """``count`` samples, each data set's share by its size to the power of ``balance``."""
+        """``count`` samples, each dataset's share by its size to the power of ``balance``."""
         sizes = np.bincount([sample.source for sample in self.samples])
         share = np.array([sizes[sample.source] ** (balance - 1.0) for sample in self.samples])
         drawn = []

@@ -90,7 +90,7 @@ def test_damaged_files_are_refused(tmp_path, changes, message):
     [
         (None, "annotation 1: no mask that can be decoded"),
         ({"size": [6, 8]}, "annotation 1: no mask that can be decoded; found KeyError"),
-        ({"size": [8, 6], "counts": "0"}, "annotation 1: mask of another size than image a.jpg"),
+        ({"size": [8, 6], "counts": "0"}, "annotation 1: mask differs in size from image a.jpg"),
     ],
 )
 def test_masks_that_cannot_be_decoded_are_named(tmp_path, segmentation, message):

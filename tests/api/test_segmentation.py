@@ -197,7 +197,7 @@ GOOD = np.zeros((8, 8, 3), np.uint8)
         (["nosuch.png"], {}, cuts3d.ImageError, "image nosuch.png does not exist"),
         ([GOOD[..., 0]], {}, cuts3d.ImageError, r"expected \(H, W, 3\) uint8 RGB; found shape \(8, 8\) of uint8"),
         ([GOOD / 255], {}, cuts3d.ImageError, r"found shape \(8, 8, 3\) of float64"),
-        ([GOOD, np.ones((8, 4))], {}, cuts3d.ImageError, "another shape than its image"),
+        ([GOOD, np.ones((8, 4))], {}, cuts3d.ImageError, "different shape from its image"),
         ([GOOD, np.zeros((8, 8))], {}, cuts3d.ImageError, "reading"),
         ([GOOD, GOOD], {}, cuts3d.ImageError, r"depth; expected \(H, W\) numbers"),
         ([GOOD, "nosuch.png"], {}, cuts3d.ImageError, "depth map nosuch.png; expected a file or a folder"),
@@ -206,7 +206,7 @@ GOOD = np.zeros((8, 8, 3), np.uint8)
         ([GOOD], {"preset": "embeded"}, cuts3d.ConfigError, "config key preset; expected one of embedded"),
         ([GOOD], {"method": "votecut"}, cuts3d.ConfigError, "method; expected one of maskcut, localcut, cuts3d"),
         ([GOOD], {"localcut": {"n_instance": 3}}, cuts3d.ConfigError, "did you mean n_instances"),
-        ([GOOD], {"config": resolve()}, cuts3d.ConfigError, "preset; expected none beside a Config"),
+        ([GOOD], {"config": resolve()}, cuts3d.ConfigError, "preset; expected none with a Config"),
         ([GOOD], {"tau_knn": 0.1}, cuts3d.ConfigError, "unknown key tau_knn"),
         ([GOOD], {"localcut": {"tau_knn": 0.01}}, cuts3d.ConfigError, "confidence.tau_knn_min"),
         (

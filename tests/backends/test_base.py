@@ -7,16 +7,16 @@ from importlib.util import find_spec
 import pytest
 
 from cuts3d_cli.backends import base
-from cuts3d_cli.config import DepthConfig, FeaturesConfig
+from cuts3d_cli.config import DepthConfig, FeaturesConfig, backends
 from cuts3d_cli.errors import ConfigError
 
 
 def test_defaults_are_listed():
-    assert FeaturesConfig().backend in base.feature_names()
-    assert DepthConfig().backend in base.depth_names()
+    assert FeaturesConfig().backend in backends.feature_names()
+    assert DepthConfig().backend in backends.depth_names()
 
 
-@pytest.mark.parametrize("table", [base.FEATURES, base.DEPTH])
+@pytest.mark.parametrize("table", [backends.FEATURES, backends.DEPTH])
 def test_every_module_exists(table):
     for name, entry in table.items():
         assert find_spec(f"cuts3d_cli.backends.{entry.module}") is not None, name
@@ -46,8 +46,9 @@ def test_names_and_embedded_features_need_no_torch():
     code = (
         "import sys\n"
         "from cuts3d_cli.backends import base\n"
+        "from cuts3d_cli.config import backends\n"
         "from cuts3d_cli.config import FeaturesConfig\n"
-        "base.feature_names(), base.depth_names()\n"
+        "backends.feature_names(), backends.depth_names()\n"
         "assert 'cv2' not in sys.modules and 'scipy' not in sys.modules\n"
         "base.feature_backend(FeaturesConfig(backend='kernel'))\n"
         "assert 'torch' not in sys.modules\n"

@@ -8,7 +8,7 @@ transformers = pytest.importorskip("transformers")
 
 from cuts3d_cli.backends import base  # noqa: E402
 from cuts3d_cli.backends import depth_models as dm  # noqa: E402
-from cuts3d_cli.config import DepthConfig  # noqa: E402
+from cuts3d_cli.config import DepthConfig, backends  # noqa: E402
 from cuts3d_cli.errors import ModelError  # noqa: E402
 
 HW = (60, 100)
@@ -151,11 +151,11 @@ def test_zoedepths_padding_is_cut_off(tmp_path, rgb):
 
 
 def test_every_name_has_a_model_and_its_way():
-    assert dm.MODELS.keys() == base.DEPTH.keys() - {base.EMBEDDED}
+    assert dm.MODELS.keys() == backends.DEPTH.keys() - {backends.EMBEDDED}
     for name, entry in dm.MODELS.items():
-        says_metric = "metres" in base.DEPTH[name].about
+        says_metric = "metres" in backends.DEPTH[name].about
         assert (entry.convention == "metric") == says_metric
-        assert ("inverse" in base.DEPTH[name].about) != says_metric
+        assert ("inverse" in backends.DEPTH[name].about) != says_metric
 
 
 def test_files_of_another_model_are_refused(tmp_path):

@@ -97,7 +97,7 @@ def test_an_object_cut_off_by_the_border_stays_foreground():
 def test_ncut_finds_an_object_first(scene):
     """What the features are for: NCut's foreground is boxes, not wall or table, and its seed's part is one box."""
     from cuts3d_cli.config import resolve
-    from cuts3d_cli.core.discover import discover
+    from cuts3d_cli.core.find_instances import find_instances
 
     large = cv2.resize(scene, (2 * SIZE, 2 * SIZE), interpolation=cv2.INTER_NEAREST)
     features = backend().extract(large)
@@ -105,9 +105,9 @@ def test_ncut_finds_an_object_first(scene):
     for box, (top, left) in zip(boxes, [(80, 40), (120, 100), (100, 170)], strict=True):
         box[top // 4 : top // 4 + 12, left // 4 : left // 4 + 10] = True
     settings = resolve({"preset": "maskcut", "localcut": {"n_instances": 1, "exclude": "nodes"}}).localcut.model_dump()
-    everything = discover(features, **settings | {"component": "none"}).instance[0]
+    everything = find_instances(features, **settings | {"component": "none"}).instance[0]
     assert (everything & boxes.any(axis=0)).sum() > 0.8 * everything.sum()
-    one = discover(features, **settings | {"component": "seed"}).instance[0]
+    one = find_instances(features, **settings | {"component": "seed"}).instance[0]
     assert max((one & box).sum() / (one | box).sum() for box in boxes) > 0.7
 
 

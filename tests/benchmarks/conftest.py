@@ -17,7 +17,7 @@ BENCHMARKS = (
     "stage_profile",
     "workflow",
     "measuring",
-    "released",
+    "cutler_maskcut",
     "rgbd",
     "plane_components",
     "gpu",

@@ -8,7 +8,7 @@ import pytest
 from scipy.ndimage import binary_dilation
 
 from cuts3d_cli.config import resolve
-from cuts3d_cli.core.discover import discover
+from cuts3d_cli.core.find_instances import find_instances
 from cuts3d_cli.core.masks import enlarge, mask_iou
 
 ROOT = Path(__file__).parents[2]
@@ -94,6 +94,6 @@ def test_without_noise_every_separate_object_is_found(controlled):
     classes = (1, 1, 2, 3)
     features = controlled.class_features(labels, classes, patch_size=PATCH, noise=0, rng=np.random.default_rng(0))
     settings = resolve({"preset": "paper"}).localcut.model_dump()
-    found = discover(features, depth, **settings | {"sharpen": False, "n_instances": 4}).instance
+    found = find_instances(features, depth, **settings | {"sharpen": False, "n_instances": 4}).instance
     masks = np.stack([enlarge(mask, labels.shape) for mask in found])
     assert (mask_iou(labels == np.arange(4)[:, None, None], masks).max(axis=1) > 0.9).all()

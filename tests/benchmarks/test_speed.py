@@ -11,7 +11,7 @@ from cuts3d_cli.config import resolve
 
 
 def test_every_budget_has_its_row(in_process, small):
-    pytest.importorskip("pydensecrf", reason="the released CRF needs the extra crf-oracle")
+    pytest.importorskip("pydensecrf", reason="the original CRF needs the extra crf-oracle")
     import speed
 
     arguments = [
@@ -49,20 +49,20 @@ def test_a_budget_is_met_from_its_side(benchmarks):
     assert Budget("memory", 1.2, "GB", [1.25]).row()[2:] == ["1.25", "1.25 to 1.25", "miss"]
 
 
-def test_released_maskcut_finds_what_our_preset_finds(benchmarks):
+def test_original_maskcut_finds_what_our_preset_finds(benchmarks):
     """The baseline that is measured against is MaskCut: it gives the masks of the preset."""
-    import released
+    import cutler_maskcut
     from measuring import Stopwatch
 
-    from cuts3d_cli.core.discover import discover
+    from cuts3d_cli.core.find_instances import find_instances
 
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(8, 3))
     labels = np.zeros((16, 16), int)
     labels[2:8, 2:8], labels[9:14, 8:15] = 1, 2
     features = (centres[:, labels] + 0.1 * rng.normal(size=(8, 16, 16))).astype(np.float32)
-    masks = released.maskcut(features, 0.15, 3, Stopwatch())
-    found = discover(features, **resolve({"preset": "maskcut"}).localcut.model_dump())
+    masks = cutler_maskcut.maskcut(features, 0.15, 3, Stopwatch())
+    found = find_instances(features, **resolve({"preset": "maskcut"}).localcut.model_dump())
     np.testing.assert_array_equal(masks, found.instance[found.found])
 
 

@@ -11,7 +11,7 @@ NOT_BEFORE = {"read depth", "Spatial Importance", "k-NN graph", "LocalCut: min-c
 
 
 def test_every_step_takes_time_on_both_sides(in_process, small):
-    pytest.importorskip("pydensecrf", reason="the released CRF needs the extra crf-oracle")
+    pytest.importorskip("pydensecrf", reason="the original CRF needs the extra crf-oracle")
     import stage_profile
 
     result = CliRunner().invoke(stage_profile.main, ["--config", str(small), "--images", "2"], catch_exceptions=False)

@@ -168,7 +168,7 @@ def test_prepare_says_once_what_is_broken_and_counts_in_words(cuts3d, here, rgb)
     (here / "pics/b.jpg").write_text("no image")
     (here / "pics/notes.txt").write_text("x")
     code, _, err = cuts3d("prepare", "pics", "--run", "r")
-    assert code == 0 and "pics: 1 file besides the images left out" in err and "2 images in 1 shard ->" in err
+    assert code == 0 and "pics: 1 file besides the images skipped" in err and "2 images in 1 shard ->" in err
     assert err.count("b.jpg") == err.count("cannot be read") == 1
 
 

@@ -14,7 +14,7 @@ def theirs(tmp_path):
     from cuts3d_cli.detector import d2_checkpoint
 
     shapes = d2_checkpoint.expected_shapes("paper_cascade")
-    model = {d2_checkpoint.released_name(key): torch.zeros(()).expand(shape) for key, shape in shapes.items()}
+    model = {d2_checkpoint.detectron2_name(key): torch.zeros(()).expand(shape) for key, shape in shapes.items()}
     path = tmp_path / "theirs.pth"
     torch.save({"model": model}, path)
     return path
@@ -38,7 +38,7 @@ def test_there_and_back(cuts3d, theirs, tmp_path):
 
 def test_the_wrong_direction(cuts3d, theirs, tmp_path):
     code, _, err = cuts3d("convert", "--to", "d2", theirs, tmp_path / "out.pth")
-    assert code == 1 and one_error(err, "is in the format detectron2 (CutLER) already")
+    assert code == 1 and one_error(err, "is already in the format detectron2 (CutLER)")
     assert not (tmp_path / "out.pth").exists()
 
 

@@ -60,7 +60,7 @@ def test_names_of_different_length_keep_the_columns_aligned(cuts3d, photo):
     assert code == 0 and head.startswith("image") and len(rows) == 2 * len([row for row in rows if row[:2] == "s."]), (
         err
     )
-    for name in ("instance", "area_%", "box_xywh_px", "score"):
+    for name in ("instance", "area_%", "box_xywh_px", "stability"):
         start = head.index(name)
         assert all(row[start - 1] == " " != row[start] for row in rows), out
 

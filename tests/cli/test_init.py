@@ -23,6 +23,11 @@ def test_it_writes_a_configuration_of_the_images(cuts3d, photos, dataset):
     assert config.data.val_images is None and config.data.annotations is None
 
 
+@pytest.mark.parametrize(("name", "words"), [("mine.yaml", "mine.yaml"), ("my own.yaml", "'my own.yaml'")])
+def test_it_ends_with_the_command_to_run(cuts3d, photos, name, words):
+    assert cuts3d("init", photos, "--out", name)[:2] == (0, f"cuts3d run {words}\n")
+
+
 @pytest.mark.parametrize(("name", "found"), [("nosuch", "nothing"), ("file", "a file")])
 def test_a_folder_of_depth_maps_that_is_none_is_an_error(cuts3d, photos, tmp_path, name, found):
     (tmp_path / "file").touch()
@@ -38,13 +43,13 @@ def test_images_with_a_depth_map_are_counted(cuts3d, photos, dataset, tmp_path, 
         shutil.copy(path, tmp_path / "maps")
     code, _, err = cuts3d("init", photos, "--depth-map", "maps")
     assert code == 0 and f"init: {n_maps} of 4 images have a depth map" in err
-    assert ("the embedded model predicts that of the others" in err) == (n_maps < 4)
+    assert ("the embedded model predicts depth for the others" in err) == (n_maps < 4)
     assert ("WARNING" in err) == warned == ("no image has a depth map in maps" in err)
 
 
 def test_missing_depth_beside_the_images_is_told(cuts3d, photos):
     code, _, err = cuts3d("init", photos)
-    assert code == 0 and "0 of 4 images have a depth map; the embedded model predicts that of the others" in err
+    assert code == 0 and "0 of 4 images have a depth map; the embedded model predicts depth for the others" in err
 
 
 @pytest.mark.parametrize("preset", ["maskcut", "paper"])
@@ -64,8 +69,8 @@ def test_depth_maps_without_images_are_wrong_usage(cuts3d, photos, dataset):
 
 def test_a_workflow_is_written_with_paths_that_hold_there(cuts3d, photos, tmp_path):
     words = ["init", photos, "--preset", "maskcut", "--run", "out", "--workflow", "work"]
-    code, _, err = cuts3d(*words)
-    assert code == 0 and "run `snakemake --cores all` in work" in err
+    code, out, _ = cuts3d(*words)
+    assert code == 0 and out == "cd work && snakemake --cores all\n"
     assert {path.name for path in (tmp_path / "work").iterdir()} >= {"Snakefile", "rules", "slurm", "config.yaml"}
     assert not any(path.is_symlink() for path in (tmp_path / "work").rglob("*"))
     config = load("work/config.yaml")

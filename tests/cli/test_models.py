@@ -1,6 +1,6 @@
 """``cuts3d models``: what is there, and fetching ahead."""
 
-from cuts3d_cli.config.backends import DEPTH, FEATURES
+from cuts3d_cli.config.backends import DEPTH, FEATURES, INIT
 
 
 def test_list_names_every_model_with_what_is_in_the_cache(cuts3d, tmp_path, monkeypatch):
@@ -9,7 +9,7 @@ def test_list_names_every_model_with_what_is_in_the_cache(cuts3d, tmp_path, monk
     (tmp_path / "models" / "dinov2-vits14.safetensors").touch()
     code, out, _ = cuts3d("models", "list")
     lines = {line.split()[0]: line for line in out.splitlines()[2:]}
-    assert code == 0 and list(lines) == [*FEATURES, *DEPTH]
+    assert code == 0 and list(lines) == [*FEATURES, *DEPTH, *INIT]
     assert [name for name, line in lines.items() if str(tmp_path) in line] == ["dinov2-vits14"]
 
 

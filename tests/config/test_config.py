@@ -101,6 +101,8 @@ def test_every_field_is_explained():
     ("values", "message"),
     [
         ({"localcut": {"tau_kn": 1}}, "unknown key localcut.tau_kn; .*did you mean tau_knn"),
+        ({"features": {"backend": "dino-vitb9"}}, "features.backend: no backend .* -> did you mean dino-vitb"),
+        ({"depth": {"backend": "zoedpeth"}}, "depth.backend: no backend has this name; .*did you mean zoedepth"),
         ({"locacut": {}}, "unknown key locacut; .*did you mean localcut"),
         ({"localcut": {"tau_knn": -1}}, "localcut.tau_knn: .*greater than 0; found -1"),
         ({"localcut": {"tau_knn": "x"}}, "localcut.tau_knn: .*valid number.*; found 'x'"),
@@ -141,7 +143,7 @@ def test_own_images_take_nothing_of_the_sample(preset):
     config = resolve({"preset": preset, "data": given})
     data = config.data.model_dump()
     assert data.items() >= given.items() and data["n_shards"] == data["val_shards"] == 1
-    assert {key for key, value in data.items() if value is None} == SAMPLE_KEYS - {"annotations"}
+    assert {key for key, value in data.items() if value is None} - {"ignore_labels"} == SAMPLE_KEYS - {"annotations"}
     assert resolve({"data": {**given, "n_shards": 3, "depth_maps": "maps"}}).data.n_shards == 3
     # as the workflow hands its settings to the report
     assert resolve(yaml.safe_load(config.model_dump_json(exclude_unset=True))) == config
@@ -164,7 +166,8 @@ def test_own_images_on_the_command_line_take_nothing_of_the_sample(tmp_path):
     options = {"config_file": tmp_path / "c.yaml", "assignments": ("data.images=mine", "data.val_images=others")}
     data = build_config(options).data
     assert (data.images, data.val_images) == ("mine", "others")
-    assert {key for key, value in data.model_dump().items() if value is None} == SAMPLE_KEYS - {"val_images"}
+    empty = {key for key, value in data.model_dump().items() if value is None}
+    assert empty - {"ignore_labels"} == SAMPLE_KEYS - {"val_images"}
 
 
 def test_merge_leaves_its_inputs_alone():

@@ -260,7 +260,7 @@ def test_wrong_inputs_are_refused():
     with pytest.raises(ValueError, match="solver: expected lattice, torch or pydensecrf, got 'grid'"):
         DenseCrf(image, solver="grid")
     for solver in ("lattice", "torch"):
-        with pytest.raises(Cuts3dError, match=r"too narrow .* -> take larger deviations"):
+        with pytest.raises(Cuts3dError, match=r"too narrow .* -> use larger standard deviations"):
             DenseCrf(image, solver=solver, bilateral_srgb=1e-4)
 
 

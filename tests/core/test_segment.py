@@ -46,7 +46,7 @@ def test_one_call_gives_what_the_steps_give(scene):
     settings = settings_of()
     whole = segment(features, depth, image, SIZE_HW, settings)
     found = find(features, depth, settings)
-    cuts = found.discovery
+    cuts = found.cuts
     confidence, score = cut_confidence(
         cuts.semantic, cuts.instance, cuts.terminals, found.depth,
         localcut=settings.localcut, confidence=settings.confidence,

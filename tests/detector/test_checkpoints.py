@@ -13,7 +13,6 @@ from cuts3d_cli.config import TrainConfig
 from cuts3d_cli.detector import checkpoints, d2_checkpoint
 from cuts3d_cli.detector.configs import build_detector
 from cuts3d_cli.errors import ModelError
-from cuts3d_cli.training import train
 
 
 def detector(name, device="cpu"):
@@ -59,7 +58,7 @@ def test_a_backbone_with_a_gap_is_refused(tmp_path):
 def test_a_training_starts_from_the_released_detector(tmp_path):
     shapes = d2_checkpoint.expected_shapes("paper_cascade")
     theirs = {
-        d2_checkpoint.released_name(key): torch.tensor(float(number)).expand(shape)
+        d2_checkpoint.detectron2_name(key): torch.tensor(float(number)).expand(shape)
         for number, (key, shape) in enumerate(shapes.items())
         if not key.endswith("num_batches_tracked")
     }
@@ -68,51 +67,7 @@ def test_a_training_starts_from_the_released_detector(tmp_path):
     assert checkpoints.start_from(model, tmp_path / "cutler.pth") == "detector"
     own = model.state_dict()
     for key in ("backbone.layer2.1.bn3.bias", "neck.fpn_convs.2.bn.weight", "roi_head.bbox_head.1.fc_reg.bias"):
-        assert torch.equal(own[key], theirs[d2_checkpoint.released_name(key)])
-
-
-@pytest.mark.parametrize("nothing", [None, "none", ""])
-def test_nothing_to_start_from(nothing):
-    assert checkpoints.resolve_init(nothing) is None
-
-
-def test_a_path_is_itself(tmp_path):
-    assert checkpoints.resolve_init(str(tmp_path / "w.pth")) == tmp_path / "w.pth"
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    """torch's hub with a cache in ``tmp_path``; fetching writes the URL."""
-    fetched = []
-
-    def fetch(url, path, **_):
-        fetched.append(url)
-        torch.save({"url": torch.tensor(len(url))}, path)
-
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
-    return fetched
-
-
-@pytest.mark.parametrize("init", ["dino-resnet50", "https://example.org/weights/r50.pth?download=1"])
-def test_weights_are_fetched_once(hub, init):
-    path = checkpoints.resolve_init(init)
-    assert path.name in ("dino_resnet50_pretrain.pth", "r50.pth") and path.is_file()
-    assert checkpoints.resolve_init(init) == path
-    assert hub == [checkpoints.NAMED_WEIGHTS.get(init, init)]
-
-
-def test_without_a_network_one_line_says_what_to_do(hub, monkeypatch, labelled, tmp_path):
-    def offline(*_, **__):
-        raise OSError("Name or service not known")
-
-    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
-    config = TrainConfig(detector="paper_cascade", init="dino-resnet50")
-    with pytest.raises(
-        ModelError, match=r"dino-resnet50 .*dino_resnet50_pretrain.pth; found Name.*train\.init"
-    ) as caught:
-        train.run(labelled, tmp_path / "out", config=config, device="cpu")
-    assert "\n" not in str(caught.value)
+        assert torch.equal(own[key], theirs[d2_checkpoint.detectron2_name(key)])
 
 
 def test_pickles_are_refused_unread(tmp_path):

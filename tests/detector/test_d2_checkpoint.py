@@ -65,7 +65,7 @@ def golden():
 @pytest.fixture(scope="module")
 def outputs(released, golden):
     """Features, proposals, detections and mask probabilities of the converted model on the golden image."""
-    checkpoint = d2_checkpoint.from_released({"model": released}, "golden")
+    checkpoint = d2_checkpoint.from_detectron2({"model": released}, "golden")
     config = ConfigDict(checkpoint["meta"]["detector"]["model"])
     with DefaultScope.overwrite_default_scope("mmdet"):
         model = revert_sync_batchnorm(MODELS.build(config)).eval()
@@ -146,7 +146,7 @@ def test_every_key_and_value_comes_back(empty, tmp_path):
     ours = checkpoints.load_detector(tmp_path / "theirs.pth")
     checkpoints.save(tmp_path / "ours.pth", ours)
     again = checkpoints.load_detector(tmp_path / "ours.pth")
-    back = d2_checkpoint.to_released(again, "ours.pth")
+    back = d2_checkpoint.to_detectron2(again, "ours.pth")
     assert {key: value for key, value in back.items() if key != "model"} == {
         "iteration": 159999,
         "__author__": "someone",
@@ -160,33 +160,33 @@ def test_every_key_and_value_comes_back(empty, tmp_path):
 def test_a_checkpoint_of_ours_goes_there_and_back():
     shapes = d2_checkpoint.expected_shapes("paper_cascade")
     state = {key: torch.zeros(()).expand(shape) for key, shape in shapes.items()}
-    theirs = d2_checkpoint.to_released({"state_dict": state, "meta": {}}, "ours")
+    theirs = d2_checkpoint.to_detectron2({"state_dict": state, "meta": {}}, "ours")
     assert theirs["__author__"].startswith("cuts3d")
     names = json.loads((GOLDEN / "detector_d2_keys.json").read_text())
     without_counters = {key: list(value.shape) for key, value in theirs["model"].items() if "batches" not in key}
     assert without_counters == names
-    assert d2_checkpoint.from_released(theirs, "theirs")["state_dict"].keys() == state.keys()
+    assert d2_checkpoint.from_detectron2(theirs, "theirs")["state_dict"].keys() == state.keys()
 
 
 @pytest.mark.parametrize("name", ["paper_cascade", "paper_mask_rcnn"])
 def test_names_are_one_to_one(name):
     ours = d2_checkpoint.expected_shapes(name)
-    theirs = {d2_checkpoint.released_name(key) for key in ours}
+    theirs = {d2_checkpoint.detectron2_name(key) for key in ours}
     assert len(theirs) == len(ours)
     assert ("roi_heads.box_predictor.cls_score.weight" in theirs) == (name == "paper_mask_rcnn")
 
 
 def test_mask_rcnn_converts():
     shapes = d2_checkpoint.expected_shapes("paper_mask_rcnn")
-    theirs = {d2_checkpoint.released_name(key): torch.zeros(()).expand(shape) for key, shape in shapes.items()}
-    converted = d2_checkpoint.from_released({"model": theirs}, "theirs")
+    theirs = {d2_checkpoint.detectron2_name(key): torch.zeros(()).expand(shape) for key, shape in shapes.items()}
+    converted = d2_checkpoint.from_detectron2({"model": theirs}, "theirs")
     assert converted["meta"]["detector"]["model"]["type"] == "MaskRCNN"
     assert converted["state_dict"].keys() == shapes.keys()
 
 
 def refused(model, match):
     with pytest.raises(ModelError, match=match) as caught:
-        d2_checkpoint.from_released({"model": model}, "theirs.pth")
+        d2_checkpoint.from_detectron2({"model": model}, "theirs.pth")
     assert "\n" not in str(caught.value) and "theirs.pth" in str(caught.value)
 
 
@@ -200,16 +200,16 @@ def test_nothing_is_skipped_silently(empty):
 
 def test_several_classes_are_another_shape(empty):
     empty["roi_heads.box_predictor.0.cls_score.weight"] = torch.zeros(81, 1024)
-    refused(empty, r"another shape; expected .*cls_score.weight \(2, 1024\); found first .* \(81, 1024\).*one class")
+    refused(empty, r"different shape; expected .*cls_score.weight \(2, 1024\); found first .* \(81, 1024\).*one class")
 
 
 def test_other_pixels_and_anchors_are_refused(empty):
     refused(
-        {**empty, "pixel_mean": torch.tensor([103.53, 116.28, 123.675])}, "other inputs; expected 123.675, .*103.53"
+        {**empty, "pixel_mean": torch.tensor([103.53, 116.28, 123.675])}, "different inputs; expected 123.675, .*103.53"
     )
     sizes = [torch.tensor([[-2.0, -1, 2, 1], [-1, -1, 1, 1], [-1, -2, 1, 2]]) * size for size in (8, 16, 32, 64, 128)]
     anchors = {f"proposal_generator.anchor_generator.cell_anchors.{i}": level for i, level in enumerate(sizes)}
-    refused({**empty, **anchors}, "other inputs")
+    refused({**empty, **anchors}, "different inputs")
 
 
 def test_their_anchors_are_ours(empty):
@@ -221,14 +221,14 @@ def test_their_anchors_are_ours(empty):
             width = math.sqrt(size**2 / ratio)
             rows.append([-width / 2, -ratio * width / 2, width / 2, ratio * width / 2])
         anchors[f"proposal_generator.anchor_generator.cell_anchors.{level}"] = torch.tensor(rows)
-    converted = d2_checkpoint.from_released({"model": {**empty, **anchors}}, "theirs")
-    assert converted["released"]["constants"].keys() == anchors.keys()
+    converted = d2_checkpoint.from_detectron2({"model": {**empty, **anchors}}, "theirs")
+    assert converted["detectron2"]["constants"].keys() == anchors.keys()
 
 
 def test_what_a_training_saved_beside_the_weights_is_named(empty, caplog):
     with caplog.at_level(logging.INFO, logger=d2_checkpoint.logger.name):
-        d2_checkpoint.from_released({"model": empty, "optimizer": {}, "scheduler": {}, "iteration": 3}, "theirs")
-    assert "left out: optimizer, scheduler" in caplog.text
+        d2_checkpoint.from_detectron2({"model": empty, "optimizer": {}, "scheduler": {}, "iteration": 3}, "theirs")
+    assert "omitted: optimizer, scheduler" in caplog.text
 
 
 def test_the_small_detector_has_no_counterpart(tmp_path):
@@ -237,6 +237,6 @@ def test_the_small_detector_has_no_counterpart(tmp_path):
         "roi_head.bbox_head.0.fc_cls.bias": torch.zeros(2),
     }
     with pytest.raises(ModelError, match="does not fit paper_cascade"):
-        d2_checkpoint.to_released({"state_dict": state, "meta": {}}, "small.pth")
+        d2_checkpoint.to_detectron2({"state_dict": state, "meta": {}}, "small.pth")
     with pytest.raises(ModelError, match="no counterpart"):
-        d2_checkpoint.released_name("backbone.layer1.0.se.weight")
+        d2_checkpoint.detectron2_name("backbone.layer1.0.se.weight")

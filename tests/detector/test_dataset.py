@@ -67,7 +67,7 @@ def test_a_mask_of_another_size_and_one_on_no_image(labelled):
     document = json.loads(labelled.read_text())
     document["images"][1]["width"] = 50
     labelled.write_text(json.dumps(document))
-    with pytest.raises(Cuts3dError, match=r"annotation 3: mask of another size than image 2.png; .*60, 50.*60, 96"):
+    with pytest.raises(Cuts3dError, match=r"annotation 3: mask differs in size from image 2.png; .*60, 50.*60, 96"):
         PseudoMaskDataset(labelled)
     document["images"].pop(1)
     labelled.write_text(json.dumps(document))
@@ -188,7 +188,7 @@ def test_no_readable_image_at_all(labelled):
     stream, _ = stream_of(labelled)
     for path in (labelled.parent / "images").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(ImageError, match="in a row cannot be read"):
+    with pytest.raises(ImageError, match="consecutive images cannot be read"):
         stream[0]
 
 

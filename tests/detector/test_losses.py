@@ -6,9 +6,9 @@ from torch.nn import functional as F
 
 from cuts3d_cli.detector.losses import (
     box_iou,
+    cutler_gt_boxes,
     droploss_weights,
     matched_boxes,
-    released_gt_boxes,
     scalar_confidence_bce,
     soft_target_ce,
     spatial_confidence_bce,
@@ -89,21 +89,21 @@ def test_soft_target_by_hand():
     assert none.grad.shape == (0, 2)
 
 
-class TestReleasedRule:
+class TestCutlerRule:
     A, B, C = [0.0, 0, 10, 10], [20.0, 20, 30, 30], [40.0, 40, 50, 50]
 
     def test_first_rows_as_many_as_there_are_distinct_boxes(self):
         a, b, c = self.A, self.B, self.C
-        assert released_gt_boxes(torch.tensor([a, a, a])).tolist() == [a]
-        assert released_gt_boxes(torch.tensor([a, b, a, b])).tolist() == [a, b]
-        assert released_gt_boxes(torch.tensor([a, a, c, b, a])).tolist() == [a, a, c]  # b is lost
+        assert cutler_gt_boxes(torch.tensor([a, a, a])).tolist() == [a]
+        assert cutler_gt_boxes(torch.tensor([a, b, a, b])).tolist() == [a, b]
+        assert cutler_gt_boxes(torch.tensor([a, a, c, b, a])).tolist() == [a, a, c]  # b is lost
 
     def test_distinct_boxes_are_counted_in_the_first_rows_only(self):
         rows = torch.tensor([self.A] * 100 + [self.B])
-        assert released_gt_boxes(rows).tolist() == [self.A]
+        assert cutler_gt_boxes(rows).tolist() == [self.A]
 
     def test_a_region_of_a_lost_box_is_dropped(self):
-        truth = released_gt_boxes(torch.tensor([self.A, self.A, self.B]))
+        truth = cutler_gt_boxes(torch.tensor([self.A, self.A, self.B]))
         boxes = torch.tensor([self.A, self.B])
         assert droploss_weights(boxes, truth, 0.01).tolist() == [1, 0]
 

@@ -42,23 +42,23 @@ def scores():
     return torch.randn(5, 2, generator=torch.Generator().manual_seed(1), requires_grad=True)
 
 
-class TestReleasedDropLoss:
+class TestCutlerDropLoss:
     def test_an_object_that_comes_late_does_not_count(self, scores):
         # Matched boxes in order: A A A B A; two distinct, so the first two rows, A A, are "the ground truth".
         each = F.cross_entropy(scores, LABELS, reduction="none")
         paper = losses(scores, torch.zeros(5, 4), [sampled()])["loss_cls"].item()
-        released = losses(scores, torch.zeros(5, 4), [sampled()], droploss_rule="released")["loss_cls"].item()
+        cutler = losses(scores, torch.zeros(5, 4), [sampled()], droploss_rule="cutler")["loss_cls"].item()
         assert paper == pytest.approx(each[:4].sum().item() / 5)
-        assert released == pytest.approx(each[:3].sum().item() / 5)
+        assert cutler == pytest.approx(each[:3].sum().item() / 5)
 
     def test_with_one_object_both_rules_agree(self, scores):
         found = [
             losses(scores, torch.zeros(5, 4), [sampled(GT[:1])], droploss_rule=rule)["loss_cls"].item()
-            for rule in ("paper", "released")
+            for rule in ("paper", "cutler")
         ]
         assert found[0] == found[1]
 
-    @pytest.mark.parametrize(("rule", "kept"), [("paper", [0, 1, 2, 3, 5, 6, 7, 8, 9]), ("released", range(10))])
+    @pytest.mark.parametrize(("rule", "kept"), [("paper", [0, 1, 2, 3, 5, 6, 7, 8, 9]), ("cutler", range(10))])
     def test_an_image_without_objects_in_the_batch(self, rule, kept):
         scores = torch.randn(10, 2, generator=torch.Generator().manual_seed(1))
         found = losses(scores, torch.zeros(10, 4), [sampled(), sampled(GT[:0])], droploss_rule=rule)
@@ -66,7 +66,7 @@ class TestReleasedDropLoss:
         assert found["loss_cls"].item() == pytest.approx(each[list(kept)].sum().item() / 10)
 
     def test_no_other_rule(self):
-        with pytest.raises(ValueError, match="paper or released"):
+        with pytest.raises(ValueError, match="paper or cutler"):
             DropLossBBoxHead(droploss_rule="mine")
 
 

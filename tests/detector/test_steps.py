@@ -88,7 +88,7 @@ def half_precision(monkeypatch):
     monkeypatch.setattr(f"{module}.GradScaler", lambda **kwargs: torch.amp.GradScaler("cpu", **kwargs))
 
 
-@pytest.mark.parametrize("values", [{}, {"loss": "cuvler", "droploss_rule": "released"}])
+@pytest.mark.parametrize("values", [{}, {"loss": "cuvler", "droploss_rule": "cutler"}])
 def test_a_detector_trains_in_half_precision(labelled, micro, half_precision, values):
     config = micro.model_copy(update={"iterations": 1, **values})
     detector = build_detector(config)

@@ -360,7 +360,7 @@ def test_predictions_of_unknown_classes_are_left_out_and_said(classes):
         (lambda t, p: t.pop("categories"), "ground truth: no categories"),
         (lambda t, p: t["categories"].append({"id": 3, "name": "x"}), "category id 3 occurs twice"),
         (lambda t, p: t["categories"].append({"id": 33, "name": "cat"}), "category name cat occurs twice"),
-        (lambda t, p: t["annotations"][0].update(category_id=50), "category id 50, which it does not list"),
+        (lambda t, p: t["annotations"][0].update(category_id=50), "category id 50, which is not listed"),
         (lambda t, p: p.update(categories=[{"id": 3, "name": "object"}]), "share no category.*like cat; found object"),
         (lambda t, p: [r.update(category_id=50) for r in p["annotations"]], "share no category.*ids like 3; found 50"),
         (lambda t, p: p["annotations"][0].pop("category_id"), "a prediction without category_id"),

@@ -23,7 +23,7 @@ def test_base_names_serve_where_no_whole_name_agrees(predictions, truth):
         image["file_name"] = image["file_name"].replace("sub/", "elsewhere/")
     matched = match(predictions, truth)
     assert len(matched.predictions) == 6
-    assert any("by base name" in note for note in matched.notes)
+    assert any("without their folders" in note for note in matched.notes)
 
 
 def test_base_names_are_not_mixed_with_whole_names(predictions, truth):
@@ -96,11 +96,11 @@ def test_sizes_of_unreadable_images_are_not_compared(predictions, truth):
         (lambda t: [a.update(iscrowd=1) for a in t["annotations"]], "no object to find"),
         (lambda t: t.pop("images"), "list of images"),
         (lambda t: t.pop("annotations"), "images and annotations"),
-        (lambda t: t["images"][0].pop("width"), "a record without width"),
-        (lambda t: t["images"][0].pop("file_name"), "a record without file_name"),
+        (lambda t: t["images"][0].pop("width"), "a record lacks width"),
+        (lambda t: t["images"][0].pop("file_name"), "a record lacks file_name"),
         (lambda t: t["images"].append(dict(t["images"][0])), "image id 7 occurs twice"),
         (lambda t: t["images"].append({**t["images"][0], "id": 8}), r"file name sub/im7\.jpg occurs twice"),
-        (lambda t: t["annotations"][0].update(image_id=1234), "image id 1234, which it does not list"),
+        (lambda t: t["annotations"][0].update(image_id=1234), "image id 1234, which is not listed"),
         (lambda t: t["annotations"][0].update(segmentation={"counts": "x"}), "polygons or RLE"),
         (lambda t: t["annotations"][0].update(segmentation=[], bbox=[]), "neither bbox nor segmentation"),
         (lambda t: t["annotations"][0].update(bbox=[1, 2, 3]), "x, y, width, height"),
@@ -138,7 +138,7 @@ def test_few_images_of_another_size_are_left_out_where_boxes_are_compared(truth)
     matched = match(predictions, truth)
     assert len(matched.images) == 150 and len(matched.predictions) == 3 and matched.n_missing == 0
     assert any(
-        "1 images were left out for a size that differs" in note and "more149.jpg" in note for note in matched.notes
+        "1 images were skipped because their size differs" in note and "more149.jpg" in note for note in matched.notes
     )
     predictions["images"][-2]["width"] = 21
     with pytest.raises(CocoError, match=r"more148\.jpg.*expected height x width 10 x 20"):

@@ -66,7 +66,7 @@ def test_predictions_of_part_of_the_images_are_counted(files, predictions, cuts3
         (("--benchmark", "coco"), 2, "give either --predictions FILE or images"),
         (("--benchmark", "coc", "--predictions", "p.json"), 1, "did you mean coco?"),
         (("--benchmark", "voc", "--predictions", "p.json"), 1, "no annotations below datasets"),
-        (("--annotations", "p.json", "--format", "yolo", "--predictions", "p.json"), 2, "yolo"),
+        (("--annotations", "p.json", "--format", "cityscapes", "--predictions", "p.json"), 2, "yolo"),
         (("--annotations", "p.json", "--write-truth", "t.json", "--out", "o.json"), 2, "--out goes with"),
         (("--annotations", "gone", "--format", "kitti", "--predictions", "p.json"), 1, "found none"),
     ],

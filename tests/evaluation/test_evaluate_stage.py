@@ -115,9 +115,9 @@ def test_no_ground_truth_at_all():
 def test_pseudo_masks_can_be_ranked_by_the_try_that_found_them(files, predictions):
     """The same masks in another order of scores: only what ranks them differs; detections keep their score."""
     path, annotations, _ = files
-    by_score, by_try = (EvaluateConfig(pseudo_mask_rank=rank, iou_types=["segm"]) for rank in ("score", "tries"))
+    by_score, by_attempt = (EvaluateConfig(pseudo_mask_rank=rank, iou_types=["segm"]) for rank in ("score", "attempts"))
     places = {}
-    for record in predictions["annotations"]:  # an image's tries in order, the surest last
+    for record in predictions["annotations"]:  # an image's attempts in order, the surest last
         places[record["image_id"]] = places.get(record["image_id"], 0) + 1
         record["score"] = 0.1 * places[record["image_id"]]
     expected = evaluate.ranked_by_try(predictions)
@@ -129,6 +129,6 @@ def test_pseudo_masks_can_be_ranked_by_the_try_that_found_them(files, prediction
         path.write_text(json.dumps(document))
         return evaluate.run(path, annotations, config=config)["metrics"]["segm"]
 
-    assert ap(predictions, by_try) == ap(predictions, by_score)  # kind: predictions
+    assert ap(predictions, by_attempt) == ap(predictions, by_score)  # kind: predictions
     masks = {**predictions, "info": {"kind": "pseudo-masks"}}
-    assert ap(masks, by_try) == ap(expected, by_score)
+    assert ap(masks, by_attempt) == ap(expected, by_score)

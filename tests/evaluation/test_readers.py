@@ -197,7 +197,7 @@ def test_boxes_outside_are_cut_and_empty_ones_left_out(voc_folder):
     (voc_folder / "Annotations" / "000003.xml").write_text(VOC_FILE.format(stem="000003", objects=objects))
     truth = read_truth(voc_folder, splits=("test",))
     assert boxes(truth) == {"cat": [299, 399, 54, 101]}
-    assert truth.notes == ["1 boxes without area inside their image were left out"]
+    assert truth.notes == ["1 objects without area inside their image were skipped"]
     assert clip_box((-5, -5, 20, 8), (10, 10)) == (0, 0, 10, 3)
 
 
@@ -254,7 +254,7 @@ def test_malformed_kitti_lines_are_named(kitti_folder, line, message):
 
 def test_kitti_needs_its_images(kitti_folder, tmp_path):
     (kitti_folder / "image_2").rename(tmp_path / "elsewhere")
-    with pytest.raises(CocoError, match=r"image of 000001 is missing.*--truth-images"):
+    with pytest.raises(CocoError, match=r"image of 000001, needed for its size, is missing.*--truth-images"):
         read_truth(kitti_folder)
     assert len(read_truth(kitti_folder, images=tmp_path / "elsewhere").document["images"]) == 2
 
@@ -356,4 +356,4 @@ def test_unknown_paths_and_formats(tmp_path):
     with pytest.raises(CocoError, match="none of them"):
         read_truth(tmp_path)
     with pytest.raises(CocoError, match="auto or coco, lvis, voc"):
-        read_truth(tmp_path, format_name="yolo")
+        read_truth(tmp_path, format_name="cityscapes")

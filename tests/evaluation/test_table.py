@@ -66,4 +66,4 @@ def test_percent(value, text):
 
 
 def test_no_results():
-    assert format_table({}) == "no results"
+    assert format_table({}) == "no scores, as nothing was compared with labels"

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from cuts3d_cli.config import resolve
-from cuts3d_cli.errors import Cuts3dError
+from cuts3d_cli.errors import Cuts3dError, ImageError
+from cuts3d_cli.pipeline import cache
 from cuts3d_cli.pipeline.cache import check_depth_map, expand, image_files, run_image
 from cuts3d_cli.pipeline.image_set import relative_names
 
@@ -104,3 +105,24 @@ def test_what_cannot_be_the_depth_map(folders, depth_map, images, text):
 @pytest.mark.parametrize("depth_map", [None, "maps", "maps/same.png"])
 def test_what_can_be_the_depth_map(folders, depth_map):
     check_depth_map(depth_map and Path(depth_map), [Path("pics/same.png")])
+
+
+def test_a_cached_error_never_answers_for_another_file(folders):
+    """Two files of equal content without depth map: each error names its own; nothing of a failure is kept."""
+    Path("twin.png").write_bytes(Path("pics/same.png").read_bytes())
+    for name in ("twin.png", "pics/same.png", "twin.png"):
+        with pytest.raises(ImageError, match=f"image {name} has no depth map.*embedded.*--method maskcut"):
+            run_image("depth", Path(name), CONFIG)
+    assert not list(Path(".cuts3d/depth").glob("*.zarr"))
+
+
+def test_a_failure_kept_by_an_earlier_version_is_made_anew(folders, monkeypatch):
+    """Its reason is that of the file asked for."""
+    Path("twin.png").write_bytes(Path("pics/same.png").read_bytes())
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "remove", lambda path: None)
+        with pytest.raises(ImageError, match=r"image pics/same\.png"):
+            run_image("depth", Path("pics/same.png"), CONFIG)
+    assert list(Path(".cuts3d/depth").glob("*.zarr"))
+    with pytest.raises(ImageError, match=r"image twin\.png"):
+        run_image("depth", Path("twin.png"), CONFIG)

@@ -20,10 +20,11 @@ from cuts3d_cli.pipeline.graph import result_path
 from cuts3d_cli.report import page as report
 from cuts3d_cli.report.figures import ap_over_rounds, running_mean
 from cuts3d_cli.report.panels import make_examples, spread
-from cuts3d_cli.report.run_image import Detections
+from cuts3d_cli.report.run_image import Detections, Truth
 from cuts3d_cli.report.run_summary import detections_command, differences, failed_images, summarise_run
 from cuts3d_cli.store.curve import read_curve
-from cuts3d_cli.store.layout import ARRAYS, FORMAT_VERSION, OUTCOME_NAMES
+from cuts3d_cli.store.layout import ARRAYS, FORMAT_VERSION, OUTCOME_NAMES, manifest_path
+from cuts3d_cli.store.manifest import read_manifest
 from cuts3d_cli.store.zarr_store import create_store, open_store
 
 VOID = {"meta", "img", "br", "link", "input"}
@@ -151,9 +152,9 @@ def test_training_images_and_detections_have_contact_sheets(tiny_run):
     words = written(run, config)[2].words
     assert "Pseudo-masks, training images All 4 training images." in words
     assert "Detections, round 1, held-out images All 3 held-out images." in words
-    assert "1 mask; overlap 1.00, 1 of 1 found" in words
+    assert "1 mask; below it: cut and stability; overlap 1.00, 1 of 1 found" in words
     assert (
-        "2 of the 4 training images, evenly spread" in written(run, with_values(config, "report", n_sheet=2))[2].words
+        "2 of the 4 training images, evenly spaced" in written(run, with_values(config, "report", n_sheet=2))[2].words
     )
     assert "Contact sheets" not in written(run, with_values(config, "report", n_sheet=0))[2].words
 
@@ -168,7 +169,9 @@ def test_the_worst_image_is_the_one_without_its_mask(tiny_run):
     best, worst = (
         words.split(f"training images: {order} The 2 {order} of 4 training")[1] for order in ("best", "worst")
     )
-    assert re.match(r" images with ground truth, best first\. 1 t0.png 1 mask; overlap 1.00", best)
+    assert re.match(
+        r" images with ground truth, best first\. 1 t0.png 1 mask; below it: cut and stability; overlap 1.00", best
+    )
     assert re.match(r" images with ground truth, worst first\. t3.png 0 masks; overlap 0.00", worst)
 
 
@@ -193,7 +196,9 @@ def test_weak_detections_are_drawn_from_the_top(tiny_run):
     run, config = tiny_run
     words = written(run, with_values(config, "report", min_score=0.8))[2].words
     # in the two good images step by step, on the contact sheet, and as best and worst
-    assert words.count("none of 1 detection reaches report.min_score 0.8, highest 0.75; the surest 1 drawn") == 3 * 2
+    assert (
+        words.count("none of 1 detection reaches report.min_score 0.8, highest 0.75; the most confident drawn") == 3 * 2
+    )
     assert "1 of 1 detection shown; report.min_score 0.3" in written(run, config)[2].words
 
 
@@ -263,7 +268,7 @@ def test_without_a_detector_its_parts_are_left_out(tiny_run):
     config = config.model_copy(update={"train": config.train.model_copy(update={"detector": None})})
     text, _, page = written(run, config)
     assert "round0" not in text and "cuts3d_val" in text
-    assert "it trains no detector (train.detector is null)" in page.words
+    assert "no detector is trained (train.detector is null)" in page.words
     assert "Detection" not in page.words and "training" not in page.ids
 
 
@@ -304,8 +309,8 @@ def test_a_bare_image_list_is_enough(tiny_run, tmp_path):
     bare.mkdir()
     shutil.copy(run / "manifest.jsonl", bare)
     text, _, page = written(bare, config)
-    assert text == "no results"
-    assert "not there" in page.words and "No evaluation" in page.words and len(page.photos) == 3 and not page.images
+    assert text == "no scores, as nothing was compared with labels"
+    assert "missing" in page.words and "No evaluation" in page.words and len(page.photos) == 3 and not page.images
 
 
 def test_without_a_run_it_says_so(tmp_path):
@@ -377,18 +382,19 @@ def test_an_image_without_any_cut_says_why(tiny_run):
     found = {panel.title: panel for panel in first.panels}
     for title in ("Eigenvector of the first cut", "Semantic cut"):
         assert found[title].picture is None and found[title].missing == "no cut: all patches alike"
-    assert found["Instances"].caption.startswith("0 of 0 tried; end: all patches alike; localcut.") and not first.cuts
+    assert found["Instances"].caption.startswith("0 of 0 attempts kept; end: all patches alike; localcut.")
+    assert not first.cuts
     found = {panel.title: panel for panel in second.panels}
-    assert found["Instances"].caption.startswith("1 of 2 tried; localcut.")
+    assert found["Instances"].caption.startswith("1 of 2 attempts kept; localcut.")
     assert second.cuts[1].caption.startswith("nothing kept of the semantic cut's 108 patches; rejected: too small")
 
 
 def test_settings_that_differ_from_the_shown_ones_are_named(tiny_run):
     run, config = tiny_run
     other = config.model_copy(update={"localcut": config.localcut.model_copy(update={"tau_knn": 0.2})})
-    assert "other settings" not in written(run, config)[2].words
+    assert "settings other than" not in written(run, config)[2].words
     words = written(run, other)[2].words
-    assert "Training images, CutS3D: localcut was made with other settings" in words
+    assert "Training images, CutS3D: localcut was made with settings other than those below" in words
     assert f"tau_knn: {config.localcut.tau_knn} instead of 0.2" in words
 
 
@@ -416,8 +422,10 @@ def test_sums_of_the_run(tiny_run):
 
 
 def test_an_image_and_its_reason_are_listed_once():
-    steps = {"depth": {"a": "x"}, "features": {"a": "x", "b": "y"}, "crf": {"a": "z"}}
-    assert failed_images(steps) == [("a", "x", "depth, features"), ("b", "y", "features"), ("a", "z", "crf")]
+    steps = {"depth": {"a": "x"}, "features": {"a": "x", "b": "y"}, "crf": {"a": "failed in depth: x", "c": "z"}}
+    assert failed_images(steps) == [("a", "x", "depth, features, crf"), ("b", "y", "features"), ("c", "z", "crf")]
+    steps = {"depth": {"a": "x"}, "features": {"a": "y"}, "confidence": {"a": "failed in localcut: failed in depth: x"}}
+    assert failed_images(steps) == [("a", "x; y", "depth, features, confidence")]
 
 
 def test_examples_have_the_shape_of_their_photographs(tiny_run):
@@ -432,9 +440,11 @@ def test_examples_have_the_shape_of_their_photographs(tiny_run):
         assert {picture.shape for picture in maps} == {example.image.photo.shape}
     assert [panel.picture for panel in broken.panels] == [None] and "no known image format" in broken.panels[0].missing
     found = {panel.title: panel for panel in wide.panels}
-    assert found["D"].caption == ("none of 1 detection reaches report.min_score 0.9, highest 0.75; the surest 1 drawn")
+    assert found["D"].caption == (
+        "none of 1 detection reaches report.min_score 0.9, highest 0.75; the most confident drawn"
+    )
     assert [len(found[title].picture) for title in ("Photograph", "D", "Final pseudo-masks")] == [0, 1, 1]
-    assert "36 of the semantic cut's 36 patches kept, mean confidence 0.75" in wide.cuts[0].caption
+    assert "36 of the semantic cut's 36 patches kept, stability 0.75" in wide.cuts[0].caption
     assert "nothing kept" in wide.cuts[1].caption
 
 
@@ -461,3 +471,30 @@ def test_ap_curve_needs_a_round():
     assert ap_over_rounds({"cuts3d_val": row}) is None
     svg = ap_over_rounds({"cuts3d_val": row, "round0_val": row, "round1_val": row})
     assert re.search(rb"<svg", svg)
+
+
+@pytest.fixture
+def label_maps(tmp_path):
+    """A folder of label maps with one map, of the second training image: objects 1 and 2."""
+    values = np.zeros((40, 60), np.uint8)
+    values[5:10, 5:10], values[20:30, 20:30] = 1, 2
+    (tmp_path / "gt").mkdir()
+    Image.fromarray(values).save(tmp_path / "gt/t1.png")
+    return tmp_path / "gt"
+
+
+def test_panels_show_ground_truth_of_a_folder(tiny_run, label_maps):
+    run, _ = tiny_run
+    manifest = read_manifest(manifest_path(run))
+    made = make_examples(run, 4, side=60, truth=Truth(label_maps, manifest.image_root, None))
+    panels = {e.image.record.file_name: next(p for p in e.panels if p.title.startswith("Ground truth")) for e in made}
+    assert panels["t1.png"].caption == "2 objects"
+    assert panels["t0.png"].missing == "the ground truth lacks this image"
+
+
+@pytest.mark.parametrize(("ignored", "n_objects"), [(None, 2), ([2], 1)])
+def test_sheets_compare_with_ground_truth_of_a_folder(tiny_run, label_maps, ignored, n_objects):
+    run, config = tiny_run
+    words = written(run, with_values(config, "data", annotations=str(label_maps), ignore_labels=ignored))[2].words
+    assert "The 1 best of 1 training images with ground truth" in words
+    assert f"of {n_objects} found" in words.split("training images: best The 1 best")[1].split("Contact sheets")[0]

@@ -1,6 +1,7 @@
 """What a stage command shows of an image: numbers as data, one format in tables, a picture of its own name."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,8 @@ from PIL import Image
 from cuts3d_cli.config import resolve
 from cuts3d_cli.pipeline.cache import ImageResult, image_source, run_image
 from cuts3d_cli.report import preview
-from cuts3d_cli.store.coco import annotation, image_entry
-from cuts3d_cli.store.masks import PREDICTIONS, PSEUDO_MASKS, Counts, MaskFile, write_masks
+from cuts3d_cli.store.coco import annotation, image_entry, without_id
+from cuts3d_cli.store.masks import PREDICTIONS, PSEUDO_MASKS, Counts, MaskFile, read_masks, write_masks
 
 CONFIG = resolve(
     {
@@ -81,7 +82,11 @@ def test_values_of_every_stage_are_numbers(photo, stage):
 
 def test_scores_read_the_same_in_confidence_and_crf(photo):
     scores = {
-        stage: {row["instance"]: row["score"] for row in preview.rows(stage, run_image(stage, photo, CONFIG))}
+        stage: {
+            row["instance"]: row["score"]
+            for row in preview.rows(stage, run_image(stage, photo, CONFIG))
+            if row["instance"]
+        }
         for stage in ("confidence", "crf")
     }
     assert scores["crf"] and scores["crf"].items() <= scores["confidence"].items()
@@ -103,8 +108,49 @@ def test_a_picture_without_instances_says_why(grey, stage):
 
 def test_masks_that_the_crf_refuses_are_told_as_such(photo):
     config = CONFIG.model_copy(update={"crf": CONFIG.crf.model_copy(update={"min_iou": 1.0})})
-    (row,) = preview.rows("crf", run_image("crf", photo, config))
-    assert row["instance"] is None and row["outcome"] == preview.CRF_REJECTED
+    found = preview.rows("localcut", run_image("localcut", photo, config))
+    refused = preview.rows("crf", run_image("crf", photo, config))
+    assert len(refused) == len(found)
+    for number, (before, row) in enumerate(zip(found, refused, strict=True), start=1):
+        assert row["instance"] is row["score"] is None
+        kept = before["outcome"] == "kept"
+        why = "rejected: changed too much by the CRF (crf.min_iou 1)" if kept else before["outcome"]
+        assert row["outcome"] == (f"cut {number} {why}" if why.startswith("rejected") else why)
+
+
+def test_what_was_rejected_is_listed_beside_what_was_kept(photo):
+    """One mask that the CRF leaves out of a file that holds the others; attempts without an instance are told too."""
+    result = run_image("crf", photo, CONFIG)
+    masks = read_masks(result.paths["crf"], own=True)
+    assert len(masks.annotations) > 1
+    lost, *kept = masks.annotations
+    write_masks("fewer.json", replace(masks, annotations=[without_id(entry) for entry in kept]))
+    fewer = replace(result, paths={**result.paths, "crf": Path("fewer.json")})
+    rows = preview.rows("crf", fewer)
+    assert [row["instance"] for row in rows if row["instance"]] == [entry["cut"] + 1 for entry in kept]
+    (row,) = [row for row in rows if "changed too much" in row.get("outcome", "")]
+    assert row["outcome"].startswith(f"cut {lost['cut'] + 1} rejected") and "crf.min_iou 0.5" in row["outcome"]
+    attempts = len([row for row in preview.rows("localcut", result) if row["outcome"] != "not tried"])
+    assert len(rows) == attempts
+
+
+def test_the_score_is_called_what_it_is(photo):
+    """Stability of the cut, the CRF's probability, or a dash where nothing was cut in 3D; the key of JSON stays."""
+    for stage, changes, name in (
+        ("crf", {}, "stability"),
+        ("confidence", {}, "stability"),
+        ("crf", {"crf": {"confidence": "crf"}}, "crf_probability"),
+        ("crf", {"localcut": {"local_cut": False, "sharpen": False}}, "stability"),
+    ):
+        config = CONFIG.model_copy(
+            update={key: getattr(CONFIG, key).model_copy(update=values) for key, values in changes.items()}
+        )
+        rows = preview.rows(stage, run_image(stage, photo, config))
+        head = preview.table(rows, score=preview.score_column(stage, config)).splitlines()[0].split()
+        assert name in head and "score" not in head and "score" in rows[0]
+        values = [row["score"] for row in rows if row["instance"]]
+        assert values and (set(values) == {None}) == ("localcut" in changes)
+        assert preview.picture(stage, run_image(stage, photo, config)).shape == (120, 160, 3)
 
 
 def test_near_is_bright(grey):

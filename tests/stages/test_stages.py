@@ -295,7 +295,7 @@ def test_importance_on_another_grid_is_refused(done, dataset, tmp_path):
     shutil.copytree(done, run_dir)
     other = {**SMALL, "features": {"image_size": 48}}
     run_all(run_dir, dataset, other, stages=["spatial-importance"])
-    with pytest.raises(StoreError, match=r"another patch grid; expected .*; found .*features.image_size"):
+    with pytest.raises(StoreError, match=r"different patch grid; expected .*; found .*features.image_size"):
         run_all(run_dir, dataset, other, stages=["localcut"])
 
 
@@ -332,7 +332,7 @@ def test_a_changed_threshold_recomputes_the_cut_alone(dataset, tmp_path):
 def test_stale_inputs_are_refused(dataset, tmp_path):
     run_all(tmp_path, dataset)
     run_all(tmp_path, dataset, {**SMALL, "depth": {"size": 240}}, stages=["depth"])
-    with pytest.raises(StoreError, match=r"made from another depth store.*rerun `cuts3d spatial-importance`"):
+    with pytest.raises(StoreError, match=r"made from a different depth store.*rerun `cuts3d spatial-importance`"):
         run_all(tmp_path, dataset, {**SMALL, "localcut": {"tau_knn": 0.115, "k": 10}}, stages=["localcut"])
 
 
@@ -352,7 +352,7 @@ def test_status_tells_which_images_are_new_gone_or_changed(dataset, tmp_path):
     first.unlink()
     shutil.copy(third, second)
     os.utime(second, (2e9, 2e9))
-    assert row().current == 0 and row().why == "1 new, 1 gone, 1 changed"
+    assert row().current == 0 and row().why == "1 new, 1 removed, 1 changed"
 
 
 def test_linked_folders_are_searched_once_and_hidden_ones_never(tmp_path):
@@ -408,7 +408,7 @@ def test_merge_refuses_missing_and_mixed_shards(dataset, tmp_path):
     with pytest.raises(StoreError, match=r"00001.json"):
         merge.run(tmp_path)
     run_all(tmp_path, dataset, {**SMALL, "crf": {**SMALL["crf"], "iterations": 3}}, shard=1)
-    with pytest.raises(StoreError, match=r"other settings than .*first shard: crf iterations; expected 2; found 3"):
+    with pytest.raises(StoreError, match=r"settings other than .*first shard: crf iterations; expected 2; found 3"):
         merge.run(tmp_path)
 
 
@@ -432,10 +432,10 @@ def test_every_setting_reaches_the_core(dataset, tmp_path, monkeypatch):
 
         monkeypatch.setattr(where, name, wrapped)
 
-    from cuts3d_cli.core import discover, segment
+    from cuts3d_cli.core import find_instances, segment
 
     for where, name in [
-        (discover, "grid_points"), (discover, "semantic_graph"), (discover, "cut_in_3d"),
+        (find_instances, "grid_points"), (find_instances, "semantic_graph"), (find_instances, "cut_in_3d"),
         (segment, "spatial_confidence"), (segment, "refine_images"), (segment, "DenseCrfs"),
     ]:  # fmt: skip
         spy(where, name)
@@ -444,9 +444,9 @@ def test_every_setting_reaches_the_core(dataset, tmp_path, monkeypatch):
     def keywords(name):
         return calls[name][0][1]
 
-    assert keywords("discover.grid_points") == {"xy_extent": 1.5}
-    assert keywords("discover.semantic_graph") == {"k": 7, "background_z": 2.5, "longest": 0.2}
-    assert keywords("discover.cut_in_3d") == {"tau_knn": 0.2, "capacity": "distance", "maxflow": "networkx"}
+    assert keywords("find_instances.grid_points") == {"xy_extent": 1.5}
+    assert keywords("find_instances.semantic_graph") == {"k": 7, "background_z": 2.5, "longest": 0.2}
+    assert keywords("find_instances.cut_in_3d") == {"tau_knn": 0.2, "capacity": "distance", "maxflow": "networkx"}
     given = {key: value for key, value in keywords("segment.spatial_confidence").items() if np.isscalar(value)}
     assert given == {"tau_knn": 0.2, **cut, **values["confidence"]}
     refine = keywords("segment.refine_images")
@@ -464,7 +464,7 @@ def test_merge_refuses_masks_of_other_stores_than_those_there(done, dataset, tmp
     shutil.copytree(done, run_dir)
     other = {**SMALL, "localcut": {"tau_knn": 0.115, "tau_ncut": 0.6}}
     run_all(run_dir, dataset, other, stages=["localcut", "confidence"], shard=1)
-    with pytest.raises(StoreError, match=r"00001.json were made from another localcut store .* -> rerun `cuts3d crf`"):
+    with pytest.raises(StoreError, match=r"00001.json were made from a different localcut store.*rerun `cuts3d crf`"):
         merge.run(run_dir)
     for stage in ("localcut", "confidence"):  # what was deleted cannot be compared and is no fault
         shutil.rmtree(result_path(run_dir, stage, "00001"))
@@ -485,7 +485,9 @@ def test_merge_refuses_masks_of_another_version_or_without_record(done, tmp_path
     path = result_path(run_dir, "crf", "00001")
     document = json.loads(path.read_text())
     path.write_text(json.dumps({**document, "info": {**document["info"], "algorithm": 0}}))
-    with pytest.raises(StoreError, match=r"another version of the CRF stage .*expected algorithm 1; found algorithm 0"):
+    with pytest.raises(
+        StoreError, match=r"a different version of the CRF stage .*expected algorithm 1; found algorithm 0"
+    ):
         merge.run(run_dir)
     damage_missing_key(path)
     with pytest.raises(StoreError, match=r"00001.json are damaged: info; .*'counts' -> rerun `cuts3d crf`"):
@@ -514,12 +516,12 @@ def moved(done, dataset, tmp_path):
 @pytest.mark.parametrize("stage", ["spatial-importance", "localcut", "confidence", "crf"])
 def test_stores_of_other_images_are_refused(moved, stage):
     """As many images as before, others in part: ids and counts are equal, contents are not."""
-    with pytest.raises(StoreError, match=r"made from other images than the image list now holds"):
+    with pytest.raises(StoreError, match=r"made from images other than those in the image list"):
         run_all(*moved, stages=[stage])
 
 
 def test_merge_refuses_masks_of_other_images(moved):
-    with pytest.raises(StoreError, match=r"00000.json were made from other images"):
+    with pytest.raises(StoreError, match=r"00000.json were made from images other than"):
         merge.run(moved[0])
 
 
@@ -553,13 +555,13 @@ def test_a_killed_localcut_leaves_no_store_and_reruns_to_the_same(done, dataset,
 import os, signal, pathlib
 import cuts3d_cli.stages.localcut as stage
 from cuts3d_cli.cli.main import main
-real, calls = stage.discover_batch, []
-def discover_batch(*args, **options):
+real, calls = stage.find_instances_batch, []
+def find_instances_batch(*args, **options):
     calls.append(1)
     if len(calls) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
     return real(*args, **options)
-stage.discover_batch = discover_batch
+stage.find_instances_batch = find_instances_batch
 main(["localcut", "--run", {str(tmp_path)!r}, "--shard", "0", "--tau-knn", "0.115"])
 """
     ended = subprocess.run([sys.executable, "-c", code], check=False)

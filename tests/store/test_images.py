@@ -79,7 +79,7 @@ def test_float_tiff(tmp_path):
     assert images.read_image(saved(tmp_path, "u.tif", Image.fromarray(unit)))[0, :, 0].tolist() == [0, 128, 255]
     assert images.read_image(saved(tmp_path, "b.tif", Image.fromarray(unit * 200)))[0, :, 0].tolist() == [0, 100, 200]
     for k, wrong in enumerate([unit - 1, unit * 1e5, unit * np.nan]):
-        with pytest.raises(ImageError, match="no grey levels"):
+        with pytest.raises(ImageError, match="not grey levels"):
             images.read_image(saved(tmp_path, f"w{k}.tif", Image.fromarray(wrong)))
 
 

@@ -95,7 +95,7 @@ def test_files_of_others_have_no_provenance(tmp_path, info):
     found = read_masks(path)
     assert (found.provenance, found.counts) == (Provenance(version=""), Counts())
     assert found.image_root == tmp_path and found.categories == [] and found.images == IMAGES
-    with pytest.raises(StoreError, match=r"m.json are damaged or not made by cuts3d; expected info with kind"):
+    with pytest.raises(StoreError, match=r"m.json are damaged or were not made by cuts3d; expected info with kind"):
         read_masks(path, own=True)
 
 

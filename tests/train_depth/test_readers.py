@@ -1,4 +1,4 @@
-"""Readers of depth data sets: units, holes, mirrored files, calibration, on drawn files."""
+"""Readers of depth datasets: units, holes, mirrored files, calibration, on drawn files."""
 
 import cv2
 import numpy as np
@@ -117,5 +117,5 @@ def test_every_thins_and_unknown_names_are_one_line(tmp_path):
         draw(tmp_path, f"{name}.jpg", f"{name}_depth.png", np.full((12, 16), 1000, np.uint16))
     assert len(pairs_of(f"frames={tmp_path}:2", "train")) == 2
     for wrong in ("nowhere=x", "nyu", f"nyu={tmp_path}/missing"):
-        with pytest.raises(Cuts3dError, match="data set"):
+        with pytest.raises(Cuts3dError, match="dataset"):
             pairs_of(wrong, "train")

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cuts3d_cli.config import resolve
 from cuts3d_cli.pipeline.methods import OWN
 from cuts3d_cli.store.layout import pseudo_masks_path
-from cuts3d_cli.workflow import MAX_FAILURES, failures
+from cuts3d_cli.workflow import MAX_FAILURES, failures, scoring
 
 ROOT = Path(__file__).parents[2]
 
@@ -99,6 +100,7 @@ def test_no_module_before_the_scores_knows_the_annotations():
         "experiments/compare.py",
         "experiments/finetune.py",
         "report/page.py",
+        "report/run_summary.py",
     }
 
 
@@ -161,7 +163,10 @@ def test_a_missing_folder_of_images_ends_with_one_line(run, dataset):
         values["data"][key] = "nowhere"
         (run.folder / "missing.yaml").write_text(yaml.safe_dump(values))
         ended = run("-n", "--configfile", run.folder / "missing.yaml")
-        expected = f"cuts3d: error: config: data.{key} nowhere; expected a folder of images; found nothing"
+        expected = (
+            f"cuts3d: error: config: data.{key} nowhere; expected a folder of images; found nothing"
+            f" -> relative paths start in the current folder, {run.folder}"
+        )
         assert ended.returncode == 1 and ended.stderr.splitlines()[-1] == expected
 
 
@@ -210,6 +215,21 @@ def test_errors_of_failed_jobs_are_found_in_their_logs(tmp_path):
     for number in range(MAX_FAILURES):
         log(f"x{number}.log", "cuts3d: error: more\n")
     assert failures([str(tmp_path)], 100).endswith("and 3 more jobs")
+
+
+def test_scores_depend_on_what_a_folder_of_labels_holds(tmp_path):
+    def depends(**data):
+        return scoring(resolve({"data": {"images": "mine", **data}}))
+
+    (tmp_path / "labels/day").mkdir(parents=True)
+    file = tmp_path / "labels/day/a.png"
+    file.write_bytes(b"x")
+    assert depends(annotations="masks.json") == depends(), "Snakemake looks at a file itself"
+    first = depends(annotations=str(tmp_path / "labels"))
+    assert first == depends(annotations=str(tmp_path / "labels")) != depends()
+    assert depends(annotations=str(tmp_path / "labels"), ignore_labels=[0]) != first
+    file.write_bytes(b"xy")
+    assert depends(annotations=str(tmp_path / "labels")) != first
 
 
 def test_a_whole_run(finished):

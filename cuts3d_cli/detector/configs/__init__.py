@@ -38,7 +38,7 @@ def build_detector(train: TrainConfig) -> dict[str, Any]:
         found = "no build(train)" if detector is None else f"keys {sorted(detector)}"
         raise ConfigError(
             f"detector config {train.detector}",
-            expected=f"a function build(train) giving {', '.join(KEYS)}",
+            expected=f"a function build(train) that returns {', '.join(KEYS)}",
             found=found,
         )
     # The same values whether freshly built or read back from a checkpoint.

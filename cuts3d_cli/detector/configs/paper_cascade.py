@@ -36,7 +36,7 @@ def resize(short_sides: tuple[int, ...]) -> dict[str, Any]:
 def build(train: TrainConfig) -> dict[str, Any]:
     """Detector, resizing and optimiser; image sizes are CutLER's, ``train.image_size`` is not used."""
     n_stages = len(parts.STAGE_IOUS)
-    heads = parts.bbox_heads(train, CHANNELS, 1024, 1 / n_stages, "ReleasedBBoxHead", parts.EXACT_STDS)
+    heads = parts.bbox_heads(train, CHANNELS, 1024, 1 / n_stages, "Detectron2BBoxHead", parts.EXACT_STDS)
     norm = {"type": "SyncBN"}  # over all processes; plain batch norm where there is one
     return {
         "model": {
@@ -58,9 +58,9 @@ def build(train: TrainConfig) -> dict[str, Any]:
                 "norm_cfg": norm,
                 "init_cfg": parts.XAVIER,
             },
-            "rpn_head": parts.rpn_head(CHANNELS, [*ROI_STRIDES, 64], scale=8, kind="ReleasedRPNHead"),
+            "rpn_head": parts.rpn_head(CHANNELS, [*ROI_STRIDES, 64], scale=8, kind="Detectron2RPNHead"),
             "roi_head": {
-                "type": "ReleasedCascadeRoIHead",
+                "type": "Detectron2CascadeRoIHead",
                 "num_stages": n_stages,
                 "stage_loss_weights": [1.0] * n_stages,
                 "bbox_roi_extractor": parts.roi_extractor(CHANNELS, ROI_STRIDES, 7, sampling_ratio=0),
@@ -72,7 +72,7 @@ def build(train: TrainConfig) -> dict[str, Any]:
                 rpn_samples=256,
                 roi_samples=512,
                 proposals=parts.proposals(2000, train.rpn_proposals, train.rpn_nms),
-                rpn_assigner="ReleasedAnchorAssigner",
+                rpn_assigner="Detectron2AnchorAssigner",
             ),
             "test_cfg": parts.test_cfg(TEST_PROPOSALS),
         },

@@ -8,6 +8,7 @@ records while masks and annotation records are right: such records are turned ro
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from cuts3d_cli.evaluation.coco_files import CocoError, Record, read_json
 from cuts3d_cli.evaluation.readers.common import GroundTruth
@@ -38,7 +39,15 @@ def read_checked(path: Path) -> Record:
     Raises:
         CocoError: it is missing, is not JSON or lacks a list of records.
     """
-    truth = read_json(path)
+    return checked(read_json(path), path)
+
+
+def checked(truth: Any, path: Path) -> Record:
+    """A JSON's content, if it is COCO-like.
+
+    Raises:
+        CocoError: it lacks a list of records.
+    """
     for key in ("images", "annotations"):
         records = truth.get(key) if isinstance(truth, dict) else None
         if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):

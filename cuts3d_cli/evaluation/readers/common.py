@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pycocotools import mask as mask_api
+
 from cuts3d_cli.evaluation.coco_files import ONE_CATEGORY, CocoError, Record
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPEG", ".JPG", ".PNG")
@@ -14,7 +16,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPEG", ".JPG", ".PNG")
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """Ground truth of one data set as a COCO document.
+    """Ground truth of one dataset as a COCO document.
 
     Attributes:
         document: ``images``, ``annotations`` and ``categories`` as in COCO; an annotation has ``iscrowd`` 1 for a
@@ -30,24 +32,27 @@ class GroundTruth:
 
 @dataclass(frozen=True)
 class Object:
-    """One annotated box.
+    """One annotated object.
 
     Attributes:
         category: its name.
-        box_xywh: x and y of the upper left corner, width and height, px, in continuous coordinates from 0.
+        box_xywh: x and y of the upper left corner, width and height, px, in continuous coordinates from 0; None for
+            an object with a mask, whose box is the mask's.
         crowd: whether it is a region rather than an object.
         ignore: whether detections of it count neither way.
+        mask: run-length code at the image's size (:func:`cuts3d_cli.store.coco.encode_mask`), or None.
     """
 
     category: str
-    box_xywh: tuple[float, float, float, float]
+    box_xywh: tuple[float, float, float, float] | None
     crowd: bool = False
     ignore: bool = False
+    mask: Record | None = None
 
 
 @dataclass(frozen=True)
 class BoxedImage:
-    """An image with its annotated boxes; ``size_hw`` in px."""
+    """An image with its annotated objects; ``size_hw`` in px."""
 
     file_name: str
     size_hw: tuple[int, int]
@@ -55,12 +60,12 @@ class BoxedImage:
 
 
 def document(images: Iterable[BoxedImage]) -> tuple[Record, int]:
-    """COCO document of images with boxes; ids from 1 in the order given, categories by name.
+    """COCO document of images with boxes or masks; ids from 1 in the order given, categories by name.
 
-    Boxes are cut to their image; what has no area then is left out.
+    Boxes are cut to their image; what has no area then is omitted.
 
     Returns:
-        The document and how many boxes were left out.
+        The document and how many objects were skipped.
     """
     images = list(images)
     names = sorted({item.category for image in images for item in image.objects})
@@ -70,7 +75,8 @@ def document(images: Iterable[BoxedImage]) -> tuple[Record, int]:
         height, width = image.size_hw
         records.append({"id": image_id, "file_name": image.file_name, "height": height, "width": width})
         for item in image.objects:
-            x, y, w, h = clip_box(item.box_xywh, image.size_hw)
+            box_xywh = mask_api.toBbox(item.mask).tolist() if item.mask else item.box_xywh
+            x, y, w, h = clip_box(box_xywh, image.size_hw)
             if w <= 0 or h <= 0:
                 n_empty += 1
                 continue
@@ -80,9 +86,10 @@ def document(images: Iterable[BoxedImage]) -> tuple[Record, int]:
                     "image_id": image_id,
                     "category_id": category_ids[item.category],
                     "bbox": [x, y, w, h],
-                    "area": w * h,
+                    "area": int(mask_api.area(item.mask)) if item.mask else w * h,
                     "iscrowd": int(item.crowd),
                     "ignore": int(item.ignore),
+                    **({"segmentation": item.mask} if item.mask else {}),
                 }
             )
     categories = [{"id": number, "name": name} for name, number in category_ids.items()]
@@ -90,9 +97,9 @@ def document(images: Iterable[BoxedImage]) -> tuple[Record, int]:
 
 
 def ground_truth(images: Iterable[BoxedImage], format_name: str) -> GroundTruth:
-    """Ground truth of images with boxes."""
+    """Ground truth of images with boxes or masks."""
     made, n_empty = document(images)
-    notes = [f"{n_empty} boxes without area inside their image were left out"] if n_empty else []
+    notes = [f"{n_empty} objects without area inside their image were skipped"] if n_empty else []
     return GroundTruth(made, format_name, notes)
 
 
@@ -120,10 +127,10 @@ def image_of(stem: str, folders: Sequence[Path], source: Path) -> Path:
             if (path := folder / f"{stem}{suffix}").is_file():
                 return path
     raise CocoError(
-        f"{source}: the image of {stem} is missing, which gives its size",
+        f"{source}: the image of {stem}, needed for its size, is missing",
         expected=f"{stem}.jpg or .png in {' or '.join(map(str, folders))}",
         found="none",
-        hint="name the folder of the images with --truth-images",
+        hint="give the image folder with --truth-images",
     )
 
 

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from cuts3d_cli.evaluation.coco_files import CocoError
-from cuts3d_cli.evaluation.readers import coco, imagenet, kitti, lvis, openimages, voc
+from cuts3d_cli.evaluation.coco_files import CocoError, read_json
+from cuts3d_cli.evaluation.readers import coco, imagenet, kitti, label_maps, labelme, lvis, openimages, voc, yolo
 from cuts3d_cli.evaluation.readers.common import GroundTruth
+from cuts3d_cli.evaluation.readers.label_files import label_paths
 from cuts3d_cli.evaluation.readers.voc_xml import read_xml
 
-FORMATS = ("coco", "lvis", "voc", "imagenet", "kitti", "openimages")
+FORMATS = ("coco", "lvis", "voc", "imagenet", "kitti", "openimages", "png", "yolo", "labelme")
 
 
 def read_truth(
-    path: str | Path, *, format_name: str = "auto", splits: Sequence[str] = (), images: str | Path | None = None
+    path: str | Path,
+    *,
+    format_name: str = "auto",
+    splits: Sequence[str] = (),
+    images: str | Path | None = None,
+    ignore_labels: Collection[int] | None = None,
 ) -> GroundTruth:
     """Read ground truth of any known format.
 
     Args:
-        path: JSON (coco, lvis), a folder of XML (voc, imagenet) or text files (kitti), or CSV (openimages).
+        path: JSON (coco, lvis), CSV (openimages), or a folder of XML (voc, imagenet), text files (kitti, yolo), label
+            maps (png) or JSON (labelme).
         format_name: one of :data:`FORMATS`, or ``auto`` to look at the path.
         splits: lists of a VOC folder whose images count; none: all.
-        images: folder of the images, for formats without image sizes (kitti, openimages).
+        images: folder of the images, for formats with a file per image: it gives the images' names and, where the
+            files do not, their sizes.
+        ignore_labels: values of label maps that are no object; None: see :mod:`.label_maps`.
 
     Raises:
         CocoError: nothing there, an unknown format or a malformed file, in one line.
@@ -35,7 +44,10 @@ def read_truth(
     elif format_name == "auto" and path.suffix.lower() == ".csv":
         format_name = "openimages"
     if format_name == "auto":
-        truth = coco.read_checked(path)
+        truth = read_json(path)
+        if labelme.is_labelme(truth):
+            return labelme.read(path, images=images)
+        truth = coco.checked(truth, path)
         return lvis.convert(truth, path) if lvis.is_lvis(truth) else coco.convert(truth)
     if format_name in ("coco", "lvis"):
         return (coco if format_name == "coco" else lvis).read(path)
@@ -45,7 +57,13 @@ def read_truth(
         return voc.read(path, splits=splits)
     if format_name == "imagenet":
         return imagenet.read(path)
-    return (kitti if format_name == "kitti" else openimages).read(path, images=images)
+    if format_name == "png":
+        return label_maps.read(path, images=images, ignore_labels=ignore_labels)
+    return _OF_IMAGES[format_name].read(path, images=images)
+
+
+_OF_IMAGES = {"kitti": kitti, "openimages": openimages, "yolo": yolo, "labelme": labelme}
+"""Readers that need the images, or may."""
 
 
 def _folder_format(path: Path) -> str:
@@ -56,8 +74,23 @@ def _folder_format(path: Path) -> str:
     first = next(folder.rglob("*.xml"), None)
     if first is not None:
         return "imagenet" if "ILSVRC" in read_xml(first).database or "CLS-LOC" in folder.parts else "voc"
-    if next(folder.glob("*.txt"), None) is not None:
-        return "kitti"
+    if any(labelme.is_labelme(read_json(file)) for file in label_paths(path, (".json",))[:1]):
+        return "labelme"
+    texts = [file for file in label_paths(path, (".txt",)) if file.name.lower() not in yolo.NOT_LABELS]
+    maps = label_paths(path, label_maps.SUFFIXES)
+    # YOLO's tools may keep images and labels in one folder, or in folders called so.
+    if maps and not ({file.stem for file in texts} & {file.stem for file in maps}):
+        return "png"
+    if texts:
+        return "kitti" if any(_first_word(file).isalpha() for file in texts) else "yolo"
     raise CocoError(
-        f"ground truth {path}", expected="VOC or ImageNet XML, KITTI text files, or a COCO JSON", found="none of them"
+        f"ground truth {path}",
+        expected="VOC or ImageNet XML, KITTI or YOLO text files, labelme's JSON, label maps (PNG), or a COCO JSON",
+        found="none of them",
     )
+
+
+def _first_word(file: Path) -> str:
+    """First word of a text file; empty where it has none."""
+    with open(file, encoding="utf-8", errors="replace") as opened:
+        return next(iter(opened.readline().split()), "")

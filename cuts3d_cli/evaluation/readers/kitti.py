@@ -30,7 +30,7 @@ def read(path: Path, *, images: Path | None = None) -> GroundTruth:
 
     Args:
         path: the folder.
-        images: folder of the images; ``image_2`` or ``JPEGImages`` beside the labels when left out.
+        images: folder of the images; ``image_2`` or ``JPEGImages`` beside the labels when omitted.
 
     Raises:
         CocoError: no files, a malformed line, or a missing image.

@@ -2,7 +2,7 @@
 
 LVIS is annotated in parts: an image lists categories that were searched for in vain (``neg_category_ids``) and ones of
 which not all objects were marked (``not_exhaustive_category_ids``). LVIS's own evaluation skips detections of the
-latter; without classes that cannot be told, so every object counts, and detections of unmarked ones are false
+latter; without classes that is unknown, so every object counts, and detections of unannotated ones are false
 positives. CutLER's evaluation does the same (its file is "cocofied"), so the numbers compare.
 """
 

@@ -1,4 +1,4 @@
-"""OpenImages' boxes (V4 to V7): one CSV for all images, corners as shares of the image's width and height.
+"""OpenImages' boxes (V4 to V7): one CSV for all images, corners as fractions of the image's width and height.
 
 ``IsGroupOf`` boxes (more than five objects that touch) are crowd regions. ``IsOccluded``, ``IsTruncated``,
 ``IsDepiction`` and ``IsInside`` objects are objects like others. The file holds no image size, so the images are
@@ -30,7 +30,7 @@ def read(path: Path, *, images: Path | None = None) -> GroundTruth:
 
     Args:
         path: the file.
-        images: folder of the images; ``validation`` above or beside the file when left out.
+        images: folder of the images; ``validation`` above or beside the file when omitted.
 
     Raises:
         CocoError: the file is missing, lacks a column, holds no box or a malformed one; or an image is missing.

@@ -1,7 +1,7 @@
 """The loop over one image's instances: NCut, LocalCut, exclusion, repeat (Sec. 3.1-3.3).
 
 With ``local_cut=False, sharpen=False, exclude="features", stop_at_rest=False`` it is CutLER's MaskCut. No setting has a
-default here: the configuration (``config.LocalCutConfig``) is their one source.
+default here: all come from the configuration (``config.LocalCutConfig``).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from cuts3d_cli.core.localcut import local_cut as cut_in_3d
 from cuts3d_cli.core.masks import alike_component, component_of, mask_iou
 from cuts3d_cli.core.ncut import bipartition, second_eigenvectors
 from cuts3d_cli.core.patch_graph import PatchGraph
-from cuts3d_cli.core.types import Discovery, Outcome, Try
+from cuts3d_cli.core.types import Attempt, Cuts, Outcome
 
 
-def discover(
+def find_instances(
     features: np.ndarray,
     depth: np.ndarray | None = None,
     importance: np.ndarray | None = None,
@@ -31,7 +31,7 @@ def discover(
     eigensolver: str,
     device: str = "cpu",
     **settings: Any,
-) -> Discovery:
+) -> Cuts:
     """Find up to N instances in one image.
 
     Args:
@@ -40,36 +40,36 @@ def discover(
         importance: (h, w) float in [0, 1]; needed by ``sharpen``.
         eigensolver: see `ncut.second_eigenvector`.
         device: where torch computes.
-        settings: the keywords of `discovery`.
+        settings: the keywords of `instance_search`.
 
     Returns:
-        Masks, terminals and eigenvectors on the patch grid, and what came of each try.
+        Masks, terminals and eigenvectors on the patch grid, and the outcome of each attempt.
 
     Raises:
         ValueError: an input that is missing, of the wrong shape or not finite, or an unknown choice.
     """
-    return discover_batch([(features, depth, importance)], eigensolver=eigensolver, device=device, **settings)[0]
+    return find_instances_batch([(features, depth, importance)], eigensolver=eigensolver, device=device, **settings)[0]
 
 
-def discover_batch(
+def find_instances_batch(
     images: Iterable[tuple[np.ndarray, np.ndarray | None, np.ndarray | None]],
     *,
     eigensolver: str,
     device: str = "cpu",
     **settings: Any,
-) -> list[Discovery]:
-    """`discover` of several images, whose first tries are solved together, then their second ones, and so on.
+) -> list[Cuts]:
+    """`find_instances` for several images: their first attempts are solved together, then their second, and so on.
 
-    Only ``torch`` gains from it; each image holds one byte a pair of patches.
+    Only ``torch`` is faster this way; each image takes one byte per pair of patches.
 
     Args:
         images: features, depth and importance of each.
         eigensolver: see `ncut.second_eigenvector`.
         device: where torch computes.
-        settings: the keywords of `discovery`.
+        settings: the keywords of `instance_search`.
     """
-    searches = [discovery(*image, **settings) for image in images]
-    results: dict[int, Discovery] = {}
+    searches = [instance_search(*image, **settings) for image in images]
+    results: dict[int, Cuts] = {}
     answers: dict[int, tuple[np.ndarray, str] | None] = dict.fromkeys(range(len(searches)))
     while answers:
         graphs = {}
@@ -84,7 +84,7 @@ def discover_batch(
     return [results[number] for number in range(len(searches))]
 
 
-def discovery(
+def instance_search(
     features: np.ndarray,
     depth: np.ndarray | None = None,
     importance: np.ndarray | None = None,
@@ -108,42 +108,44 @@ def discovery(
     min_area: float,
     corners: int,
     stop_at_rest: bool,
-) -> Generator[PatchGraph, tuple[np.ndarray, str], Discovery]:
+) -> Generator[PatchGraph, tuple[np.ndarray, str], Cuts]:
     """Find up to ``n_instances`` instances in one image, leaving the eigenvectors to the caller.
 
-    Each try solves NCut on the patches, takes the foreground, cuts one instance out of it in 3D, and takes the patches
-    found out of the graph (``exclude``): ``nodes`` removes them, ``features`` zeroes their features. A try but the
-    first is rejected at an IoU above ``max_overlap`` with the candidate of the try before, or at a share of
-    ``min_area`` of the patches or less; earlier instances are subtracted from what is kept. With ``nodes``, rejected
-    patches leave the graph too, as the tries after would find them again; with ``features`` they stay, as in CutLER.
+    Each attempt solves NCut on the patches, cuts one instance out of its foreground in 3D, and excludes the patches
+    of that instance from the graph (``exclude``): ``nodes`` removes them, ``features`` zeroes their features. Any
+    attempt but the first is rejected if its IoU with the previous candidate exceeds ``max_overlap``, or if it covers
+    at most the fraction ``min_area`` of the patches; earlier instances are subtracted from those kept. With ``nodes``,
+    rejected patches are removed too, since later attempts would find them again; with ``features`` they stay, as in
+    CutLER.
 
-    The search ends early on a uniform graph (every pair alike: no cut is better than another), where too few patches
-    are left for another instance, and with ``stop_at_rest`` when the foreground is the rest: the inverse of all that
-    was taken, up to a share of ``min_area``.
+    The search ends early on a uniform graph (all weights equal: no cut is better than another), when too few patches
+    are left for another instance, and with ``stop_at_rest`` when the foreground is the rest: all patches not yet
+    excluded, up to the fraction ``min_area``.
 
     Args:
         features: (C, h, w) float.
         depth: (H, W) float in [0, 1], 0 nearest; needed by ``local_cut``.
         importance: (h, w) float in [0, 1]; needed by ``sharpen``.
-        n_instances: tries, N.
+        n_instances: number of attempts, N.
         tau_ncut, sharpen, exponent: see `affinity`.
-        tau_ncut_at: ``sharpened``, the threshold is that of the sharpened affinity, or ``cosine``, see
+        tau_ncut_at: ``sharpened``, the threshold applies to the sharpened affinity, or ``cosine``, see
             `affinity.threshold_of_cosine`.
-        local_cut: cut in 3D; off, the instance is the semantic mask.
+        local_cut: cut in 3D; if off, the instance is the semantic mask.
         tau_knn, k, xy_extent, background_z, capacity, sink, maxflow: see `localcut` and `geometry`.
         corners: see `ncut`.
         component: what is kept of the foreground, and of the instance: ``none``, all of it; ``seed``, the 4-connected
-            part that holds the seed; ``alike``, what pairs above ``tau_ncut`` join to the seed from patch to patch.
-            NCut often takes two objects that touch together, as parting them from the rest is cheaper than parting
-            them; ``alike`` parts them where no pair across the border between them is alike.
-        exclude: nodes or features.
+            component of the seed; ``alike``, the patches connected to the seed by pairs of neighbours above
+            ``tau_ncut``. NCut often takes two touching objects as one, since cutting both from the rest is cheaper
+            than cutting between them; ``alike`` separates them where no pair across their border is similar.
+        exclude: ``nodes`` or ``features``.
         max_overlap, min_area, stop_at_rest: see above.
 
     Yields:
-        The graph of a try, for its second eigenvector (n,) and the name of the solver, as `second_eigenvector` gives.
+        The graph of an attempt, to be answered with its second eigenvector (n,) and the solver's name, as given by
+        `second_eigenvector`.
 
     Returns:
-        Masks, terminals and eigenvectors on the patch grid, and what came of each try.
+        Masks, terminals and eigenvectors on the patch grid, and the outcome of each attempt.
 
     Raises:
         ValueError: an input that is missing, of the wrong shape or not finite, or an unknown choice.
@@ -161,30 +163,30 @@ def discovery(
     instance = np.zeros_like(semantic)
     terminals = np.full((n_instances, 2), -1, dtype=np.int32)
     fiedler = np.zeros(semantic.shape, dtype=np.float32)
-    tries = [Try("stopped")] * n_instances
+    attempts = [Attempt("stopped")] * n_instances
 
-    taken = np.zeros(grid_hw, dtype=bool)  # out of the graph
+    excluded = np.zeros(grid_hw, dtype=bool)  # excluded from the graph
     union = np.zeros(grid_hw, dtype=bool)  # of the instances
-    previous = np.zeros(grid_hw, dtype=bool)  # candidate of the try before, empty if rejected
+    previous = np.zeros(grid_hw, dtype=bool)  # candidate of the previous attempt, empty if rejected
     x: np.ndarray | None = None
     solver: str | None = None
     for slot in range(n_instances):
-        nodes = graphs.nodes(taken)
+        nodes = graphs.nodes(excluded)
         if np.count_nonzero(nodes) < max(2, min_area * h * w):
-            tries[slot] = Try("few")
+            attempts[slot] = Attempt("few")
             break
         if x is None:
-            graph = graphs.without(taken)
+            graph = graphs.without(excluded)
             if graph.is_uniform:
-                tries[slot] = Try("uniform")
+                attempts[slot] = Attempt("uniform")
                 break
             x, solver = yield graph
             x = x.reshape(grid_hw)
         fiedler[slot] = x
         sides = bipartition(x, nodes=nodes, corners=corners, component="none" if component == "none" else "seed")
-        tries[slot] = Try("kept", solver, sides.flipped)
-        if stop_at_rest and taken.any() and np.count_nonzero(sides.foreground != ~taken) / h / w <= min_area:
-            tries[slot] = replace(tries[slot], outcome="rest")
+        attempts[slot] = Attempt("kept", solver, sides.flipped)
+        if stop_at_rest and excluded.any() and np.count_nonzero(sides.foreground != ~excluded) / h / w <= min_area:
+            attempts[slot] = replace(attempts[slot], outcome="rest")
             break
         candidate = sides.semantic
         if component == "alike":
@@ -203,16 +205,16 @@ def discovery(
             instance[slot] = candidate & ~union
             union |= candidate
         empty = outcome == "kept" and not instance[slot].any()
-        tries[slot] = replace(tries[slot], outcome="covered" if empty else outcome)
+        attempts[slot] = replace(attempts[slot], outcome="covered" if empty else outcome)
         previous = candidate if outcome == "kept" else np.zeros_like(candidate)
         if outcome == "kept" or exclude == "nodes":
-            taken |= candidate
+            excluded |= candidate
             x = None  # another graph, another eigenvector
-    return Discovery(semantic, instance, terminals, fiedler, tuple(tries))
+    return Cuts(semantic, instance, terminals, fiedler, tuple(attempts))
 
 
 class _Graphs:
-    """The graph of NCut for a growing set of taken patches, under either exclusion."""
+    """The graph of NCut for a growing set of excluded patches, under either exclusion."""
 
     def __init__(
         self, features: np.ndarray, importance: np.ndarray | None, exponent: str, tau_ncut: float, *, remove_nodes: bool
@@ -223,17 +225,17 @@ class _Graphs:
             affinity.strong_without_features, tau_ncut=tau_ncut, exponent=exponent, importance=importance
         )
 
-    def nodes(self, taken: np.ndarray) -> np.ndarray:
+    def nodes(self, excluded: np.ndarray) -> np.ndarray:
         """(h, w) bool: the patches of the graph."""
-        return ~taken if self.remove_nodes else np.ones_like(taken)
+        return ~excluded if self.remove_nodes else np.ones_like(excluded)
 
-    def without(self, taken: np.ndarray) -> PatchGraph:
-        """The graph once these patches are taken; graphs given before may not be used any more."""
-        index = np.flatnonzero(taken)
+    def without(self, excluded: np.ndarray) -> PatchGraph:
+        """The graph without these patches; invalidates the graphs returned before."""
+        index = np.flatnonzero(excluded)
         if len(index) and not self.remove_nodes:
-            rows = self._rows_without(index, taken.size)
+            rows = self._rows_without(index, excluded.size)
             self.strong[index], self.strong[:, index] = rows, rows.T
-        return PatchGraph(self.strong, self.nodes(taken))
+        return PatchGraph(self.strong, self.nodes(excluded))
 
 
 def _check(

@@ -1,4 +1,4 @@
-"""The released MaskCut's way of computing, to measure against: dense eigen-solver, a CRF built for every mask."""
+"""The original MaskCut's computation, as a baseline: dense eigensolver, a CRF built for every mask."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def graph_of(features: np.ndarray, tau_ncut: float) -> np.ndarray:
 
 
 def dense_eigenvector(weights: np.ndarray) -> np.ndarray:
-    """Second generalised eigenvector of (Z - W, Z) in float64 by LAPACK, as the released code asks for it."""
+    """Second generalised eigenvector of (Z - W, Z) in float64 by LAPACK, as the original code requests it."""
     degrees = np.diag(weights.sum(axis=1))
     return eigh(degrees - weights, degrees, subset_by_index=[1, 1])[1][:, 0]
 
@@ -50,9 +50,9 @@ def crf(image: np.ndarray, mask: np.ndarray, watch: Stopwatch) -> tuple[np.ndarr
 
     with watch.part("CRF: build"):
         inside = 1 / (1 + np.exp(-1.0))
-        share = np.where(mask, inside, 1 - inside).ravel()
+        probability = np.where(mask, inside, 1 - inside).ravel()
         model = DenseCRF2D(image.shape[1], image.shape[0], 2)
-        model.setUnaryEnergy(np.ascontiguousarray(-np.log(np.stack([1 - share, share])), dtype=np.float32))
+        model.setUnaryEnergy(np.ascontiguousarray(-np.log(np.stack([1 - probability, probability])), dtype=np.float32))
         model.addPairwiseGaussian(sxy=3, compat=7)
         model.addPairwiseBilateral(sxy=50, srgb=5, rgbim=np.ascontiguousarray(image), compat=10)
     with watch.part("CRF: inference, fill, judge"):

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from cuts3d_cli.config import TrainConfig
 from cuts3d_cli.detector.configs import parts
+from cuts3d_cli.detector.detectron2_compat import Detectron2AnchorAssigner, Detectron2BBoxHead, not_empty
 from cuts3d_cli.detector.losses import box_iou
-from cuts3d_cli.detector.released import ReleasedAnchorAssigner, ReleasedBBoxHead, not_empty
 
 SIZE = (64, 96)
 META = {"img_shape": SIZE, "pad_shape": (64, 96), "ori_shape": SIZE, "scale_factor": (1.0, 1.0)}
@@ -35,7 +35,7 @@ def ground_truth(boxes=GT):
 
 class TestAnchors:
     def assign(self, anchors, boxes):
-        return ReleasedAnchorAssigner(pos_iou_thr=0.7, neg_iou_thr=0.3).assign(
+        return Detectron2AnchorAssigner(pos_iou_thr=0.7, neg_iou_thr=0.3).assign(
             InstanceData(priors=anchors), ground_truth(boxes)
         )
 
@@ -75,11 +75,11 @@ class TestProposals:
 
     def head(self, samples=256):
         train = {
-            "assigner": parts.anchor_assigner("ReleasedAnchorAssigner"),
+            "assigner": parts.anchor_assigner("Detectron2AnchorAssigner"),
             "sampler": {"type": "RandomSampler", "num": samples, "pos_fraction": 0.5, "add_gt_as_proposals": False},
             "allowed_border": -1, "pos_weight": -1,
         }  # fmt: skip
-        config = ConfigDict(parts.rpn_head(4, list(self.STRIDES), 4, "ReleasedRPNHead"), train_cfg=train)
+        config = ConfigDict(parts.rpn_head(4, list(self.STRIDES), 4, "Detectron2RPNHead"), train_cfg=train)
         torch.manual_seed(0)
         with DefaultScope.overwrite_default_scope("mmdet"):
             return MODELS.build(ConfigDict(config, test_cfg=parts.proposals(20, 12, 0.6)))
@@ -185,11 +185,11 @@ def cascade():
     """The paper's cascade with 4 channels and 8 hidden units on two levels."""
     train, strides = TrainConfig(droploss=False, loss="none"), [8, 16]
     roi_head = {
-        "type": "ReleasedCascadeRoIHead",
+        "type": "Detectron2CascadeRoIHead",
         "num_stages": 3,
         "stage_loss_weights": [1.0] * 3,
         "bbox_roi_extractor": parts.roi_extractor(4, strides, 7, sampling_ratio=0),
-        "bbox_head": parts.bbox_heads(train, 4, 8, 1 / 3, "ReleasedBBoxHead", parts.EXACT_STDS),
+        "bbox_head": parts.bbox_heads(train, 4, 8, 1 / 3, "Detectron2BBoxHead", parts.EXACT_STDS),
         "mask_roi_extractor": parts.roi_extractor(4, strides, 14, sampling_ratio=0),
         "mask_head": parts.mask_head(train, 4, convs=1),
         "train_cfg": parts.train_cfg(256, 16, parts.proposals(1, 1, 0.5))["rcnn"],
@@ -295,7 +295,7 @@ def test_an_image_without_objects_trains(cascade, features):
 
 
 def test_refined_boxes_without_area_are_left_out():
-    head = ReleasedBBoxHead(
+    head = Detectron2BBoxHead(
         in_channels=2, fc_out_channels=4, num_classes=1, reg_class_agnostic=True,
         bbox_coder={"type": "DeltaXYWHBBoxCoder", "target_stds": [1.0] * 4},
         loss_cls={"type": "CrossEntropyLoss"}, loss_bbox={"type": "L1Loss"},

@@ -20,7 +20,7 @@ from cuts3d_cli.detector.heads import DropLossBBoxHead, OneMaskCascadeRoIHead
 
 
 @TASK_UTILS.register_module()
-class ReleasedAnchorAssigner(MaxIoUAssigner):
+class Detectron2AnchorAssigner(MaxIoUAssigner):
     """Anchors of the RPN: the best anchors of an object are positive however small their IoU, ties included.
 
     Such an anchor regresses towards the object it overlaps most, which need not be the one it is best
@@ -43,7 +43,7 @@ class ReleasedAnchorAssigner(MaxIoUAssigner):
 
 
 @MODELS.register_module()
-class ReleasedRPNHead(RPNHead):
+class Detectron2RPNHead(RPNHead):
     """Region proposals ranked by logit, anchors on padding included, losses over the nominal number of samples."""
 
     def get_anchors(self, featmap_sizes, batch_img_metas, device="cuda") -> tuple:
@@ -84,12 +84,12 @@ class ReleasedRPNHead(RPNHead):
 
 
 @MODELS.register_module()
-class ReleasedBBoxHead(DropLossBBoxHead):
+class Detectron2BBoxHead(DropLossBBoxHead):
     """Box head whose refined boxes all go on to the next stage, those of the ground truth as well."""
 
     @torch.no_grad()
     def refine_bboxes(self, sampling_results, bbox_results, batch_img_metas) -> list[InstanceData]:
-        """Boxes (n, 4) of each image for the next stage; only boxes without an area are left out."""
+        """Boxes (n, 4) of each image for the next stage; only boxes without an area are omitted."""
         rois, deltas = bbox_results["rois"], bbox_results["bbox_pred"].float()
         refined = []
         for number, meta in enumerate(batch_img_metas):
@@ -100,7 +100,7 @@ class ReleasedBBoxHead(DropLossBBoxHead):
 
 
 @MODELS.register_module()
-class ReleasedCascadeRoIHead(OneMaskCascadeRoIHead):
+class Detectron2CascadeRoIHead(OneMaskCascadeRoIHead):
     """Cascade that averages the stages' probabilities; MMDetection's averages their logits."""
 
     def _refine_roi(self, x, rois, batch_img_metas, num_proposals_per_img, **kwargs) -> tuple:
@@ -118,7 +118,7 @@ class ReleasedCascadeRoIHead(OneMaskCascadeRoIHead):
 
     @staticmethod
     def _moved(head, rois: Tensor, deltas: Tensor, batch_img_metas: list[dict], counts: list[int]) -> Tensor:
-        """(n, 5) the boxes a stage hands on, clipped to their images; none is left out."""
+        """(n, 5) the boxes a stage hands on, clipped to their images; none is omitted."""
         moved = []
         for mine, delta, meta in zip(rois.split(counts), deltas.split(counts), batch_img_metas, strict=True):
             boxes = get_box_tensor(head.bbox_coder.decode(mine[:, 1:], delta, meta["img_shape"]))

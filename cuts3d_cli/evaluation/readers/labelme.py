@@ -1,0 +1,147 @@
+"""labelme's JSON files: one per image, with its size and the outlines of its objects.
+
+Polygons, rectangles, circles and masks are objects; points and lines are left out and counted. Shapes of one label and
+``group_id`` are parts of one object. Of a shape that labelme flags ``difficult`` detections count neither way.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import math
+from collections import defaultdict
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cuts3d_cli.errors import ImageError
+from cuts3d_cli.evaluation.coco_files import CocoError, Record, normal_name, read_json
+from cuts3d_cli.evaluation.readers.common import BoxedImage, GroundTruth, Object, ground_truth
+from cuts3d_cli.evaluation.readers.label_files import LabelFile, images_beside, label_paths, matched
+from cuts3d_cli.store.coco import encode_mask, polygon_mask
+from cuts3d_cli.store.images import image_size
+
+CIRCLE_CORNERS = 64
+
+WITHOUT_AREA = ("point", "points", "line", "linestrip")
+
+
+def read(path: Path, *, images: Path | None = None) -> GroundTruth:
+    """Read a folder of labelme files, or one file.
+
+    Args:
+        path: the folder, searched recursively, or the file.
+        images: folder of the images; by default what the files say of them is taken.
+
+    Raises:
+        CocoError: no file, a malformed one, one of another size than its image, or no image of their names.
+    """
+    folder = path if path.is_dir() else path.parent
+    paths = [path] if path.is_file() else label_paths(folder, (".json",))
+    if not paths:
+        raise CocoError(f"folder {path}", expected="labelme files (.json)", found="none")
+    notes: list[str] = []
+    files = matched(paths, folder, images or images_beside(folder), notes)
+    left_out: dict[str, int] = defaultdict(int)
+    truth = ground_truth([_image(file, left_out) for file in files], "labelme")
+    for kind, n in left_out.items():
+        notes.append(f"{n} labelme shapes of type {kind} were left out: they have no area")
+    return GroundTruth(truth.document, truth.format, [*notes, *truth.notes])
+
+
+def is_labelme(content: Any) -> bool:
+    """Whether a JSON's content is of labelme's form: an object with a list of shapes."""
+    return isinstance(content, dict) and isinstance(content.get("shapes"), list)
+
+
+def _image(file: LabelFile, left_out: dict[str, int]) -> BoxedImage:
+    where = f"file {file.path}"
+    if not is_labelme(content := read_json(file.path)):
+        raise CocoError(where, expected="labelme's JSON with a list of shapes", found="none")
+    size_hw = _size(content, file, where)
+    parts: dict[Any, list[Record]] = defaultdict(list)
+    for place, shape in enumerate(content["shapes"]):
+        if not isinstance(shape, dict) or "label" not in shape:
+            raise CocoError(f"{where}: shape {place}", expected="a shape with a label", found=str(shape)[:60])
+        if (kind := shape.get("shape_type") or "polygon") in WITHOUT_AREA:
+            left_out[kind] += 1
+            continue
+        group = shape.get("group_id")
+        parts[(str(shape["label"]), place if group is None else f"group {group}")].append(shape)
+    objects = []
+    for (label, key), shapes in parts.items():
+        masks = [_mask(shape, size_hw, f"{where}: shape {label} {key}") for shape in shapes]
+        difficult = any((shape.get("flags") or {}).get("difficult") or shape.get("difficult") for shape in shapes)
+        objects.append(Object(label, None, ignore=bool(difficult), mask=encode_mask(np.any(masks, axis=0))))
+    return BoxedImage(_file_name(content, file), size_hw, objects)
+
+
+def _size(content: Record, file: LabelFile, where: str) -> tuple[int, int]:
+    """Height and width as the file has them, those of the image where it is known."""
+    written = (content.get("imageHeight"), content.get("imageWidth"))
+    right_hw = None
+    if file.image is not None:
+        try:
+            right_hw = image_size(file.image)
+        except ImageError as error:
+            raise CocoError(str(error)) from None
+        if written == (None, None):
+            return right_hw
+    if not all(isinstance(side, int) and side > 0 for side in written):
+        raise CocoError(where, expected="imageHeight and imageWidth", found=f"{written[0]}, {written[1]}",
+                        hint="name the folder of the annotated images with --truth-images")  # fmt: skip
+    if right_hw not in (None, written):
+        raise CocoError(
+            where,
+            expected=f"height x width {right_hw[0]} x {right_hw[1]} of its image {file.image}",
+            found=f"{written[0]} x {written[1]}",
+        )
+    return written
+
+
+def _file_name(content: Record, file: LabelFile) -> str:
+    """Name of the image: as matched, else as the file says, in the folder of the file."""
+    if file.image is not None or not isinstance(written := content.get("imagePath"), str) or not written:
+        return file.file_name
+    return str(PurePosixPath(file.file_name).with_name(PurePosixPath(normal_name(written)).name))
+
+
+def _mask(shape: Record, size_hw: tuple[int, int], where: str) -> np.ndarray:
+    """A shape as mask (H, W) bool."""
+    kind = shape.get("shape_type") or "polygon"
+    try:
+        points = [(float(x), float(y)) for x, y in shape["points"]]
+        if kind == "mask":
+            return _pasted(shape["mask"], points[0], size_hw)
+        if kind == "circle":
+            (x, y), edge = points
+            radius = math.dist((x, y), edge)
+            turns = [2 * math.pi * i / CIRCLE_CORNERS for i in range(CIRCLE_CORNERS)]
+            points = [(x + radius * math.cos(turn), y + radius * math.sin(turn)) for turn in turns]
+        elif kind == "rectangle" and len(points) == 2:
+            (left, top), (right, bottom) = points
+            points = [(left, top), (right, top), (right, bottom), (left, bottom)]
+        elif kind not in ("polygon", "rectangle", "oriented_rectangle"):
+            raise CocoError(where, expected="a polygon, rectangle, circle or mask", found=kind)
+        if len(points) < 3:
+            raise CocoError(where, expected="three corners or more", found=len(points))
+    except (KeyError, TypeError, ValueError, IndexError, OSError, binascii.Error) as error:
+        raise CocoError(where, expected=f"a {kind} of labelme", found=repr(error)[:120]) from None
+    return polygon_mask([[value for point in points for value in point]], size_hw)
+
+
+def _pasted(encoded: str, corner_xy: tuple[float, float], size_hw: tuple[int, int]) -> np.ndarray:
+    """labelme's mask shape: a PNG in base64 whose upper left pixel lies at ``corner_xy``."""
+    part = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded)))).astype(bool)
+    if part.ndim != 2:
+        raise ValueError("a mask with colours")
+    whole = np.zeros(size_hw, bool)
+    x, y = (round(value) for value in corner_xy)
+    if x < 0 or y < 0:
+        part, x, y = part[max(-y, 0) :, max(-x, 0) :], max(x, 0), max(y, 0)
+    place = whole[y : y + part.shape[0], x : x + part.shape[1]]
+    place |= part[: place.shape[0], : place.shape[1]]
+    return whole

@@ -1,0 +1,78 @@
+"""Whether a folder still holds the images of a run's list, from names, sizes and times; content is read on doubt only.
+
+A listing stands for a folder in one short text: the workflow keeps it as a parameter of the rule that lists the images,
+so that images which were added, removed or replaced since make it run again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from cuts3d_cli.errors import Cuts3dError, StoreError
+from cuts3d_cli.store.files import write_json
+from cuts3d_cli.store.image_files import find_stamps, list_images
+from cuts3d_cli.store.layout import listing_path, manifest_path
+from cuts3d_cli.store.manifest import ImageRecord, Manifest, listing_of, read_manifest
+
+
+def current_listing(folder: Path, base: Path) -> str:
+    """What stands for the images of a folder: the listing of the list below ``base`` while the images are the same.
+
+    Images count as the same after a mere touch, and when their folder is gone: a finished run needs them no more.
+    Where names, sizes and times are those of the list, no file is read; a million images take seconds.
+
+    Args:
+        folder: folder of images.
+        base: folder with the list, which may be missing.
+    """
+    try:
+        manifest = read_manifest(manifest_path(base))
+    except StoreError:
+        manifest = None
+    if manifest is not None and not folder.is_dir():
+        return manifest.listing
+    try:
+        now = listing_of(find_stamps(folder).items())
+    except Cuts3dError:  # no image in it, which the rule will say
+        return ""
+    if manifest is None or now == manifest.listing or not _same(folder, manifest, now):
+        return now
+    return manifest.listing
+
+
+def relisted(manifest: Manifest) -> list[ImageRecord]:
+    """The records that a list made now would have; files with the size and times of the list are not read.
+
+    Raises:
+        Cuts3dError: the folder is gone or holds no image.
+    """
+    return list_images(manifest.image_root, manifest.records())
+
+
+def changes(before: Sequence[ImageRecord], now: Sequence[ImageRecord]) -> dict[str, int]:
+    """How many images are new, gone and changed in content."""
+    old = {record.file_name: record.digest for record in before}
+    new = {record.file_name: record.digest for record in now}
+    return {
+        "new": len(new.keys() - old.keys()),
+        "gone": len(old.keys() - new.keys()),
+        "changed": sum(old[name] != new[name] for name in new.keys() & old.keys()),
+    }
+
+
+def _same(folder: Path, manifest: Manifest, now: str) -> bool:
+    """Whether images whose names, sizes or times differ from the list have its content; what was found is kept."""
+    path = listing_path(manifest.path.parent)
+    found = {"folder": now, "list": manifest.listing}
+    try:
+        if json.loads(path.read_text()) == found:
+            return True
+    except (OSError, ValueError):
+        pass
+    before = manifest.records()
+    same = not any(changes(before, list_images(folder, before)).values())
+    if same:
+        write_json(path, found)
+    return same

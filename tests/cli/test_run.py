@@ -1,0 +1,153 @@
+"""``cuts3d run``: what Snakemake is called with, and what is said where it cannot be."""
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cuts3d_cli import workflow
+from cuts3d_cli.workflow import FILES, snakemake_words
+
+SHIPPED = FILES.resolve().parents[1]
+"""The links of a checkout lead here."""
+
+
+@pytest.fixture
+def config(tmp_path, dataset, cuts3d, monkeypatch):
+    """A configuration for the drawn scenes, masks only, in an empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    images = shutil.copytree(dataset / "images", tmp_path / "photos")
+    words = ["init", images.name, "--preset", "embedded", "--out", "mine.yaml"]
+    assert cuts3d(*words)[:2] == (0, "cuts3d run mine.yaml\n")
+    return tmp_path / "mine.yaml"
+
+
+def started(folder, *words) -> subprocess.Popen:
+    words = [sys.executable, "-m", "cuts3d_cli", "run", *map(str, words)]
+    environment = os.environ | {"PYTHONPATH": str(SHIPPED), "OMP_NUM_THREADS": "1"}
+    environment |= {"PATH": os.defpath}  # jobs find cuts3d all the same
+    return subprocess.Popen(
+        words, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+
+
+def run(folder, *words) -> tuple[int, str]:
+    process = started(folder, *words)
+    out = process.communicate(timeout=300)[0]
+    return process.returncode, out
+
+
+def test_it_runs_the_shipped_workflow_in_the_current_folder(config):
+    code, out = run(config.parent, "mine.yaml", "runs/photos/manifest.jsonl")
+    assert code == 0 and (config.parent / "runs/photos/manifest.jsonl").is_file(), out
+    code, out = run(config.parent, "mine.yaml", "runs/photos/manifest.jsonl")
+    assert code == 0 and "Nothing to be done" in out
+
+
+def test_another_folder_can_be_named(config, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    code, out = run(tmp_path / "elsewhere", "../mine.yaml", "-n")
+    assert code == 1 and "data.images photos; expected a folder of images" in out
+    assert f"relative paths start in the current folder, {tmp_path / 'elsewhere'}" in out, out
+    code, out = run(tmp_path / "elsewhere", "../mine.yaml", "--directory", "..", "-n", "pseudo_masks")
+    assert code == 0 and "prepare" in out, out
+
+
+def test_targets_options_and_exit_codes_pass_through(config):
+    code, out = run(config.parent, "mine.yaml", "-n", "pseudo_masks", "--config", "crf={iterations: 3}")
+    assert code == 0 and "This was a dry-run" in out and "merge" in out and "train" not in out
+    code, out = run(config.parent, "mine.yaml", "nosuch")
+    assert code == 1 and "nosuch" in out
+    code, out = run(config.parent, "mine.yaml", "--nosuch-option")
+    assert code == 2 and "--nosuch-option" in out
+
+
+def test_it_stops_as_snakemake_does(config, tmp_path):
+    process = started(tmp_path, "mine.yaml", "pseudo_masks", "--cores", "1")
+    log = tmp_path / "runs/photos/logs/prepare.log"
+    until = time.monotonic() + 60
+    while not log.is_file() and time.monotonic() < until:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    out = process.communicate(timeout=120)[0]
+    assert process.returncode == 1 and "Terminating processes on user request" in out and "cuts3d: stopped" not in out
+    code, out = run(tmp_path, "mine.yaml", "-n", "pseudo_masks")
+    assert code == 0 and "crf" in out, out  # no lock is left
+
+
+@pytest.mark.parametrize(
+    ("words", "cores"),
+    [
+        ([], True),
+        (["pseudo_masks", "-n"], True),
+        (["--config", "crf={iterations: 3}"], True),
+        (["--cores", "2"], False),
+        (["--cores=2"], False),
+        (["-c2"], False),
+        (["-j", "2"], False),
+        (["--executor", "slurm"], False),
+        (["--profile", "mine"], False),
+    ],
+)
+def test_all_cores_unless_told_otherwise(config, words, cores):
+    found = snakemake_words(Path("mine.yaml"), words)
+    assert found[0] == "--snakefile" and Path(found[1]) == SHIPPED / "Snakefile"
+    assert found[2:] == [*["--cores", "all"] * cores, *words, "--configfile", str(config)]
+
+
+def test_a_profile_of_the_environment_has_its_cores(config, monkeypatch):
+    monkeypatch.setitem(workflow.BEFORE, "SNAKEMAKE_PROFILE", "mine")
+    assert "--cores" not in snakemake_words(config, [])
+
+
+@pytest.mark.parametrize("words", [["--profile", "slurm"], ["--profile=slurm"]])
+def test_the_shipped_profile_stands_in_where_the_folder_has_none(config, tmp_path, words):
+    found = " ".join(snakemake_words(config, words)).replace("=", " ")
+    assert f"--profile {SHIPPED / 'slurm'} " in found
+    (tmp_path / "slurm").mkdir()
+    (tmp_path / "slurm/config.yaml").write_text("executor: slurm\n")
+    assert "--profile slurm " in " ".join(snakemake_words(config, words)).replace("=", " ")
+    assert "--profile nosuch " in " ".join([*snakemake_words(config, ["--profile", "nosuch"])])
+
+
+def test_jobs_get_the_environment_as_it_was(config, cuts3d, monkeypatch):
+    """Limits of threads are for the commands themselves; Snakemake gives each job its own."""
+    taken = {}
+
+    def execve(program, words, environment):
+        taken.update(program=program, words=words, environment=environment)
+        raise SystemExit(0)
+
+    monkeypatch.setattr(os, "execve", execve)
+    assert cuts3d("run", "mine.yaml", "--", "pseudo_masks")[0] == 0
+    assert taken["program"] == sys.executable and "--" in taken["words"] and "pseudo_masks" in taken["words"]
+    assert {**taken["environment"], "PATH": ""} == {**workflow.BEFORE, "PATH": ""}
+
+
+def test_without_snakemake_one_line_names_what_brings_it(config, cuts3d, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    code, _, err = cuts3d("run", "mine.yaml")
+    line = "cuts3d: error: Python package snakemake is missing -> pip install 'cuts3d[workflow]'\n"
+    assert (code, err) == (1, line)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["nosuch.yaml"], 1, "configuration nosuch.yaml; expected a YAML file; found nothing -> `cuts3d init"),
+        (["photos"], 1, "configuration photos; expected a YAML file; found a folder"),
+        (["mine.yaml", "--configfile", "more.yaml"], 1, "option --configfile; expected one configuration, mine.yaml"),
+        (["-n", "mine.yaml"], 2, "CONFIG comes before Snakemake's options: cuts3d run mine.yaml -n"),
+        ([], 2, "Missing argument 'CONFIG'"),
+    ],
+)
+def test_wrong_calls_are_refused_in_one_line(config, cuts3d, words, code, told):
+    ended = cuts3d("run", *words)
+    assert ended[0] == code and told in ended[2], ended
