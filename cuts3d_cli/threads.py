@@ -8,7 +8,8 @@ another and are many times slower than one thread each. Snakemake gives each job
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 BLAS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 """Each replaces OMP_NUM_THREADS for its library."""
@@ -54,6 +55,27 @@ def limit(threads: int | None = None) -> None:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if threads is not None or OPENCV not in os.environ:
         os.environ[OPENCV] = str(min(given or 1, n_cores()))
+
+
+@contextmanager
+def environment(threads: int, **more: str) -> Iterator[None]:
+    """The environment for processes of this many threads each, or of as many as were asked for by :func:`limit`.
+
+    Args:
+        threads: of each process.
+        more: other variables.
+    """
+    values = dict.fromkeys(("OMP_NUM_THREADS", OPENCV, *BLAS), str(min(_asked or threads, n_cores()))) | more
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def for_masks() -> AbstractContextManager:

@@ -119,6 +119,7 @@ def photo(tmp_path, dataset, monkeypatch) -> Path:
 
 
 ON_IMAGES = (
+    "masks",
     "depth",
     "features",
     "spatial-importance",

@@ -10,7 +10,7 @@ PACKAGE = Path(cuts3d_cli.__file__).parent
 
 LAYERS = (
     "errors", "log", "threads", "jit", "tables", "config", "core", "store", "backends", "pipeline", "stages",
-    "detector", "training", "evaluation", "experiments", "report", "workflow", "api", "cli",
+    "detector", "training", "evaluation", "experiments", "report", "export", "workflow", "api", "cli",
 )  # fmt: skip
 """Modules and packages of ``cuts3d_cli``, lowest first."""
 

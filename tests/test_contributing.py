@@ -69,21 +69,20 @@ def build(train):
     return embedded_cascade.build(train, width=8, channels=16, hidden=16, mask_convs=1)
 """
 
-EXPORT = '''
-from pathlib import Path
+EXPORT = """
+from collections import Counter
 
-import click
+from cuts3d_cli.export.objects import objects_of
 
 
-@click.command("toy")
-@click.argument("masks", type=click.Path(path_type=Path))
-def command(masks):
-    """Print the boxes of a mask file."""
-    from cuts3d_cli.store.masks import read_masks
-
-    for entry in read_masks(masks).annotations:
-        click.echo(" ".join(f"{value:g}" for value in entry["bbox"]))
-'''
+def write(masks, folder):
+    lost = Counter()
+    for image in objects_of(masks, lost):
+        lines = [" ".join(f"{value:g}" for value in each.entry["bbox"]) + "\\n" for each in image.objects]
+        image.target(folder, ".txt").write_text("".join(lines))
+        lost["masks written as boxes"] += len(lines)
+    return lost
+"""
 
 
 STAGE = '''
@@ -270,13 +269,15 @@ def test_a_detector(copy):
     assert "model" in copy.python("-c", code)
 
 
-def test_an_export(copy, dataset):
-    copy.add("cuts3d_cli/cli/toy.py", EXPORT)
-    copy.add_row("cuts3d_cli/cli/main.py", "COMMANDS = {", '"toy": "Boxes of a mask file.",')
+def test_an_export(copy, dataset, tmp_path):
+    copy.add("cuts3d_cli/export/toy.py", EXPORT)
+    copy.add_row("cuts3d_cli/export/__init__.py", "FORMATS: dict[str, str] = {", '"toy": "boxes as text",')
     assert copy.touched == places("An export")
-    assert "Boxes of a mask file." in copy.cuts3d("--help")
-    lines = copy.cuts3d("toy", dataset / "annotations.json").splitlines()
+    assert "toy: boxes as text" in " ".join(copy.cuts3d("masks", "--help").split())
+    copy.cuts3d("export", dataset / "annotations.json", "--format", "toy", "--out", tmp_path / "out")
+    lines = [line for path in (tmp_path / "out").glob("*.txt") for line in path.read_text().splitlines()]
     assert len(lines) == 4 * 3 and all(len(line.split()) == 4 for line in lines)
+    assert '"masks written as boxes": 12' in (tmp_path / "out/cuts3d-output.json").read_text()
 
 
 def test_the_layers_are_those_that_are_checked():

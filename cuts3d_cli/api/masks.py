@@ -11,7 +11,6 @@ from typing import Any, overload
 import numpy as np
 
 from cuts3d_cli.api.inputs import described
-from cuts3d_cli.errors import StoreError
 from cuts3d_cli.store import coco, masks
 from cuts3d_cli.store.masks import MaskFile
 
@@ -97,13 +96,7 @@ class MaskSet(Sequence[ImageMasks]):
         entries = self._annotations.get(image["id"], [])
         masks = np.zeros((len(entries), *size_hw), bool)
         for mask, entry in zip(masks, entries, strict=True):
-            name = f"{self.path}: annotation {entry.get('id', '')}"
-            try:
-                runs = coco.run_lengths(entry["segmentation"], size_hw)
-                coco.check_size(runs, image, name)
-                mask[:] = coco.decode_mask(runs)
-            except (KeyError, TypeError, ValueError, IndexError) as error:
-                raise StoreError(f"{name}: no mask that can be decoded", found=repr(error)) from None
+            mask[:] = coco.mask_of(entry, image, str(self.path))
         scores = np.array([coco.score_of(entry) for entry in entries], float)
         maps = tuple(None if (found := coco.confidence_of(entry)) is None else found.grid for entry in entries)
         return ImageMasks(image["id"], image["file_name"], size_hw, masks, scores, maps)
@@ -120,16 +113,5 @@ def read_masks(path: str | os.PathLike[str]) -> MaskSet:
     """
     path = Path(path)
     content = masks.read_masks(path)
-    records: dict[str, Sequence[Any]] = {"images": content.images, "annotations": content.annotations}
-    for key, needed in (("images", ("id", "file_name", "height", "width")), ("annotations", ("image_id",))):
-        for record in records[key]:
-            missing = [name for name in needed if not isinstance(record, Mapping) or name not in record]
-            if missing:
-                found = f"no {missing[0]} in {str(record)[:80]}"
-                raise StoreError(f"file {path}: {key}", expected=", ".join(needed), found=found)
-    listed = {image["id"] for image in content.images}
-    for entry in content.annotations:
-        if entry["image_id"] not in listed:
-            name = f"file {path}: annotation {entry.get('id', '')}"
-            raise StoreError(name, expected="an image_id that is listed in images", found=repr(entry["image_id"]))
+    masks.check_records(content, path)
     return MaskSet(path, content)

@@ -12,6 +12,8 @@ import click
 from cuts3d_cli import __version__
 
 COMMANDS = {
+    "masks": "Images in, masks out: everything in one step.",
+    "export": "Masks in the form that another tool reads.",
     "init": "Write a config.yaml for your own images.",
     "run": "Run the whole workflow with a configuration.",
     "prepare": "List the images of a folder and split the list into shards.",

@@ -35,6 +35,24 @@ def method_option(command: Callable) -> Callable:
     )(command)
 
 
+def formats_option(*, required: bool = False, default: str | None = None) -> Callable:
+    """Decorator: the formats of an export; ``formats`` is a tuple of names, each once."""
+    from cuts3d_cli.export import FORMATS
+
+    about = "; ".join(f"{name}: {text}" for name, text in FORMATS.items())
+    return click.option(
+        "--format",
+        "formats",
+        type=click.Choice(list(FORMATS)),
+        multiple=True,
+        required=required,
+        default=(default,) if default else None,
+        show_default=bool(default),
+        callback=lambda ctx, param, names: tuple(dict.fromkeys(names)),
+        help=f"Format; repeatable. {about}.",
+    )
+
+
 def section_options(section: str) -> Callable:
     """Decorator: one option per field of a config section, named and described as in ``config``."""
     model = Config.model_fields[section].annotation

@@ -12,9 +12,11 @@ from cuts3d_cli.config import Config
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.log import logger, progress
 from cuts3d_cli.pipeline.cache import check_depth_map, image_files, run_image
+from cuts3d_cli.pipeline.declarations import upstream_of
 from cuts3d_cli.pipeline.graph import depth_maps_of, execute, result_path
 from cuts3d_cli.pipeline.image_set import common_root, relative_name
 from cuts3d_cli.pipeline.methods import method_config
+from cuts3d_cli.pipeline.results import Found, read_result
 from cuts3d_cli.pipeline.runner import NOT_OF_AN_IMAGE, Source, check_failed
 from cuts3d_cli.report import preview
 from cuts3d_cli.store.layout import manifest_path, shard_name
@@ -32,7 +34,10 @@ def on_run(
     depth_maps: Path | None,
     force: bool,
 ) -> None:
-    """Run a stage on one shard of a run, or on all."""
+    """Run a stage on one shard of a run, or on all, after the stages before it whose results are missing there.
+
+    A result that is there is taken as it is; the stage itself says where it does not fit.
+    """
     manifest = read_manifest(manifest_path(run_dir))
     if depth_maps is not None and depth_maps.is_file() and manifest.n_images > 1:
         raise Cuts3dError(
@@ -46,12 +51,19 @@ def on_run(
     for index in [shard] if shard is not None else range(manifest.n_shards):
         name = shard_name(index)
         source = Source(manifest.records(index), manifest.image_root, depth_maps)
-        counts, kept = execute(
-            stage, source, config, lambda s, name=name: result_path(run_dir, s, name, method), force=force
-        )
-        path = result_path(run_dir, stage, name, method)
-        logger.info("%s: %s%s -> %s", stage, "up to date, " if kept else "", counts, path)
-        check_failed(counts, config.max_failed, stage)
+
+        def path_of(each: str, name: str = name) -> Path:
+            return result_path(run_dir, each, name, method)
+
+        missing = [
+            each for each in upstream_of(stage, config) if not isinstance(read_result(each, path_of(each)), Found)
+        ]
+        for each in [*missing, stage]:
+            if each != stage:
+                logger.info("%s: needed by %s and not there, run first", each, stage)
+            counts, kept = execute(each, source, config, path_of, force=force and each == stage)
+            logger.info("%s: %s%s -> %s", each, "up to date, " if kept else "", counts, path_of(each))
+            check_failed(counts, config.max_failed, each)
 
 
 def on_images(

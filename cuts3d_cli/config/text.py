@@ -15,7 +15,7 @@ HEADER = """\
 # Settings of cuts3d: every key with its meaning, unit and range; written by `cuts3d init` (preset {preset}).
 # When a value changes, snakemake reruns the stages that use it and those that depend on them.
 # To start from another preset: `cuts3d init --preset paper --out paper.yaml`, or a short file with
-# `preset: paper` and only what differs, run with `snakemake --configfile FILE`.
+# `preset: paper` and only what differs, run with `cuts3d run FILE`.
 """
 
 

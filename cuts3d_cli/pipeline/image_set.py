@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from cuts3d_cli.config import Config
-from cuts3d_cli.errors import Cuts3dError
-from cuts3d_cli.log import logger, progress
-from cuts3d_cli.pipeline.cache import CACHE, check_depth_map, expand, image_files, run_image
-from cuts3d_cli.pipeline.runner import NOT_OF_AN_IMAGE, check_failed, images_fingerprint
+from cuts3d_cli.log import logger, notices, progress
+from cuts3d_cli.pipeline.cache import CACHE, ImageFile, check_depth_map, expand, image_files
+from cuts3d_cli.pipeline.declarations import LAST
+from cuts3d_cli.pipeline.runner import check_failed, images_fingerprint
+from cuts3d_cli.pipeline.workers import Outcome, Work, run_images
 from cuts3d_cli.store.coco import image_entry
 from cuts3d_cli.store.files import fingerprint
 from cuts3d_cli.store.manifest import ImageRecord
@@ -51,36 +53,63 @@ def pseudo_masks(images: Sequence[Path], config: Config, *, depth_map: Path | No
     Raises:
         Cuts3dError: more images failed than ``config.max_failed`` allows, or the depth map cannot be that of these.
     """
-    root, counts = common_root(images), Counts()
+    files = image_files(images)
+    check_depth_map(depth_map, [file.path for file in files])
+    work, root = Work(config, depth_map, cache), common_root(images)
+    outcomes = dict(progress(run_images(files, [None] * len(files), work, cores=1), "pseudo-masks", len(files)))
+    for place, file in enumerate(files):
+        tell_failure(file, outcomes[place])
+    tell_predicted(list(outcomes.values()), depth_map)
+    masks = gathered(files, root, [outcomes[place] for place in range(len(files))])
+    check_failed(masks.counts, config.max_failed, "pseudo-masks")
+    out = cache / "pseudo-masks" / f"{masks.provenance.fingerprint}.json"
+    write_masks(out, masks)
+    return out
+
+
+def tell_failure(file: ImageFile, outcome: Outcome) -> None:
+    """Say in one line why an image failed, if it did."""
+    if outcome.failure:
+        named = str(file.path) in outcome.failure
+        logger.warning("%s%s", "" if named else f"{file.path} failed: ", outcome.failure)
+
+
+def tell_predicted(outcomes: Sequence[Outcome], depth_map: Path | None) -> None:
+    """Say how many images had no depth map, if any; a warning where a folder of maps was given."""
+    if n := sum(outcome.predicted for outcome in outcomes):
+        level = logging.INFO if depth_map is None else logging.WARNING
+        which = "no image has a depth map" if n == len(outcomes) else f"{n} of {len(outcomes)} images have no depth map"
+        notices.log(level, "depth: %s; predicted by the embedded model", which)
+
+
+def gathered(files: Sequence[ImageFile], root: Path, outcomes: Sequence[Outcome]) -> MaskFile:
+    """The masks of single images as one file, images numbered by their place, those that failed left out.
+
+    Args:
+        files: the images.
+        root: folder that their names are relative to.
+        outcomes: what became of each.
+    """
+    counts = Counts()
     records: list[ImageRecord] = []
     annotations: list[dict[str, Any]] = []
     inputs: dict[str, str] = {}
     settings: dict[str, Any] = {}
-    files = image_files(images)
-    check_depth_map(depth_map, [file.path for file in files])
-    for number, file in progress(enumerate(files, start=1), "pseudo-masks", len(files)):
+    for number, (file, outcome) in enumerate(zip(files, outcomes, strict=True), start=1):
         name = relative_name(file.path, root)
-        try:
-            result = run_image("crf", file.path, config, depth_map=file.depth_maps(depth_map))
-        except NOT_OF_AN_IMAGE:
-            raise
-        except Cuts3dError as error:
-            counts.failures[name] = str(error)
-            logger.warning("%s failed: %s", file.path, error)
+        if outcome.result is None:
+            counts.failures[name] = outcome.failure
             continue
-        counts += result.counts
-        masks = read_masks(result.paths["crf"], own=True)
-        records.append(replace(result.source.records[0], id=number, file_name=name))
+        counts += outcome.result.counts
+        masks = read_masks(outcome.result.paths[LAST], own=True)
+        records.append(replace(outcome.result.source.records[0], id=number, file_name=name))
         annotations += [{**entry, "image_id": number} for entry in masks.annotations]
         inputs[name], settings = masks.provenance.fingerprint, dict(masks.provenance.config)
-    check_failed(counts, config.max_failed, "pseudo-masks")
     made_from = Provenance(
         fingerprint=fingerprint([str(root), list(inputs.values())]),
         images=images_fingerprint(records),
         config=settings,
         inputs=inputs,
     )
-    out = cache / "pseudo-masks" / f"{made_from.fingerprint}.json"
     entries = [image_entry(record) for record in records]
-    write_masks(out, MaskFile(PSEUDO_MASKS, root, entries, annotations, provenance=made_from, counts=counts))
-    return out
+    return MaskFile(PSEUDO_MASKS, root, entries, annotations, provenance=made_from, counts=counts)

@@ -27,6 +27,9 @@ from cuts3d_cli.tables import text_table
 CRF_REJECTED = "rejected: changed too much by the CRF"
 """Shown for an instance that the CRF rejected; see crf.min_iou."""
 
+SEGMENTATION = "segmentation"
+"""Key of the run-length mask in a row."""
+
 _COLUMNS = ("instance", "area_%", "box_xywh_px")
 _OWN_COLUMNS = {"localcut": ("source_rc", "sink_rc"), "confidence": ("score",), "crf": ("score",)}
 
@@ -35,7 +38,8 @@ def rows(stage: str, result: ImageResult) -> list[dict[str, Any]]:
     """Rows that a stage prints for an image, with JSON-serialisable values; None where there is no value.
 
     One row per instance where the stage has instances, localcut's and crf's one per attempt. An instance keeps the
-    number of its cut through all stages. Without instances there is one row that says why.
+    number of its cut through all stages. Without instances there is one row that says why. A final mask has its
+    run-length code too, as in COCO JSON.
     """
     if stage == LAST:
         made = _mask_rows(result)
@@ -55,13 +59,13 @@ def score_column(stage: str, config: Config) -> str:
 
 
 def table(entries: list[dict[str, Any]], *, score: str = STABILITY) -> str:
-    """Rows as aligned text below a header with the names of all rows, in order of first appearance.
+    """Rows as aligned text below a header with the names of all rows, in order of first appearance; without masks.
 
     Args:
         entries: the rows.
         score: column name of the score, see :func:`score_column`.
     """
-    names = list(dict.fromkeys(name for entry in entries for name in entry))
+    names = [name for name in dict.fromkeys(name for entry in entries for name in entry) if name != SEGMENTATION]
     cells = [[_cell(name, entry.get(name, "")) for name in names] for entry in entries]
     return text_table([score if name == "score" else name for name in names], cells, left=None, rule=False)
 
@@ -168,6 +172,7 @@ def _mask_rows(result: ImageResult) -> list[dict[str, Any]]:
             entry["area"] / (record.height * record.width),
             entry["bbox"],
             score=entry["score"] if scored else None,
+            **{SEGMENTATION: entry["segmentation"]},
         )
         for slot, entry in zip(cut_slots(found), found, strict=True)
     }
@@ -177,7 +182,7 @@ def _mask_rows(result: ImageResult) -> list[dict[str, Any]]:
 
 
 def _rejected(result: ImageResult, crf: Mapping[str, Any]) -> dict[int, str]:
-    """Why nothing may be left of each attempt: what came of it, or of an instance that the CRF refused it."""
+    """Why there may be no mask for each attempt: its outcome, or that the CRF rejected its instance."""
     if (cuts := _cuts(result)) is None:
         return {}
     limit = f" (crf.min_iou {crf['min_iou']:g})" if "min_iou" in crf else ""

@@ -9,7 +9,7 @@ import numpy as np
 
 from cuts3d_cli.backends.base import DepthBackend, depth_backend
 from cuts3d_cli.config.backends import AUTO, FILES, READS_FILES
-from cuts3d_cli.log import notices
+from cuts3d_cli.log import per_image
 from cuts3d_cli.pipeline.runner import Job, Result, run_stage
 from cuts3d_cli.store.layout import DEPTH_SOURCES
 from cuts3d_cli.store.manifest import ImageRecord
@@ -51,5 +51,5 @@ def run(job: Job) -> Counts:
     if predicted and config.backend == AUTO:
         which = predicted[0] if len(predicted) == 1 else f"{len(predicted)} of {counts.total} images"
         level = logging.INFO if source.depth_maps is None else logging.WARNING  # a folder of maps was meant to hold it
-        notices.log(level, "depth: no depth map of %s; predicted by %s", which, model().description)
+        per_image.log(level, "depth: no depth map of %s; predicted by %s", which, model().description)
     return counts

@@ -44,6 +44,22 @@ def run_lengths(mask: list | dict[str, Any], size_hw: tuple[int, int]) -> dict[s
     return mask_api.frPyObjects(mask, *size_hw) if isinstance(mask["counts"], list) else mask
 
 
+def mask_of(entry: Mapping[str, Any], image: Mapping[str, Any], file: str) -> np.ndarray:
+    """Mask (H, W) bool of an annotation, at the size of its image's record; ``file`` is named in errors.
+
+    Raises:
+        StoreError: there is none that can be decoded.
+        Cuts3dError: it has another size.
+    """
+    name = f"{file}: annotation {entry.get('id', '')}".rstrip()
+    try:
+        runs = run_lengths(entry["segmentation"], (image["height"], image["width"]))
+        check_size(runs, image, name)
+        return decode_mask(runs)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise StoreError(f"{name}: no mask that can be decoded", found=repr(error)) from None
+
+
 def check_size(mask: Mapping[str, Any], image: Mapping[str, Any], name: str) -> None:
     """Check that a run-length mask has the size of its image's record; ``name`` is the annotation's in the error.
 

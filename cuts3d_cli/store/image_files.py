@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from cuts3d_cli.errors import Cuts3dError, ImageError
 from cuts3d_cli.log import logger, progress
@@ -18,11 +19,14 @@ from cuts3d_cli.store.manifest import ImageRecord
 OWN_PICTURES = ".cuts3d-"
 """Part of the name of every picture that cuts3d writes beside an image; such files are no input."""
 
+OUTPUT_RECORD = "cuts3d-output.json"
+"""File that says what wrote a folder; images below such a folder are no input of the folder above it."""
+
 
 def find_images(folder: Path) -> list[Path]:
     """Image files below ``folder`` by suffix, sorted by relative name.
 
-    Depth maps beside their images, hidden files and own pictures are omitted.
+    Depth maps beside their images, hidden files, own pictures and folders that cuts3d wrote are omitted.
 
     Raises:
         Cuts3dError: no such folder, or no image in it.
@@ -63,10 +67,26 @@ def counted(n: int, name: str) -> str:
     return f"{n} {name}" + ("" if n == 1 else "s")
 
 
+def distinct_names(file_names: Sequence[str]) -> list[PurePosixPath]:
+    """What the results of each image are called, below any folder: its name without suffix, subfolders kept.
+
+    Where names differ in the suffix alone they keep it; ``..`` and a leading ``/`` are dropped.
+
+    Raises:
+        Cuts3dError: two images have one name.
+    """
+    inside = [PurePosixPath(*(p for p in PurePosixPath(name).parts if p not in ("/", ".."))) for name in file_names]
+    repeated = [str(name) for name, n in Counter(inside).items() if n > 1]
+    if repeated:
+        raise Cuts3dError(f"two images are called {repeated[0]}", expected="a name of its own for each image")
+    stems = Counter(str(name.with_suffix("")).lower() for name in inside)
+    return [name if stems[str(name.with_suffix("")).lower()] > 1 else name.with_suffix("") for name in inside]
+
+
 def _files(folder: Path) -> Iterator[tuple[str, str]]:
     """Relative name of every file below a folder that is not hidden, and its stamp where it may be an image.
 
-    Links to folders are followed, each folder once.
+    Links to folders are followed, each folder once; folders that cuts3d wrote are skipped.
     """
     seen, left = set(), [("", str(folder))]
     while left:
@@ -84,7 +104,8 @@ def _files(folder: Path) -> Iterator[tuple[str, str]]:
                 continue
             name = prefix + entry.name
             if entry.is_dir():
-                folders.append((f"{name}/", entry.path))
+                if not Path(entry.path, OUTPUT_RECORD).exists():
+                    folders.append((f"{name}/", entry.path))
             elif entry.is_file():
                 image = os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES
                 with contextlib.suppress(FileNotFoundError):  # deleted meanwhile

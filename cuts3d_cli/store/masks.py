@@ -163,6 +163,26 @@ def read_masks(path: str | Path, *, own: bool = False) -> MaskFile:
     )
 
 
+def check_records(masks: MaskFile, path: str | Path) -> None:
+    """Check that the records of a file of others, ``path`` in errors, are such that its masks can be drawn.
+
+    Raises:
+        StoreError: a record lacks a key, or an annotation is of an image that is not listed.
+    """
+    records: dict[str, Sequence[Any]] = {"images": masks.images, "annotations": masks.annotations}
+    for key, needed in (("images", ("id", "file_name", "height", "width")), ("annotations", ("image_id",))):
+        for record in records[key]:
+            missing = [name for name in needed if not isinstance(record, Mapping) or name not in record]
+            if missing:
+                found = f"no {missing[0]} in {str(record)[:80]}"
+                raise StoreError(f"file {path}: {key}", expected=", ".join(needed), found=found)
+    listed = {image["id"] for image in masks.images}
+    for entry in masks.annotations:
+        if entry["image_id"] not in listed:
+            name = f"file {path}: annotation {entry.get('id', '')}"
+            raise StoreError(name, expected="an image_id that is listed in images", found=repr(entry["image_id"]))
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))

@@ -58,8 +58,11 @@ def test_an_instance_keeps_the_number_of_its_cut(masks_of, cuts, numbers):
 
 
 def test_rows_hold_data_and_tables_one_format(masks_of):
-    (row,) = preview.rows("crf", masks_of([0]))
+    result = masks_of([0])
+    (row,) = preview.rows("crf", result)
+    (mask,) = read_masks(result.paths["crf"]).annotations
     assert row == {
+        "segmentation": mask["segmentation"],
         "image": "s.png",
         "instance": 1,
         "area_%": 100 * 160 / (120 * 160),

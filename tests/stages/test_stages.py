@@ -653,7 +653,7 @@ def test_depth_is_from_files_where_there_are_and_else_from_the_model(dataset, tm
     assert [DEPTH_SOURCES[code] for code in store.array("source")[:]] == ["file", "model", "model", "model"]
     depth = store.array("depth")[:].astype(np.float32)
     assert np.allclose(depth[1], np.linspace(0, 1, 480), atol=0.02) and not np.allclose(depth[0], depth[1], atol=0.1)
-    (line,) = [record.getMessage() for record in caplog.records if record.name == "cuts3d.notices"]
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "cuts3d.notices.image"]
     assert line == "depth: no depth map of 3 of 4 images; predicted by slope" and slope == ["auto"]
 
 

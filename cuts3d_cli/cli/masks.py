@@ -1,0 +1,130 @@
+"""``cuts3d masks``."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import click
+
+from cuts3d_cli.cli.options import build_config, config_options, formats_option, method_option
+
+FILE, PICTURES = "masks.json", "pictures"
+
+
+@click.command("masks")
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for masks and pictures.")
+@formats_option(default="coco")
+@click.option(
+    "--depth-map", type=click.Path(path_type=Path), help="Depth map of the image, or a folder with one per image."
+)
+@method_option
+@click.option("--min-score", type=float, help="Leave out masks with a lower score.")
+@click.option("--cores", type=click.IntRange(1), help="Cores to use, an image on each. Default: all.")
+@config_options
+def command(images, out, formats, depth_map, method, min_score, cores, **options):
+    """Find the objects in images and write their masks, all steps at once.
+
+    IMAGES are files and folders. Every step is kept in .cuts3d/ of the working directory, so a second call with
+    another setting recomputes only what depends on it, and one that was stopped goes on where it was.
+
+    Writes OUT/masks.json (COCO JSON, run-length masks), OUT/FORMAT/ for every other format, OUT/pictures/ with an
+    overlay of every image, and OUT/contact_sheet.jpg with all of them, small.
+
+    \b
+    Examples:
+      cuts3d masks photos/ --out masks/
+      cuts3d masks photos/ --out masks/ --format yolo --format png
+      cuts3d masks rgb/ --depth-map depth/ --preset rgbd --out masks/
+      cuts3d masks photos/ --out masks/ --set localcut.n_instances=6
+    """
+    from cuts3d_cli.cli.exports import check_is_folder
+    from cuts3d_cli.export import check_folder
+    from cuts3d_cli.pipeline.cache import check_depth_map, image_files
+    from cuts3d_cli.pipeline.image_set import common_root
+    from cuts3d_cli.pipeline.methods import method_config
+    from cuts3d_cli.store.image_files import distinct_names
+
+    check_is_folder(out, f"{FILE}, pictures and the formats asked for")
+    _check_earlier(out)
+    max_failed = options["max_failed"] or 0.0  # images named by hand: none may fail, unless it is said here
+    config = method_config(method, build_config(options, images=images))
+    files, root = image_files(images), common_root(images)
+    check_depth_map(depth_map, [file.path for file in files])
+    places = {name: out / name for name in formats if name != "coco"}
+    for folder in places.values():
+        check_folder(folder)
+    names = [str(name) for name in distinct_names(_relative_names(files, root))]
+    _make(files, root, names, out, places, config, depth_map=depth_map, min_score=min_score, cores=cores,
+          max_failed=max_failed)  # fmt: skip
+
+
+def _make(files, root, names, out, places, config, *, depth_map, min_score, cores, max_failed) -> None:
+    from cuts3d_cli.cli.exports import write_formats
+    from cuts3d_cli.errors import Cuts3dError
+    from cuts3d_cli.log import logger, progress
+    from cuts3d_cli.pipeline.image_set import gathered, tell_failure, tell_predicted
+    from cuts3d_cli.pipeline.workers import Work, run_images
+    from cuts3d_cli.report.contact_sheet import draw, write_contact_sheets
+    from cuts3d_cli.store.files import fingerprint, write_json
+    from cuts3d_cli.store.image_files import OUTPUT_RECORD, counted
+    from cuts3d_cli.store.masks import write_masks
+
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / OUTPUT_RECORD, {"made_by": "cuts3d masks", "images": len(files)}, indent=2)
+    targets = [out / PICTURES / f"{name}.jpg" for name in names]
+    work = Work(config, depth_map, then=partial(draw, min_score=min_score))
+    outcomes = {}
+    for place, outcome in progress(run_images(files, targets, work, cores=cores), "masks", len(files)):
+        outcomes[place] = outcome
+        tell_failure(files[place], outcome)
+    ended = [outcomes[place] for place in range(len(files))]
+    tell_predicted(ended, depth_map)
+    masks = gathered(files, root, ended)
+    hint = "fix or remove these images, or raise --max-failed"
+    if not masks.images:
+        raise Cuts3dError(f"{counted(len(files), 'image')}, each failed as said above; nothing is written", hint=hint)
+    if min_score is not None:
+        kept = [entry for entry in masks.annotations if entry["score"] >= min_score]
+        print_of = fingerprint([masks.provenance.fingerprint, "min_score", min_score])
+        masks = replace(masks, annotations=kept, provenance=replace(masks.provenance, fingerprint=print_of))
+    write_masks(out / FILE, masks)
+    found = counted(len(masks.annotations), "object")
+    logger.info("masks: %s in %s (%s) -> %s", found, counted(len(files), "image"), masks.counts, out / FILE)
+    write_formats(masks, places)
+    pictures = [
+        (name, outcome.made.path, outcome.made.words) if outcome.made else (name, None, "failed")
+        for name, outcome in zip(names, ended, strict=True)
+    ]
+    sheets = write_contact_sheets(pictures, out)
+    logger.info("pictures: %s, all of them on %s", out / PICTURES, ", ".join(map(str, sheets)))
+    failed = len(masks.counts.failures)
+    if failed > max_failed * len(files):
+        raise Cuts3dError(
+            f"{failed} of {counted(len(files), 'image')} failed, as said above; the others are written",
+            expected=f"at most {max_failed:g} of them (--max-failed)",
+            hint=hint,
+        )
+
+
+def _relative_names(files: Sequence, root: Path) -> list[str]:
+    from cuts3d_cli.pipeline.image_set import relative_name
+
+    return [relative_name(file.path, root) for file in files]
+
+
+def _check_earlier(out: Path) -> None:
+    """Check that nothing of somebody else's would be replaced.
+
+    Raises:
+        Cuts3dError: a masks.json is there that this command did not write.
+    """
+    from cuts3d_cli.errors import Cuts3dError
+    from cuts3d_cli.store.image_files import OUTPUT_RECORD
+
+    if (out / FILE).exists() and not (out / OUTPUT_RECORD).is_file():
+        raise Cuts3dError(
+            f"--out {out}", expected="a new folder, or that of an earlier `cuts3d masks`",
+            found=f"a {FILE} of something else", hint="give another folder",
+        )  # fmt: skip

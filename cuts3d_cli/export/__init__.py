@@ -1,0 +1,93 @@
+"""Masks in the forms that other tools read: a module and a row of `FORMATS` each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from cuts3d_cli.errors import Cuts3dError
+
+if TYPE_CHECKING:  # the commands' help reads FORMATS, so no array library is imported
+    from cuts3d_cli.store.masks import MaskFile
+
+Lost = Mapping[str, int]
+"""What a format could not hold: what happened to it, in words, and to how many objects."""
+
+Writer = Callable[["MaskFile", Path], Lost]
+"""Writes masks into a folder that is there and empty, image by image, and returns what was lost."""
+
+FORMATS: dict[str, str] = {
+    "coco": "COCO JSON, run-length masks; what cuts3d reads",
+    "coco-polygons": "COCO JSON, polygons along the edges of pixels",
+    "yolo": "Ultralytics YOLO segmentation: a text file per image, the images, data.yaml",
+    "png": "label map per image, 16 bit, 0 where no object is",
+    "png-per-object": "mask per object, 8 bit, 0 and 255, in a folder per image",
+    "npy": "NumPy array (objects, height, width) of bool per image",
+    "labelme": "labelme JSON per image",
+    "cvat": "CVAT for images 1.1, XML",
+    "label-studio": "Label Studio tasks with brush masks as predictions, and the labelling configuration",
+}
+"""Formats by name, with what each is; module ``export/NAME.py`` (``-`` as ``_``) has its ``write``."""
+
+
+def writer(name: str) -> Writer:
+    """The writer of a format."""
+    return cast(Writer, import_module(f"cuts3d_cli.export.{name.replace('-', '_')}").write)
+
+
+def export(masks: MaskFile, name: str, folder: str | Path, *, min_score: float | None = None) -> Lost:
+    """Write masks in a format; the folder appears whole or not at all.
+
+    Args:
+        masks: pseudo-masks, labels, predictions or ground truth.
+        name: one of `FORMATS`.
+        folder: new, empty, or that of an earlier export, which is replaced.
+        min_score: least score of the objects written, None for all; an object without a score has 1.
+
+    Returns:
+        What the format could not hold.
+
+    Raises:
+        StoreError: a record or a mask of the file is wrong.
+        Cuts3dError: the folder holds something else.
+    """
+    from cuts3d_cli.store.coco import score_of
+    from cuts3d_cli.store.files import atomic_path
+    from cuts3d_cli.store.image_files import OUTPUT_RECORD
+    from cuts3d_cli.store.masks import check_records
+
+    folder = Path(folder)
+    check_folder(folder)
+    check_records(masks, "of masks")
+    kept = [entry for entry in masks.annotations if min_score is None or score_of(entry) >= min_score]
+    with atomic_path(folder) as temporary:
+        temporary.mkdir()
+        found = writer(name)(replace(masks, annotations=kept), temporary)
+        lost = {what: int(n) for what, n in found.items() if n}
+        record = {"format": name, "images": len(masks.images), "objects": len(kept), "lost": lost}
+        (temporary / OUTPUT_RECORD).write_text(json.dumps(record, indent=2) + "\n")
+    return lost
+
+
+def check_folder(folder: Path) -> None:
+    """Check that an export may be written to a folder.
+
+    Raises:
+        Cuts3dError: it is a file, or a folder with something else than an earlier export.
+    """
+    from cuts3d_cli.store.image_files import OUTPUT_RECORD
+
+    if folder.is_dir():
+        if not (folder / OUTPUT_RECORD).is_file() and any(folder.iterdir()):
+            raise Cuts3dError(
+                f"folder {folder}",
+                expected="a new or empty folder, or an earlier export, which is replaced",
+                found="other files",
+                hint="give another folder",
+            )
+    elif folder.exists():
+        raise Cuts3dError(f"output {folder}", expected="a folder", found="a file")

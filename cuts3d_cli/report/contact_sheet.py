@@ -1,0 +1,122 @@
+"""Pictures of final masks to judge them by: one of every image, and all together on contact sheets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from cuts3d_cli.pipeline.cache import ImageResult
+from cuts3d_cli.pipeline.declarations import LAST
+from cuts3d_cli.report.annotations import drawn
+from cuts3d_cli.report.overlay import resized
+from cuts3d_cli.report.preview import rows
+from cuts3d_cli.store.coco import score_of
+from cuts3d_cli.store.files import atomic_path
+from cuts3d_cli.store.image_files import counted
+from cuts3d_cli.store.images import read_image
+from cuts3d_cli.store.masks import read_masks
+
+LEAST_SIDE, MOST_SIDE = 800, 2400
+"""Longer side of a picture in px: a small image is enlarged, so that its numbers can be read."""
+
+QUALITY = 90
+COLUMNS, ROWS = 4, 5
+CELL_WH, GAP, CAPTION = (480, 360), 12, 30
+"""Of a contact sheet, in px."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A picture that was written, and what to say of it in a few words."""
+
+    path: Path
+    words: str
+
+
+def draw(result: ImageResult, target: Path, *, min_score: float | None = None) -> Drawn:
+    """Write an image with its final masks as a JPEG.
+
+    Args:
+        result: of all stages.
+        target: the file.
+        min_score: least score of the masks drawn, None for all.
+    """
+    found = read_masks(result.paths[LAST], own=True).annotations
+    shown = [entry for entry in found if min_score is None or score_of(entry) >= min_score]
+    with atomic_path(target) as temporary:
+        Image.fromarray(drawn(_scaled(read_image(result.path)), shown)).save(temporary, "JPEG", quality=QUALITY)
+    if shown:
+        return Drawn(target, counted(len(shown), "object"))
+    return Drawn(target, f"none of {counted(len(found), 'object')} above {min_score:g}" if found else
+                 f"no object ({rows(LAST, result)[0]['outcome']})")  # fmt: skip
+
+
+def write_contact_sheets(pictures: Sequence[tuple[str, Path | None, str]], folder: Path) -> list[Path]:
+    """Write all pictures, small, on as many sheets as it takes.
+
+    Args:
+        pictures: of each image its name, its picture or None where it failed, and what to say of it.
+        folder: where ``contact_sheet.jpg`` goes, and ``contact_sheet_2.jpg`` and so on; sheets of an earlier call that
+            are too many are deleted.
+    """
+    size = COLUMNS * ROWS
+    paths = []
+    for number, start in enumerate(range(0, len(pictures), size), start=1):
+        path = sheet_path(folder, number)
+        with atomic_path(path) as temporary:
+            _sheet(pictures[start : start + size]).save(temporary, "JPEG", quality=QUALITY)
+        paths.append(path)
+    left = len(paths) + 1
+    while sheet_path(folder, left).is_file():
+        sheet_path(folder, left).unlink()
+        left += 1
+    return paths
+
+
+def sheet_path(folder: Path, number: int) -> Path:
+    """File of a contact sheet, from 1."""
+    return folder / ("contact_sheet.jpg" if number == 1 else f"contact_sheet_{number}.jpg")
+
+
+def _scaled(rgb: np.ndarray) -> np.ndarray:
+    longer = max(rgb.shape[:2])
+    scale = min(max(longer, LEAST_SIDE), MOST_SIDE) / longer
+    if scale == 1:
+        return rgb
+    return resized(rgb, *(max(1, round(side * scale)) for side in rgb.shape[:2]))
+
+
+def _sheet(pictures: Sequence[tuple[str, Path | None, str]]) -> Image.Image:
+    columns = min(COLUMNS, len(pictures))
+    n_rows = -(-len(pictures) // columns)
+    width, height = CELL_WH[0] + GAP, CELL_WH[1] + CAPTION + GAP
+    sheet = Image.new("RGB", (columns * width + GAP, n_rows * height + GAP), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(16)
+    for place, (name, path, words) in enumerate(pictures):
+        left, top = GAP + place % columns * width, GAP + place // columns * height
+        if path is None:
+            draw.rectangle((left, top, left + CELL_WH[0], top + CELL_WH[1]), fill=(225, 225, 225))
+        else:
+            with Image.open(path) as picture:
+                picture.draft("RGB", CELL_WH)
+                small = picture.convert("RGB")
+                small.thumbnail(CELL_WH, Image.Resampling.LANCZOS)
+            sheet.paste(small, (left + (CELL_WH[0] - small.width) // 2, top + (CELL_WH[1] - small.height) // 2))
+        text = _fitted(name, words, font, CELL_WH[0])
+        middle = (left + CELL_WH[0] / 2, top + CELL_WH[1] + CAPTION / 2)
+        draw.text(middle, text, font=font, fill=(30, 30, 30), anchor="mm")
+    return sheet
+
+
+def _fitted(name: str, words: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    """``name: words``, cut to a width in px: the words at their end, a name that takes over half of it at its start."""
+    while len(name) > 8 and font.getlength(name) > width / 2:
+        name = "…" + name[2:]
+    text = f"{name}: {words}"
+    while len(text) > 1 and font.getlength(text) > width:
+        text = text[:-2] + "…"
+    return text

@@ -1,0 +1,239 @@
+"""From images to masks in one command, and masks in other forms."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cuts3d_cli.store.coco import decode_mask
+from cuts3d_cli.store.masks import read_masks
+
+SMALL = ("--set", "features.image_size=96", "--set", "crf.image_size=96", "--set", "crf.iterations=1")
+SMALL += ("--set", "localcut.tau_knn=0.115")
+MAPS = ("--depth-map", "depth")
+
+
+@pytest.fixture
+def folder(tmp_path, dataset, monkeypatch):
+    """Four scenes, one in a subfolder, with their depth maps, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    for kind in ("images", "depth"):
+        (tmp_path / kind / "sub").mkdir(parents=True)
+        for number in range(1, 5):
+            place = "sub" if number == 4 else "."
+            shutil.copy(dataset / kind / f"s{number}.png", tmp_path / kind / place / f"s{number}.png")
+    return tmp_path
+
+
+def names(place):
+    return {path.relative_to(place).as_posix() for path in Path(place).rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("cores", ["1", "2"])
+def test_images_to_masks_pictures_and_formats(cuts3d, folder, cores):
+    args = ("masks", *SMALL, "--out", "out", "--depth-map", "depth", "--cores", cores, "images")
+    code, out, err = cuts3d(*args, "--format", "coco", "--format", "png", "--format", "yolo")
+    assert code == 0 and not out, err
+    assert "depth:" not in err and "no depth map" not in err
+    masks = read_masks("out/masks.json", own=True)
+    assert [image["file_name"] for image in masks.images] == ["s1.png", "s2.png", "s3.png", "sub/s4.png"]
+    assert masks.image_root == folder / "images" and masks.counts.done == 4
+    found = names("out")
+    assert {f"pictures/{name}.jpg" for name in ("s1", "s2", "s3", "sub/s4")} | {"contact_sheet.jpg"} <= found
+    assert {"png/sub/s4.png", "yolo/labels/sub/s4.txt", "yolo/images/sub/s4.png", "yolo/data.yaml"} <= found
+    assert max(Image.open("out/pictures/sub/s4.jpg").size) == 800
+    for image in masks.images:
+        labels = np.array(Image.open(Path("out/png", image["file_name"])))
+        assert len(np.unique(labels)) == 1 + len(masks.by_image()[image["id"]])
+    shutil.rmtree("out/pictures")
+    stamps = {path: path.stat().st_mtime_ns for path in Path(".cuts3d").rglob("*.json")}
+    assert cuts3d(*args)[0] == 0 and "pictures/s1.jpg" in names("out")
+    assert {path: path.stat().st_mtime_ns for path in Path(".cuts3d").rglob("*.json")} == stamps
+    assert read_masks("out/masks.json").annotations == masks.annotations
+
+
+def test_cores_change_no_mask(cuts3d, folder):
+    for cores in ("1", "3"):
+        shutil.rmtree(".cuts3d", ignore_errors=True)
+        assert cuts3d("masks", *SMALL, "--out", f"out{cores}", "--cores", cores, *MAPS, "images")[0] == 0
+    assert Path("out1/masks.json").read_bytes() == Path("out3/masks.json").read_bytes()
+
+
+@pytest.mark.parametrize("cores", ["1", "2"])
+@pytest.mark.parametrize(("options", "code"), [((), 1), (("--max-failed", "0.3"), 0)])
+def test_a_broken_image_costs_one_line(cuts3d, folder, cores, options, code):
+    Path("images/broken.png").write_text("no image")
+    found, _, err = cuts3d("masks", *SMALL, "--out", "out", "--cores", cores, *options, *MAPS, "images")
+    assert found == code, err
+    assert err.count("broken.png") == 1 and "cannot be read" in err
+    assert ("1 of 5 images failed" in err) == bool(code)
+    masks = read_masks("out/masks.json")
+    assert len(masks.images) == 4 and list(masks.counts.failures) == ["broken.png"]
+
+
+def test_where_every_image_fails_nothing_is_written(cuts3d, folder):
+    code, _, err = cuts3d("masks", *SMALL, "--out", "out", "images/none.png")
+    assert code == 1 and err.count("none.png") == 1 and "1 image, each failed as said above" in err
+    assert not Path("out/masks.json").exists()
+
+
+@pytest.mark.parametrize("cores", ["1", "2"])
+def test_weights_that_are_missing_are_one_line(cuts3d, folder, cores):
+    shutil.rmtree("depth")  # so that the embedded model is needed, whose features no test may fetch
+    code, _, err = cuts3d("masks", *SMALL, "--out", "out", "--cores", cores, "images")
+    (line,) = [line for line in err.splitlines() if "cuts3d: error" in line]
+    assert code == 1 and "weights of" in line and "failed" not in err
+
+
+def test_depth_that_was_predicted_is_told_once(cuts3d, folder, real_weights):
+    Path("depth/s2.png").unlink()
+    args = ("masks", *SMALL, "--out", "out", "--cores", "1", "--depth-map", "depth")
+    code, _, err = cuts3d(*args, "images")
+    assert code == 0 and err.count("depth:") == 1 and "1 of 4 images have no depth map" in err, err
+
+
+def test_least_score_holds_for_masks_pictures_and_formats(cuts3d, folder):
+    args = ("masks", *SMALL, *MAPS, "--cores", "1", "images/s1.png")
+    assert cuts3d(*args, "--out", "all")[0] == 0
+    scores = sorted(entry["score"] for entry in read_masks("all/masks.json").annotations)
+    limit = (scores[0] + scores[-1]) / 2
+    code, _, err = cuts3d(*args, "--out", "some", "--min-score", limit, "--format", "npy")
+    kept = [score for score in scores if score >= limit]
+    assert code == 0 and len(np.load("some/npy/s1.npy")) == len(kept) < len(scores), err
+    assert [entry["score"] >= limit for entry in read_masks("some/masks.json").annotations] == [True] * len(kept)
+    assert Path("some/pictures/s1.jpg").read_bytes() != Path("all/pictures/s1.jpg").read_bytes()
+    assert read_masks("all/masks.json").provenance.fingerprint != read_masks("some/masks.json").provenance.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("out", "told"),
+    [
+        ("masks.json", "expected a folder, which will hold masks.json"),
+        ("images/s1.png", "found a file -> --out images/s1"),
+        ("mine", "found a masks.json of something else"),
+    ],
+)
+def test_out_is_a_folder(cuts3d, folder, out, told):
+    Path("mine").mkdir()
+    Path("mine/masks.json").write_text("{}")
+    code, _, err = cuts3d("masks", *SMALL, "--out", out, "images")
+    assert code == 1 and told in err and err.count("\n") == 1
+    assert not Path(".cuts3d").exists() and Path("mine/masks.json").read_text() == "{}"
+
+
+def test_results_among_the_images_are_no_images(cuts3d, folder, monkeypatch):
+    monkeypatch.chdir(folder / "images")
+    for _ in range(2):
+        code, _, err = cuts3d(
+            "masks", *SMALL, "--out", "out", "--cores", "1", "--format", "png", "--depth-map", "../depth", "."
+        )
+        assert code == 0 and len(read_masks("out/masks.json").images) == 4, err
+
+
+def test_more_images_than_a_sheet_holds(tmp_path):
+    from cuts3d_cli.report.contact_sheet import write_contact_sheets
+
+    Image.new("RGB", (600, 300), "red").save(tmp_path / "a.jpg")
+    pictures = [("a", tmp_path / "a.jpg", "2 objects"), ("a/very/long/name/" * 8, None, "failed")] * 12
+    paths = write_contact_sheets(pictures, tmp_path)
+    assert [path.name for path in paths] == ["contact_sheet.jpg", "contact_sheet_2.jpg"]
+    sheet = np.array(Image.open(paths[0]).convert("RGB"))
+    assert sheet.shape[1] > 4 * 480 and (np.abs(sheet[180, 200].astype(int) - (254, 0, 0)) < 20).all()
+    write_contact_sheets(pictures[:3], tmp_path)
+    assert not paths[1].exists()
+
+
+def started(folder, *words):
+    """The command as a process of a group of its own."""
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    args = [sys.executable, "-m", "cuts3d_cli", "masks", "--preset", "embedded", *SMALL, *words]
+    return subprocess.Popen(args, cwd=folder, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def test_ctrl_c_ends_all_processes_at_once_and_a_rerun_goes_on(cuts3d, folder, dataset):
+    for number in range(40):
+        shutil.copy(folder / "images/s1.png", folder / f"images/c{number}.png")
+        shutil.copy(folder / "depth/s1.png", folder / f"depth/c{number}.png")
+    process = started(folder, "--out", "out", "--cores", "2", "--depth-map", dataset / "depth/s1.png", "images")
+    assert "one file" in process.communicate()[1]
+    process = started(folder, "--out", "out", "--cores", "2", *MAPS, "images")
+    until = time.monotonic() + 120
+    while not list(Path(".cuts3d/crf").glob("*.json")) and time.monotonic() < until:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    start = time.monotonic()
+    err = process.communicate(timeout=60)[1]
+    assert (
+        process.returncode == 130 and "Traceback" not in err and err.splitlines()[-1].startswith("cuts3d: interrupted")
+    )
+    assert time.monotonic() - start < 10
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() - start < 20:
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)
+    done = {path: path.stat().st_mtime_ns for path in Path(".cuts3d/crf").glob("*.json")}
+    assert done and not Path("out/masks.json").exists()
+    assert cuts3d("masks", *SMALL, "--out", "out", "--cores", "1", *MAPS, "images/s1.png", "images/c0.png")[0] == 0
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in done.items())
+
+
+def test_export_of_ground_truth_and_of_masks(cuts3d, folder, dataset):
+    truth = dataset / "annotations.json"
+    code, _, err = cuts3d("export", truth, "--images", "images", "--format", "yolo", "--out", "yolo")
+    assert code == 0 and "12 objects of 4 images -> yolo" in err and "1 images not found" in err, err
+    assert cuts3d("masks", *SMALL, "--out", "out", "--cores", "1", *MAPS, "images")[0] == 0
+    code, _, err = cuts3d("export", "out/masks.json", "--format", "npy", "--format", "labelme", "--out", "ex")
+    assert code == 0 and {"npy/sub/s4.npy", "labelme/sub/s4.json"} <= names("ex"), err
+    document = json.loads(Path("ex/labelme/sub/s4.json").read_text())
+    assert Path("ex/labelme/sub", document["imagePath"]).resolve() == (folder / "images/sub/s4.png").resolve()
+    code, _, err = cuts3d("export", "out/masks.json", "--format", "npy", "--out", "none", "--min-score", "2")
+    assert code == 0 and "no object is written with --min-score 2; found" in err
+    assert len(np.load("none/s1.npy")) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("missing.json", "--format", "png", "--out", "o"), "no file missing.json"),
+        (("{truth}", "--format", "png", "--out", "labels.png"), "expected a folder"),
+        (("{truth}", "--format", "png", "--out", "images"), "found other files"),
+        (("{truth}", "--images", "nowhere", "--format", "png", "--out", "o"), "--images nowhere; expected a folder"),
+    ],
+)
+def test_export_says_what_is_wrong(cuts3d, folder, dataset, words, told):
+    code, _, err = cuts3d("export", *(str(word).format(truth=dataset / "annotations.json") for word in words))
+    assert code == 1 and told in err and err.count("\n") == 1
+    assert not Path("o").exists()
+
+
+def test_rows_of_the_crf_have_the_masks(cuts3d, photo):
+    code, out, err = cuts3d("crf", *SMALL, "--json", "--no-picture", photo)
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert code == 0 and rows, err
+    for row in (row for row in rows if row["instance"] is not None):
+        mask = decode_mask(row["segmentation"])
+        assert mask.shape == (120, 160) and 100 * mask.mean() == pytest.approx(row["area_%"])
+    assert "segmentation" not in cuts3d("crf", *SMALL, "--no-picture", photo)[1]
+
+
+def test_a_stage_of_a_run_runs_what_is_missing_before_it(cuts3d, folder):
+    assert cuts3d("prepare", "images", "--run", "run", "--n-shards", "2")[0] == 0
+    args = ("--run", "run", "--depth-map", "depth", *SMALL)
+    code, _, err = cuts3d("localcut", *args, "--shard", "1")
+    assert code == 0, err
+    for stage in ("depth", "features", "spatial-importance"):
+        assert err.count(f"{stage}: needed by localcut and not there, run first") == 1
+    assert not Path("run/depth/00000.zarr").exists()
+    stamps = {path: path.stat().st_mtime_ns for path in Path("run").rglob("zarr.json")}
+    code, _, err = cuts3d("crf", *args)
+    assert code == 0 and err.count("confidence: needed by crf") == 2 and err.count("localcut: needed by crf") == 1, err
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
+    assert names("run/masks/cuts3d/crf") == {"00000.json", "00001.json"}
