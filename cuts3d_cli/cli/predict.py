@@ -26,7 +26,7 @@ from cuts3d_cli.cli.options import build_config, config_options, section_options
     type=click.FloatRange(0, 1),
     default=0.5,
     show_default=True,
-    help="Minimum score of drawn instances.",
+    help="Minimum score of drawn instances; a message says how many reach it.",
 )
 @config_options
 @section_options("predict")
@@ -59,7 +59,15 @@ def command(images, run_dir, checkpoint, out, pictures, picture_score, **options
     else:
         root = common_root(images)
         records = make_records([Path(os.path.abspath(path)) for path in expand(list(images))], root)
-    counts = predict.run(checkpoint, out, records=records, image_root=root, config=config.predict, device=config.device)
+    counts = predict.run(
+        checkpoint,
+        out,
+        records=records,
+        image_root=root,
+        config=config.predict,
+        device=config.device,
+        least_score=picture_score,
+    )
     if pictures:
         write_overlays(out, pictures, least_score=picture_score)
     check_failed(counts, config.max_failed if run_dir else asked, "predict")

@@ -37,9 +37,19 @@ class ReportConfig(Section):
     """The HTML report."""
 
     n_images: int = Field(12, ge=1, description="images shown with every intermediate")
-    thumbnail: int = Field(240, ge=64, description="longer side of the pictures", json_schema_extra={"unit": "px"})
+    n_sheet: int = Field(
+        24, ge=0, description="images on each contact sheet: of the training images' masks, and of the detections"
+    )
+    thumbnail: int = Field(480, ge=64, description="longer side of the pictures", json_schema_extra={"unit": "px"})
     min_score: float = Field(
-        0.3, ge=0, le=1, description="detections below this score are not drawn, but are evaluated"
+        0.3,
+        ge=0,
+        le=1,
+        description="detections below this score are evaluated but not drawn, unless an image has none above",
+    )
+    embed_originals: bool = Field(
+        False,
+        description="embed the photographs at full size; off: the report links to the image files",
     )
 
 

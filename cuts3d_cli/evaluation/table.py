@@ -61,7 +61,7 @@ def ordered(names: Iterable[str]) -> list[str]:
 def best_rows(results: Results, iou_type: str, metric: str) -> set[str]:
     """Names of the rows with the highest value among those on the same split, compared as printed.
 
-    A row without rivals is not called best.
+    A row without rivals is not called best, nor is a zero.
     """
     values = {name: result["metrics"].get(iou_type, {}).get(metric) for name, result in results.items()}
     printed = {name: float(percent(value)) for name, value in values.items() if value is not None}
@@ -69,7 +69,7 @@ def best_rows(results: Results, iou_type: str, metric: str) -> set[str]:
     for split in {split_of(name) for name in printed}:
         rivals = {name: value for name, value in printed.items() if split_of(name) == split}
         if len(rivals) > 1:
-            best |= {name for name, value in rivals.items() if value == max(rivals.values())}
+            best |= {name for name, value in rivals.items() if value == max(rivals.values()) > 0}
     return best
 
 

@@ -10,12 +10,38 @@ import numpy as np
 from cuts3d_cli.report.overlay import overlay, resized_masks
 from cuts3d_cli.store.coco import cut_of, decode_mask, score_of
 
+N_TOP = 5
+"""Detections drawn of an image none of whose detections reaches the minimum score."""
+
 
 def cut_slots(found: Sequence[Mapping[str, Any]]) -> list[int]:
     """Which cut (from 0) each COCO annotation of an image comes from; their order where that is unknown."""
     cuts = [cut_of(entry) for entry in found]
     known = None not in cuts and len(set(cuts)) == len(cuts)
     return cuts if known else list(range(len(found)))
+
+
+def counted(things: Sequence, name: str) -> str:
+    """``1 mask`` or ``3 masks``."""
+    return f"{len(things)} {name}" + ("" if len(things) == 1 else "s")
+
+
+def shown_detections(found: Sequence[Mapping[str, Any]], min_score: float) -> tuple[list[Mapping[str, Any]], str]:
+    """The detections of an image to draw, most confident first, and their caption.
+
+    Those with at least ``min_score``; where none has, the `N_TOP` most confident, so that a weak detector can be judged
+    too.
+    """
+    ranked = sorted(found, key=score_of, reverse=True)
+    passed = [entry for entry in ranked if score_of(entry) >= min_score]
+    if passed or not ranked:
+        return passed, f"{len(passed)} of {counted(found, 'detection')} shown; report.min_score {min_score:g}"
+    top = ranked[:N_TOP]
+    number = f"{len(top)} " if len(top) > 1 else ""
+    return top, (
+        f"none of {counted(found, 'detection')} reaches report.min_score {min_score:g}, highest "
+        f"{score_of(top[0]):.2f}; the {number}most confident drawn"
+    )
 
 
 def decoded(codes: Sequence[Mapping[str, Any]], size_hw: tuple[int, int]) -> np.ndarray:
@@ -40,6 +66,11 @@ def score_name(config: Mapping[str, Any]) -> str | None:
     if config.get("crf", {}).get("confidence") == "crf":
         return PROBABILITY
     return STABILITY if not config or config.get("localcut", {}).get("local_cut") else None
+
+
+def score_text(found: Sequence[Mapping[str, Any]], name: str | None) -> str:
+    """Caption on the numbers below a picture of pseudo-masks; empty where they have no score (`score_name`)."""
+    return f"; below it: cut and {name.replace('_', ' ')}" if name and found else ""
 
 
 def drawn(

@@ -115,6 +115,14 @@ def heat_over(rgb: np.ndarray, values: np.ndarray, low: float, high: float) -> n
     return result
 
 
+def hatched(picture: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """White diagonal lines over a part (H, W) bool of a picture."""
+    y, x = np.indices(where.shape)
+    result = picture.copy()
+    result[where & ((x + y) % 8 < 2)] = 255
+    return result
+
+
 def dimmed(rgb: np.ndarray) -> np.ndarray:
     """The photograph in pale grey, as a background."""
     grey = cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2GRAY)

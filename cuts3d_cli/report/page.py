@@ -1,4 +1,4 @@
-"""The report of a run: one self-contained HTML file without scripts, and its table as JSON and text."""
+"""The report of a run: one self-contained HTML file, and its table as JSON and text."""
 
 from __future__ import annotations
 
@@ -15,27 +15,25 @@ from cuts3d_cli.config import Config
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.evaluation import table
 from cuts3d_cli.evaluation.coco_files import read_json
-from cuts3d_cli.log import logger, progress
-from cuts3d_cli.pipeline.declarations import settings_of
-from cuts3d_cli.pipeline.methods import OWN
+from cuts3d_cli.log import logger
 from cuts3d_cli.report import figures
-from cuts3d_cli.report.panels import Example, Panel, make_examples
-from cuts3d_cli.report.run_image import Detections, Truth
+from cuts3d_cli.report.depth_facts import depth_facts
+from cuts3d_cli.report.notes import curve_notes, depth_notes, result_notes, set_notes
+from cuts3d_cli.report.photos import Photos
+from cuts3d_cli.report.pictures import Pictures, bases_of
 from cuts3d_cli.report.run_summary import (
     SetSummary,
     detections_command,
-    differences,
     failed_images,
     failed_steps,
     prediction_rows,
     summarise_run,
     unscored_detections,
 )
-from cuts3d_cli.report.words import introduction, legend
+from cuts3d_cli.report.words import glossary, introduction
 from cuts3d_cli.store.curve import read_curve
 from cuts3d_cli.store.files import atomic_path, write_json
-from cuts3d_cli.store.layout import manifest_path, predictions_path, round_path
-from cuts3d_cli.store.manifest import read_manifest
+from cuts3d_cli.store.layout import manifest_path, round_path
 
 MAX_FAILURES = 100
 """Failed images that are listed one by one."""
@@ -70,7 +68,7 @@ def run(run_dir: Path, out: Path, *, config: Config, evaluations: Mapping[str, P
         )
     files = found_evaluations(run_dir, config.trainings) if evaluations is None else evaluations
     results = {name: _read_evaluation(Path(files[name])) for name in table.ordered(files)}
-    page = _page(run_dir, config, sets, results)
+    page = _page(run_dir, config, sets, results, Photos(out.parent, embed_originals=config.report.embed_originals))
     text = table.format_table(results)
     with atomic_path(out) as temporary:
         temporary.write_text(render(page), encoding="utf-8")
@@ -93,14 +91,21 @@ def render(page: Mapping[str, Any]) -> str:
     """The HTML of a page's values, all of them escaped."""
     from jinja2 import Environment, StrictUndefined
 
-    source = (resources.files("cuts3d_cli.report") / "page.html").read_text(encoding="utf-8")
+    source, style, script = (
+        (resources.files("cuts3d_cli.report") / f"page.{suffix}").read_text(encoding="utf-8")
+        for suffix in ("html", "css", "js")
+    )
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    return environment.from_string(source).render(page)
+    return environment.from_string(source).render(page, style=style, script=script)
 
 
-def _page(run_dir: Path, config: Config, sets: Sequence[SetSummary], results: Mapping[str, Any]) -> dict[str, Any]:
+def _page(
+    run_dir: Path, config: Config, sets: Sequence[SetSummary], results: Mapping[str, Any], photos: Photos
+) -> dict[str, Any]:
     """All values used by the template."""
-    notes = [*_result_notes(results), *_set_notes(sets, config)]
+    depth = {table.SPLIT_NAMES[split]: depth_facts(base) for split, base in bases_of(run_dir).items()}
+    depth = {name: facts for name, facts in depth.items() if facts is not None}
+    notes = [*result_notes(results), *set_notes(sets, config), *depth_notes(depth)]
     detectors = {number: round_path(run_dir, number) for number in config.trainings}
     predictions = prediction_rows(run_dir, config.trainings)
     steps = failed_steps(sets, predictions)
@@ -111,7 +116,7 @@ def _page(run_dir: Path, config: Config, sets: Sequence[SetSummary], results: Ma
             "The held-out images have no labels (data.val_annotations), so the detector has no scores. "
             f"Its detections are in {unscored} and in the pictures."
         )
-    examples = _examples(run_dir, config, notes)
+    pictures = Pictures(run_dir, config, photos, notes)
     counted = [s for s in sets if s.instances]
     numbers = range(max((max(s.instances) for s in counted), default=-1) + 1)
     return {
@@ -124,7 +129,8 @@ def _page(run_dir: Path, config: Config, sets: Sequence[SetSummary], results: Ma
         "table": table.format_table(results),
         **_result_table(results),
         "charts": _charts(detectors, results, notes),
-        **examples,
+        **pictures.sheets(),
+        **pictures.examples(),
         "sets": sets,
         "predictions": predictions,
         "detections_command": detections_command(run_dir, config.trainings),
@@ -132,6 +138,9 @@ def _page(run_dir: Path, config: Config, sets: Sequence[SetSummary], results: Ma
         "instance_table": [(s.title, [s.instances[number] for number in numbers]) for s in counted],
         "failures": failures[:MAX_FAILURES],
         "more_failures": max(0, len(failures) - MAX_FAILURES),
+        "depth": depth,
+        "glossary": glossary(config, next(iter(depth.values()), None)),
+        "photos": photos.values(),
         "notes": notes,
     }
 
@@ -143,36 +152,6 @@ def _read_evaluation(path: Path) -> dict[str, Any]:
             f"evaluation {path}", expected="a result of `cuts3d evaluate --out`", found="another JSON file"
         )
     return result
-
-
-def _result_notes(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Notes of the evaluations, each once with the rows it applies to, or with their set if it applies to all."""
-    rows: dict[tuple[str | None, str], list[str]] = {}
-    for name, result in results.items():
-        for note in result.get("notes", []):
-            rows.setdefault((table.split_of(name), note), []).append(name)
-    notes = []
-    for (split, note), names in rows.items():
-        whole = len(names) == sum(table.split_of(name) == split for name in results)
-        set_name = table.SPLIT_NAMES.get(split, "other images")
-        only = "" if whole else f", {', '.join(map(table.row_title, names))}"
-        notes.append(f"{set_name.capitalize()}{only}: {note}.")
-    return notes
-
-
-def _set_notes(sets: Iterable[SetSummary], config: Config) -> list[str]:
-    notes = []
-    for summary in sets:
-        for stage in summary.stages:
-            where = f"{summary.title}: {stage.stage}"
-            notes += [f"{where}: {problem}." for problem in stage.problems]
-            if 0 < stage.n_present < stage.n_shards:
-                notes.append(f"{where}: {stage.n_present} of {stage.n_shards} shards exist and are counted.")
-            if summary.method == OWN:  # other methods have their own settings
-                wanted = settings_of(stage.stage, config)[stage.stage.replace("-", "_")]
-                other = "; ".join(differences(stage, wanted))
-                notes += [f"{where} was made with settings other than those below: {other}."] if other else []
-    return notes
 
 
 def _result_table(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -218,6 +197,7 @@ def _charts(detectors: Mapping[int, Path], results: Mapping[str, Any], notes: li
             notes.append(f"Detector, round {number}: not trained, or its loss curve is missing.")
         elif curves and results and f"round{number}_val" not in results:
             notes.append(f"Detector, round {number}: not evaluated on held-out images.")
+    notes += curve_notes({number: read_curve(folder / "metrics.jsonl") for number, folder in detectors.items()})
     if curves:
         ends = [f"{name} {points[-1]['loss']:.2f} after {points[-1]['iteration']}" for name, points in curves.items()]
         last = f"Last values: {', '.join(ends)} iterations."
@@ -238,59 +218,3 @@ def _charts(detectors: Mapping[int, Path], results: Mapping[str, Any], notes: li
             }
         )
     return charts
-
-
-def _examples(run_dir: Path, config: Config, notes: list[str]) -> dict[str, Any]:
-    """Examples from the held-out images, which also have detections, or else from the training images."""
-    held_out = manifest_path(run_dir / "val").is_file()
-    base = run_dir / "val" if held_out else run_dir
-    name = config.data.val_annotations if held_out else config.data.annotations
-    if name and not Path(name).exists():
-        notes.append(f"Ground truth {name} was not found from the current folder, so the pictures lack it.")
-        name = None
-    detections = _last_detections(run_dir, config) if held_out else None
-    values: dict[str, Any] = {
-        "examples": [],
-        "legend": [],
-        "no_examples": "",
-        "set_name": table.SPLIT_NAMES["val" if held_out else "train"],
-        "n_set_images": 0,
-    }
-    try:
-        root = read_manifest(manifest_path(base)).image_root
-        truth = Truth(Path(name), root, config.data.ignore_labels) if name else None
-        drawn = make_examples(
-            base, config.report.n_images, side=config.report.thumbnail, detections=detections, truth=truth
-        )
-        values["examples"] = [_embedded(example) for example in progress(drawn, "report", config.report.n_images)]
-    except Cuts3dError as error:
-        values["no_examples"] = str(error)
-    values["n_set_images"] = read_manifest(manifest_path(base)).n_images
-    titles = {panel["title"] for example in values["examples"] for panel in example["panels"]}
-    values["legend"] = legend(titles, detections.title if detections else None)
-    return values
-
-
-def _last_detections(run_dir: Path, config: Config) -> Detections | None:
-    there = [number for number in config.trainings if predictions_path(run_dir, number).is_file()]
-    if not there:
-        return None
-    title = f"Detections, round {there[-1]}"
-    return Detections(predictions_path(run_dir, there[-1]), title, config.report.min_score)
-
-
-def _embedded(example: Example) -> dict[str, Any]:
-    return {
-        "file_name": example.file_name,
-        "panels": [_embedded_panel(panel) for panel in example.panels],
-        "cuts": [_embedded_panel(panel) for panel in example.cuts],
-    }
-
-
-def _embedded_panel(panel: Panel) -> dict[str, Any]:
-    """A panel with its picture as data URI."""
-    values = {"title": panel.title, "caption": panel.caption, "missing": panel.missing, "uri": None}
-    if panel.picture is None:
-        return values
-    height, width = panel.picture.shape[:2]
-    return {**values, "uri": figures.jpeg_uri(panel.picture), "width": width, "height": height}

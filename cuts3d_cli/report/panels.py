@@ -13,19 +13,21 @@ from typing import Any
 import numpy as np
 
 from cuts3d_cli.errors import Cuts3dError
-from cuts3d_cli.evaluation.coco_files import normal_name
 from cuts3d_cli.pipeline.declarations import LAST
 from cuts3d_cli.pipeline.methods import METHODS, OWN
-from cuts3d_cli.report.annotations import decoded, drawn, score_name
-from cuts3d_cli.report.overlay import colourise, heat_over, mark, overlay, panels, resized, resized_masks
-from cuts3d_cli.report.run_image import Detections, Missing, Reader, RunImage, Truth
+from cuts3d_cli.report.annotations import counted, score_text, shown_detections
+from cuts3d_cli.report.layers import Layer, annotation_layers, mask_layers
+from cuts3d_cli.report.overlay import colourise, hatched, heat_over, mark, overlay, panels, resized, resized_masks
+from cuts3d_cli.report.run_image import Detections, Missing, Reader, RunImage, Truth, places, spread
 from cuts3d_cli.report.words import OUTCOME_WORDS
-from cuts3d_cli.store.coco import score_of
+from cuts3d_cli.store.coco import decode_mask
 from cuts3d_cli.store.layout import OUTCOME_NAMES, manifest_path
-from cuts3d_cli.store.manifest import ImageRecord, Manifest, read_manifest, shard_range
+from cuts3d_cli.store.manifest import read_manifest
 from cuts3d_cli.store.zarr_store import Store
 
-STRIP_HEIGHT = 150
+Picture = np.ndarray | list[Layer]
+
+STRIP_HEIGHT = 240
 """Height in px of the pictures in the strip of a cut."""
 
 
@@ -36,13 +38,13 @@ class Panel:
     Attributes:
         title: what is shown.
         caption: the settings and numbers behind it.
-        picture: (H, W, 3) uint8 RGB, or None.
+        picture: (H, W, 3) uint8 RGB; the photograph's masks as layers, none for the photograph alone; or None.
         missing: why there is no picture.
     """
 
     title: str
     caption: str = ""
-    picture: np.ndarray | None = None
+    picture: Picture | None = None
     missing: str = ""
 
 
@@ -50,15 +52,9 @@ class Panel:
 class Example:
     """One image with all its panels; ``cuts`` holds a strip for each cut attempted."""
 
-    file_name: str
+    image: RunImage
     panels: list[Panel]
     cuts: list[Panel]
-
-
-def spread(n_total: int, n: int) -> list[int]:
-    """At most ``n`` evenly spaced positions: the centres of equal parts of ``n_total``."""
-    n = min(n, n_total)
-    return [(2 * i + 1) * n_total // (2 * n) for i in range(n)]
 
 
 def make_examples(
@@ -78,21 +74,11 @@ def make_examples(
         StoreError: there is no image list.
     """
     manifest = read_manifest(manifest_path(base))
-    places = [_locate(manifest, index) for index in spread(manifest.n_images, n)]
-    names = {record.file_name for _, _, record in places}
-    reader = Reader(base, detections, truth, names)
-    for shard, row, record in places:
-        image = RunImage.load(reader, manifest.image_root, shard, row, record, side)
-        yield Example(record.file_name, _panels(image), _cuts(image))
-
-
-def _locate(manifest: Manifest, index: int) -> tuple[int, int, ImageRecord]:
-    """Shard, row in it and record of the image at a position of the list."""
-    for shard in range(manifest.n_shards):
-        start, stop = shard_range(manifest.n_images, manifest.n_shards, shard)
-        if index < stop:
-            return shard, index - start, manifest.records(shard)[index - start]
-    raise IndexError(index)
+    chosen = places(manifest, spread(manifest.n_images, n))
+    reader = Reader(base, detections, truth, {record.file_name for _, _, record in chosen})
+    for place in chosen:
+        image = RunImage.load(reader, manifest.image_root, place, side)
+        yield Example(image, _panels(image), _cuts(image))
 
 
 def _panels(image: RunImage) -> list[Panel]:
@@ -100,7 +86,7 @@ def _panels(image: RunImage) -> list[Panel]:
     reader = image.reader
     if image.error:
         return [_panel("Photograph", _photograph, image)]
-    made: list[tuple[str, bool, Callable[[RunImage], tuple[str, np.ndarray]]]] = [
+    made: list[tuple[str, bool, Callable[[RunImage], tuple[str, Picture]]]] = [
         ("Photograph", True, _photograph),
         ("Depth", reader.has("depth"), _depth),
         ("Spatial Importance", reader.has("spatial-importance"), _importance),
@@ -120,7 +106,7 @@ def _panels(image: RunImage) -> list[Panel]:
     return [_panel(title, draw, image) for title, there, draw in made if there]
 
 
-def _panel(title: str, draw: Callable[[RunImage], tuple[str, np.ndarray]], image: RunImage) -> Panel:
+def _panel(title: str, draw: Callable[[RunImage], tuple[str, Picture]], image: RunImage) -> Panel:
     try:
         caption, picture = draw(image)
     except (Missing, Cuts3dError) as reason:
@@ -128,17 +114,23 @@ def _panel(title: str, draw: Callable[[RunImage], tuple[str, np.ndarray]], image
     return Panel(title, caption, picture)
 
 
-def _photograph(image: RunImage) -> tuple[str, np.ndarray]:
+def _photograph(image: RunImage) -> tuple[str, list[Layer]]:
     if image.error:
         raise Missing(image.error)
-    return f"{image.record.width} x {image.record.height} px", image.photo
+    return f"{image.record.width} x {image.record.height} px", []
 
 
 def _depth(image: RunImage) -> tuple[str, np.ndarray]:
     store = image.store("depth")
-    nearness = 1 - store.array("depth")[image.row].astype(np.float32)
+    nearness = 1 - image.array("depth", "depth").astype(np.float32)
+    reading = image.array("depth", "reading")
     settings = _settings(store.config, "depth", ("backend", "kind"))
-    return f"near is bright; {settings}", colourise(resized(nearness, *image.size_hw), 0, 1)
+    caption = f"near is bright; {settings}"
+    picture = colourise(resized(nearness, *image.size_hw), 0, 1)
+    if not reading.all():
+        caption = f"{image.missing_depth():.0%} without a reading (hatched), filled in; {caption}"
+        picture = hatched(picture, ~resized_masks(reading[None], *image.size_hw)[0])
+    return caption, picture
 
 
 def _importance(image: RunImage) -> tuple[str, np.ndarray]:
@@ -161,20 +153,20 @@ def _eigenvector(image: RunImage, cut: int) -> tuple[str, np.ndarray]:
     return _settings(store.config, "localcut", ("tau_ncut", "sharpen", "exponent")), picture
 
 
-def _semantic(image: RunImage, cut: int) -> tuple[str, np.ndarray]:
+def _semantic(image: RunImage, cut: int) -> tuple[str, list[Layer]]:
     store = image.store("localcut")
     mask = _slot(store.array("semantic")[image.row], cut)
     _require_attempted(store, image, cut)
-    return f"{mask.mean():.0%} of the patches", overlay(image.photo, _sparse(image, mask, cut), labels=False)
+    return f"{mask.mean():.0%} of the patches", mask_layers([mask], image.size_hw, slots=[cut])
 
 
-def _instances(image: RunImage) -> tuple[str, np.ndarray]:
+def _instances(image: RunImage) -> tuple[str, list[Layer]]:
     store = image.store("localcut")
     masks = store.array("instance")[image.row]
     keys = ("tau_knn", "k", "background_z", "capacity") if store.config.get("local_cut", True) else ("local_cut",)
     ends = [text for text in _outcomes(store, image) if text.startswith("end: ")]
     caption = "; ".join([f"{masks.any((1, 2)).sum()} of {len(_attempted(store, image))} attempts kept", *ends])
-    return f"{caption}; {_settings(store.config, 'localcut', keys)}", image.drawn(masks)
+    return f"{caption}; {_settings(store.config, 'localcut', keys)}", mask_layers(masks, image.size_hw)
 
 
 def _confidence(image: RunImage) -> tuple[str, np.ndarray]:
@@ -185,37 +177,26 @@ def _confidence(image: RunImage) -> tuple[str, np.ndarray]:
     return f"{low:g} dark to 1 bright; {settings}", heat_over(image.photo, image.enlarged(values), low, 1)
 
 
-def _pseudo_masks(image: RunImage, method: str) -> tuple[str, np.ndarray]:
-    masks, by_name = image.reader.masks(image.shard, method)
-    _require_success(masks.counts.failures, image)
-    found = by_name.get(normal_name(image.record.file_name), [])
-    config = masks.provenance.config
+def _pseudo_masks(image: RunImage, method: str) -> tuple[str, list[Layer]]:
+    found = image.pseudo_masks(method)
+    config = image.reader.masks(image.shard, method)[0].provenance.config
     if method == OWN:
         settings = _settings(config.get("crf", {}), "crf", ("enabled", "unary", "min_iou"))
     else:
         settings = _settings(config.get("localcut", {}), f"{method}: localcut", ("tau_ncut", "local_cut"))
-    name = score_name(config)
-    numbers = f"; written on them: cut and {name.replace('_', ' ')}" if name and found else ""
-    return f"{_count(found, 'mask')}{numbers}; {settings}", drawn(image.photo, found, scored=name is not None)
+    name = image.score_name(method)
+    caption = f"{counted(found, 'mask')}{score_text(found, name)}; {settings}"
+    return caption, annotation_layers(found, image.size_hw, scores=name is not None)
 
 
-def _detections(image: RunImage) -> tuple[str, np.ndarray]:
-    masks, by_name = image.reader.predicted()
-    _require_success(masks.counts.failures, image)
-    name = normal_name(image.record.file_name)
-    if name not in by_name:
-        raise Missing("the detector was not run on this image")
-    least = image.reader.detections.min_score
-    shown = sorted((a for a in by_name[name] if score_of(a) >= least), key=score_of, reverse=True)
-    caption = f"{len(shown)} of {_count(by_name[name], 'detection')} shown; report.min_score {least:g}"
-    return caption, drawn(image.photo, shown)
+def _detections(image: RunImage) -> tuple[str, list[Layer]]:
+    shown, caption = shown_detections(image.detections(), image.reader.detections.min_score)
+    return caption, annotation_layers(shown, image.size_hw)
 
 
-def _truth(image: RunImage) -> tuple[str, np.ndarray]:
-    masks = image.reader.truth().get(normal_name(image.record.file_name))
-    if masks is None:
-        raise Missing("the ground truth lacks this image")
-    return _count(masks, "object"), image.drawn(decoded(masks, image.size_hw))
+def _truth(image: RunImage) -> tuple[str, list[Layer]]:
+    codes = image.truth()
+    return counted(codes, "object"), mask_layers([decode_mask(code) for code in codes], image.size_hw)
 
 
 def _cuts(image: RunImage) -> list[Panel]:
@@ -233,7 +214,7 @@ def _cut_strip(image: RunImage, cut: int) -> tuple[str, np.ndarray]:
     instance = image.array("localcut", "instance")[cut]
     items = [
         ("eigenvector", _eigenvector(image, cut)[1]),
-        ("semantic cut", _semantic(image, cut)[1]),
+        ("semantic cut", overlay(image.photo, _sparse(image, semantic, cut), labels=False)),
         ("instance", overlay(image.photo, _sparse(image, instance, cut), labels=False)),
     ]
     caption = f"{int(instance.sum())} of the semantic cut's {int(semantic.sum())} patches kept"
@@ -287,16 +268,7 @@ def _terminals(terminals: np.ndarray, grid_hw: Sequence[int], size_hw: Sequence[
     return points
 
 
-def _require_success(failures: Mapping[str, str], image: RunImage) -> None:
-    if image.record.file_name in failures:
-        raise Missing(f"failed: {failures[image.record.file_name]}")
-
-
 def _settings(config: Mapping[str, Any], section: str, keys: Sequence[str]) -> str:
     """``localcut.tau_knn 0.115, k 20`` for the keys that the section has."""
     shown = ", ".join(f"{key} {config[key]}" for key in keys if key in config)
     return f"{section}.{shown}" if shown else ""
-
-
-def _count(things: Sequence, name: str) -> str:
-    return f"{len(things)} {name}" + ("" if len(things) == 1 else "s")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -15,10 +15,11 @@ from cuts3d_cli.evaluation.readers.formats import read_truth
 from cuts3d_cli.pipeline.declarations import LAST
 from cuts3d_cli.pipeline.graph import result_path
 from cuts3d_cli.pipeline.methods import OWN
-from cuts3d_cli.report.overlay import overlay, resized, resized_masks
+from cuts3d_cli.report.annotations import score_name
+from cuts3d_cli.report.overlay import resized
 from cuts3d_cli.store.images import read_image
 from cuts3d_cli.store.layout import FAILED, shard_name
-from cuts3d_cli.store.manifest import ImageRecord
+from cuts3d_cli.store.manifest import ImageRecord, Manifest, shard_range
 from cuts3d_cli.store.masks import MaskFile, read_masks
 from cuts3d_cli.store.zarr_store import Store, open_store
 
@@ -43,6 +44,29 @@ class Truth:
 
 class Missing(Exception):
     """Why there is no picture of something."""
+
+
+def spread(n_total: int, n: int) -> list[int]:
+    """At most ``n`` evenly spaced positions: the centres of equal parts of ``n_total``."""
+    n = min(n, n_total)
+    return [(2 * i + 1) * n_total // (2 * n) for i in range(n)]
+
+
+Place = tuple[int, int, ImageRecord]
+"""Shard of an image, row in it, and record."""
+
+
+def places(manifest: Manifest, indices: Iterable[int]) -> list[Place]:
+    """Where the images at these positions of the list (ascending) are; each shard's records are read once."""
+    found: list[Place] = []
+    shard, records = -1, []
+    for index in indices:
+        while shard < 0 or index >= shard_range(manifest.n_images, manifest.n_shards, shard)[1]:
+            shard, records = shard + 1, []
+        records = records or manifest.records(shard)
+        row = index - shard_range(manifest.n_images, manifest.n_shards, shard)[0]
+        found.append((shard, row, records[row]))
+    return found
 
 
 class Reader:
@@ -91,19 +115,29 @@ class RunImage:
     shard: int
     row: int
     record: ImageRecord
+    path: Path
     photo: np.ndarray
     error: str | None
 
     @classmethod
-    def load(cls, reader: Reader, root: Path, shard: int, row: int, record: ImageRecord, side: int) -> RunImage:
+    def load(cls, reader: Reader, root: Path, place: Place, side: int) -> RunImage:
+        """An image with its photograph; one that cannot be read has a grey one, and the reason in ``error``."""
+        shard, row, record = place
         height, width = record.height or 1, record.width or 1
         scale = side / max(height, width)
         size_hw = max(1, round(scale * height)), max(1, round(scale * width))
+        path = root / record.file_name
         try:
-            photo, error = resized(read_image(root / record.file_name), *size_hw), None
+            photo, error = resized(read_image(path), *size_hw), None
         except Cuts3dError as problem:
             photo, error = np.full((*size_hw, 3), 200, np.uint8), str(problem)
-        return cls(reader, shard, row, record, photo, error)
+        return cls(reader, shard, row, record, path, photo, error)
+
+    @classmethod
+    def without_photo(cls, reader: Reader, root: Path, place: Place) -> RunImage:
+        """An image without its photograph, for numbers only."""
+        shard, row, record = place
+        return cls(reader, shard, row, record, root / record.file_name, np.zeros((0, 0, 3), np.uint8), record.error)
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -125,9 +159,42 @@ class RunImage:
         """A map on the grid at thumbnail size, its patches visible."""
         return resized(np.asarray(values, np.float32), *self.size_hw, smooth=False)
 
-    def drawn(self, masks: np.ndarray, scores: Sequence[float] | None = None) -> np.ndarray:
-        """Masks (N, h, w) of any size over the photograph."""
-        return overlay(self.photo, resized_masks(masks, *self.size_hw), scores)
+    @property
+    def name(self) -> str:
+        """File name as masks, detections and ground truth are looked up."""
+        return normal_name(self.record.file_name)
+
+    def pseudo_masks(self, method: str = OWN) -> list:
+        """Final pseudo-masks of a method, COCO annotations."""
+        masks, by_name = self.reader.masks(self.shard, method)
+        return self._found(masks, by_name, "")
+
+    def score_name(self, method: str = OWN) -> str | None:
+        """What the score of a method's pseudo-masks is (`annotations.score_name`)."""
+        return score_name(self.reader.masks(self.shard, method)[0].provenance.config)
+
+    def detections(self) -> list:
+        """Everything the detector found, COCO annotations."""
+        masks, by_name = self.reader.predicted()
+        return self._found(masks, by_name, "the detector was not run on this image")
+
+    def truth(self) -> list:
+        """Run-length masks of the ground truth's objects."""
+        masks = self.reader.truth().get(self.name)
+        if masks is None:
+            raise Missing("the ground truth lacks this image")
+        return masks
+
+    def missing_depth(self) -> float:
+        """Fraction of the depth map without a reading."""
+        return 1 - float(self.array("depth", "reading").mean())
+
+    def _found(self, masks: MaskFile, by_name: dict[str, list], absent: str) -> list:
+        if self.record.file_name in masks.counts.failures:
+            raise Missing(f"failed: {masks.counts.failures[self.record.file_name]}")
+        if absent and self.name not in by_name:
+            raise Missing(absent)
+        return by_name.get(self.name, [])
 
 
 def _by_name(masks: MaskFile) -> dict[str, list]:

@@ -187,8 +187,13 @@ def detections_command(run_dir: str | Path, trainings: Iterable[int]) -> str | N
         return None
     root = read_manifest(manifest_path(run_dir)).image_root
     images = root.relative_to(Path.cwd()) if root.is_relative_to(Path.cwd()) else root
-    words = ["--checkpoint", there[-1], "--out", run_dir / "detections.json", "--pictures", run_dir / "detections"]
+    words = ["--checkpoint", there[-1], "--out", detections_path(run_dir), "--pictures", run_dir / "detections"]
     return shlex.join(["cuts3d", "predict", *map(str, [*words, images])])
+
+
+def detections_path(run_dir: Path) -> Path:
+    """Where `detections_command` puts what it finds; the next report shows it."""
+    return run_dir / "detections.json"
 
 
 def unscored_detections(config: Config, run_dir: Path | None = None) -> Path | None:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 
 from cuts3d_cli.config import Config
 from cuts3d_cli.pipeline.methods import METHODS, OWN
+from cuts3d_cli.report.depth_facts import DepthFacts
 from cuts3d_cli.report.run_summary import SetSummary
 
 LEGEND = {
@@ -50,6 +51,78 @@ def legend(titles: Collection[str], detections: str | None = None) -> list[tuple
     if detections:
         known.insert(-1, (detections, DETECTIONS))  # the ground truth comes last
     return [(title, text) for title, text in known if title in titles]
+
+
+def glossary(config: Config, depth: DepthFacts | None) -> list[tuple[str, str]]:
+    """The terms that the report and its settings use, with their values in this run."""
+    cut, grid = config.localcut, config.features.grid
+    tau_ncut = "the backend's own" if cut.tau_ncut is None else f"{cut.tau_ncut:g}"
+    crf_off = "" if config.crf.enabled else " It is off in this run (crf.enabled)."
+    return [
+        (
+            "pseudo-mask",
+            "the outline of an object that the method found on its own; a detector learns from it as from a label.",
+        ),
+        ("patch", f"one of {grid} x {grid} equal parts of an image; features, cuts and confidence have a value each."),
+        (
+            "affinity, tau_ncut",
+            f"how alike two patches look (cosine of their features); above tau_ncut ({tau_ncut}) they are alike.",
+        ),
+        (
+            "normalised cut (NCut)",
+            "splits the patches in two where the affinity between the sides is least, relative to the sides' own.",
+        ),
+        ("scene cube", _cube(config, depth)),
+        ("tau_knn", _tau_knn(config, depth)),
+        (
+            "Spatial Importance",
+            f"how fast depth changes at a patch, from beta ({config.spatial_importance.beta:g}) to 1; borders between "
+            "things at different distances stand out.",
+        ),
+        (
+            "Spatial Confidence, stability",
+            "how often a patch stays in its mask when the cut is repeated with smaller thresholds, up to tau_knn; a "
+            "mask's stability is the mean inside, and its score where depth was used. It does not tell how likely the "
+            "mask is an object.",
+        ),
+        ("CRF", f"moves the outline of a mask from the patch grid to the photograph's edges of colour.{crf_off}"),
+        (
+            "IoU, overlap",
+            "area shared by mask and object over the area of both together; 1 is a perfect fit. The overlap of an "
+            "image is the mean over its objects of the best IoU that any mask has.",
+        ),
+    ]
+
+
+def _cube(config: Config, depth: DepthFacts | None) -> str:
+    extent = config.localcut.xy_extent
+    text = (
+        f"where patches are points: x and y run from 0 to {extent:g} across the picture, z from 0 at the nearest to 1 "
+        "at the farthest depth of the image."
+    )
+    if depth is None or depth.near_far is None or depth.metres is None:
+        return text
+    far_m = depth.near_far[1] * depth.metres / (depth.near_far[1] - depth.near_far[0])
+    return f"{text} In this run z from 0 to 1 is {far_m - depth.metres:.2f} to {far_m:.2f} m (median of the images)."
+
+
+def _tau_knn(config: Config, depth: DepthFacts | None) -> str:
+    cut, spacing = config.localcut, config.localcut.xy_extent / max(1, config.features.grid - 1)
+    text = (
+        f"longest step from patch to patch within an object, in sides of the scene cube: {cut.tau_knn:g} here, "
+        f"{cut.tau_knn / spacing:.1f} patches sideways at one depth"
+    )
+    if not cut.local_cut:
+        return f"{text}. Not used in this run (localcut.local_cut is false)."
+    if depth is None:
+        return f"{text}. A larger jump in space separates two objects."
+    if depth.metres is None:
+        return f"{text}. A larger jump separates two objects. The depth of this run is relative, so it has no metres."
+    unit = "; the files' values read as millimetres" if depth.in_millimetres else ""
+    return (
+        f"{text}, or {cut.tau_knn * depth.metres:.2f} m straight back (of the {depth.metres:.2f} m from nearest to "
+        f"farthest{unit}). A larger jump separates two objects."
+    )
 
 
 def introduction(config: Config, sets: Sequence[SetSummary]) -> list[str]:

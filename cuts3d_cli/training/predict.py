@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from cuts3d_cli.config import PredictConfig
 from cuts3d_cli.log import logger
 from cuts3d_cli.pipeline.runner import images_fingerprint
-from cuts3d_cli.store.coco import image_entry
+from cuts3d_cli.store.coco import image_entry, score_of
 from cuts3d_cli.store.files import fingerprint
 from cuts3d_cli.store.manifest import ImageRecord
 from cuts3d_cli.store.masks import PREDICTIONS, Counts, MaskFile, Provenance, write_masks
@@ -26,6 +27,7 @@ def run(
     config: PredictConfig,
     device: str = "auto",
     threads: int | None = None,
+    least_score: float = 0.5,
 ) -> Counts:
     """Write the detections of images; one that cannot be read costs that image.
 
@@ -37,6 +39,7 @@ def run(
         config: the ``predict`` section.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         threads: CPU threads; by default what the environment says.
+        least_score: score that the message counts from; all detections are written.
 
     Returns:
         How many images are done, hold no detection, or failed.
@@ -62,8 +65,16 @@ def run(
         description=SUPERVISED if "labels" in detector.meta else "",
     )
     write_masks(out, masks)
-    logger.info("predict: %s, %d detections in %s", counts, len(annotations), out)
+    logger.info("predict: %s; detections: %s, in %s", counts, scores_in_words(annotations, least_score), out)
     return counts
+
+
+def scores_in_words(annotations: Sequence[Mapping[str, Any]], least_score: float) -> str:
+    """How many detections have a score above a limit, and the highest: ``0 of 145 above 0.5, highest 0.34``."""
+    scores = [score_of(entry) for entry in annotations]
+    if not scores:
+        return "none"
+    return f"{sum(s >= least_score for s in scores)} of {len(scores)} above {least_score:g}, highest {max(scores):.2f}"
 
 
 def _provenance(detector: str, records: Sequence[ImageRecord], config: PredictConfig) -> Provenance:

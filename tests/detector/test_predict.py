@@ -54,6 +54,16 @@ def test_pycocotools_reads_masks_of_the_images_size(checkpoint, labelled, tmp_pa
     assert set(info["inputs"]) == {"detector"} and info["config"].keys() == {"predict"} and info["fingerprint"]
 
 
+def test_the_scores_are_summed_up_in_words(checkpoint, labelled, tmp_path, caplog):
+    found = [{"score": 0.2}, {"score": 0.34}, {"score": 0.61}]
+    assert predict.scores_in_words(found, 0.5) == "1 of 3 above 0.5, highest 0.61"
+    assert predict.scores_in_words(found[:2], 0.5) == "0 of 2 above 0.5, highest 0.34"
+    assert predict.scores_in_words([], 0.5) == "none"
+    with caplog.at_level("INFO", logger="cuts3d"):
+        run(checkpoint, labelled, tmp_path / "p.json")
+    assert " above 0.5, highest 0." in caplog.text
+
+
 def test_boxes_are_those_detected_not_those_of_the_masks(checkpoint, labelled, tmp_path):
     run(checkpoint, labelled, tmp_path / "p.json")
     entries = json.loads((tmp_path / "p.json").read_text())["annotations"]

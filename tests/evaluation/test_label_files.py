@@ -12,11 +12,7 @@ from cuts3d_cli.detector.labels import read_labels
 from cuts3d_cli.evaluation.coco_files import CocoError
 from cuts3d_cli.evaluation.evaluate import labels_file
 from cuts3d_cli.evaluation.readers.formats import read_truth
-from cuts3d_cli.report.panels import make_examples
-from cuts3d_cli.report.run_image import Truth
 from cuts3d_cli.store.coco import decode_mask
-from cuts3d_cli.store.layout import manifest_path
-from cuts3d_cli.store.manifest import read_manifest
 
 SIZE_HW = (40, 60)
 
@@ -261,15 +257,3 @@ def test_a_training_reads_a_folder_of_labels(tmp_path, photos, yolo, rings):
         assert [category["name"] for category in labels.categories] == names
         assert labels.record["objects"] == n_objects
         assert labels.entries[0]["img_path"] == str(tmp_path / "images/a.jpg")
-
-
-def test_the_report_draws_ground_truth_of_a_folder(tiny_run, tmp_path):
-    run, _ = tiny_run
-    manifest = read_manifest(manifest_path(run))
-    values = np.zeros((40, 60), np.uint8)
-    values[5:10, 5:10], values[20:30, 20:30] = 1, 2
-    write_map(tmp_path / "gt/t1.png", values)
-    made = make_examples(run, 4, side=60, truth=Truth(tmp_path / "gt", manifest.image_root, None))
-    panels = {e.file_name: next(p for p in e.panels if p.title.startswith("Ground truth")) for e in made}
-    assert panels["t1.png"].caption == "2 objects"
-    assert panels["t0.png"].missing == "the ground truth lacks this image"

@@ -56,6 +56,7 @@ def test_best_is_compared_as_printed_and_needs_a_rival():
 
     assert best_rows({"a": result(0.5)}, "segm", "AP") == set()
     assert best_rows({"a": result(0.5), "b": result(None)}, "segm", "AP") == set()
+    assert best_rows({"a": result(0.0), "b": result(0.0004)}, "segm", "AP") == set()  # printed as zero
     assert best_rows({"a": result(0.50001), "b": result(0.50002), "c": result(0.4)}, "segm", "AP") == {"a", "b"}
 
 

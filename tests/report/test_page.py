@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 from html.parser import HTMLParser
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -19,13 +20,14 @@ from cuts3d_cli.pipeline.graph import result_path
 from cuts3d_cli.report import page as report
 from cuts3d_cli.report.figures import ap_over_rounds, running_mean
 from cuts3d_cli.report.panels import make_examples, spread
-from cuts3d_cli.report.run_image import Detections
+from cuts3d_cli.report.run_image import Detections, Truth
 from cuts3d_cli.report.run_summary import detections_command, differences, failed_images, summarise_run
 from cuts3d_cli.store.curve import read_curve
-from cuts3d_cli.store.layout import ARRAYS, FORMAT_VERSION, OUTCOME_NAMES
+from cuts3d_cli.store.layout import ARRAYS, FORMAT_VERSION, OUTCOME_NAMES, manifest_path
+from cuts3d_cli.store.manifest import read_manifest
 from cuts3d_cli.store.zarr_store import create_store, open_store
 
-VOID = {"meta", "img", "br", "link"}
+VOID = {"meta", "img", "br", "link", "input"}
 
 
 class Page(HTMLParser):
@@ -33,18 +35,24 @@ class Page(HTMLParser):
 
     def __init__(self, html):
         super().__init__()
-        self.open, self.images, self.references, self.ids, self.text, self.tags = [], [], [], [], [], []
+        self.open, self.images, self.photos, self.references, self.ids, self.text = [], [], [], [], [], []
+        self.layers, self.chips = [], []
         self.feed(html)
         self.close()
         assert self.open == []
 
     def handle_starttag(self, tag, attrs):
         attrs = dict(attrs)
-        self.tags.append(tag)
         self.references += [attrs[key] for key in ("src", "href", "srcset") if key in attrs]
         self.ids += [attrs["id"]] if "id" in attrs else []
         if tag == "img":
             self.images.append(attrs)
+        if tag == "image":
+            self.photos.append(attrs)
+        if tag == "path":
+            self.layers.append(attrs["d"])
+        if attrs.get("class") == "chip":
+            self.chips.append(attrs)
         if tag not in VOID:
             self.open.append(tag)
 
@@ -52,7 +60,8 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        self.text.append(data)
+        if self.open[-1:] not in (["script"], ["style"]):
+            self.text.append(data)
 
     @property
     def words(self):
@@ -65,24 +74,43 @@ def written(run, config, **more):
     return text, html, Page(html)
 
 
-def test_one_file_without_network_or_script(tiny_run):
+def test_one_file_without_network(tiny_run):
     run, config = tiny_run
     _, html, page = written(run, config)
     assert page.images and all(image["src"].startswith("data:image/") for image in page.images)
     for reference in page.references:
         assert reference.startswith(("data:", "#"))
         assert not reference.startswith("#") or reference[1:] in page.ids
-    assert "script" not in page.tags and "link" not in page.tags
+    assert "<link" not in html and "<script src" not in html and "fetch(" not in html
     assert "http" not in html and "url(" not in html and "@import" not in html
     assert all(image["alt"] for image in page.images)
     assert len(html) < 1_000_000
 
 
+def test_photographs_are_embedded_once_and_linked(tiny_run):
+    run, config = tiny_run
+    _, html, page = written(run, config)
+    assert len(page.photos) == len({photo["data-original"] for photo in page.photos}) == 4 + 2  # a broken one has none
+    for photo in page.photos:
+        assert photo["href"].startswith("data:image/jpeg")
+        assert (run / unquote(photo["data-original"])).resolve().is_file()
+    assert html.count(f'href="#{page.photos[0]["id"]}"') > 1
+
+
+def test_originals_can_be_embedded(tiny_run):
+    run, config = tiny_run
+    embedded = config.model_copy(update={"report": config.report.model_copy(update={"embed_originals": True})})
+    _, _, page = written(run, embedded)
+    original = next(photo["data-original"] for photo in page.photos)
+    assert original.startswith("data:image/png;base64,")
+    assert Image.open(io.BytesIO(base64.b64decode(original.split(",")[1]))).size == (60, 40)
+
+
 def test_embedded_pictures_open_at_their_size(tiny_run):
     _, _, page = written(*tiny_run)
     jpegs = [image for image in page.images if image["src"].startswith("data:image/jpeg")]
-    # 2 good images of the held-out set with 11 panels and 2 strips each
-    assert len(jpegs) == 2 * (11 + 2)
+    # 2 good images of the held-out set with 4 maps and 2 strips each; masks are layers over the photographs
+    assert len(jpegs) == 2 * (4 + 2)
     for image in jpegs:
         opened = Image.open(io.BytesIO(base64.b64decode(image["src"].split(",")[1])))
         assert opened.size == (int(image["width"]), int(image["height"]))
@@ -104,6 +132,103 @@ def test_every_row_image_and_setting_is_there(tiny_run):
     assert f"background_z: {config.localcut.background_z}" in page.words and f"cuts3d {__version__}" in page.words
     assert "no known image format" in page.words
     assert len(re.findall(r'<td class="[^"]*best"', html)) > 5
+
+
+def with_values(config, section, **values):
+    """A configuration with some other values in a section."""
+    return config.model_copy(update={section: getattr(config, section).model_copy(update=values)})
+
+
+def test_masks_can_be_switched_on_and_off_one_by_one(tiny_run):
+    _, html, page = written(*tiny_run)
+    assert len(page.layers) == len(page.chips) > 10 and all(path.startswith("M") for path in page.layers)
+    assert {chip["aria-pressed"] for chip in page.chips} == {"true", "false"}
+    off = sum("ground truth" in label for label in re.findall(r'aria-pressed="false"[^>]*>([^<]*)<', html))
+    assert off == sum(chip["aria-pressed"] == "false" for chip in page.chips) > 0  # nothing else is off at first
+
+
+def test_training_images_and_detections_have_contact_sheets(tiny_run):
+    run, config = tiny_run
+    words = written(run, config)[2].words
+    assert "Pseudo-masks, training images All 4 training images." in words
+    assert "Detections, round 1, held-out images All 3 held-out images." in words
+    assert "1 mask; below it: cut and stability; overlap 1.00, 1 of 1 found" in words
+    assert (
+        "2 of the 4 training images, evenly spaced" in written(run, with_values(config, "report", n_sheet=2))[2].words
+    )
+    assert "Contact sheets" not in written(run, with_values(config, "report", n_sheet=0))[2].words
+
+
+def test_the_worst_image_is_the_one_without_its_mask(tiny_run):
+    run, config = tiny_run
+    path = result_path(run, "crf", "00001")
+    document = json.loads(path.read_text())
+    document["annotations"].pop()  # of t3.png
+    path.write_text(json.dumps(document))
+    words = written(run, config)[2].words
+    best, worst = (
+        words.split(f"training images: {order} The 2 {order} of 4 training")[1] for order in ("best", "worst")
+    )
+    assert re.match(
+        r" images with ground truth, best first\. 1 t0.png 1 mask; below it: cut and stability; overlap 1.00", best
+    )
+    assert re.match(r" images with ground truth, worst first\. t3.png 0 masks; overlap 0.00", worst)
+
+
+def test_without_ground_truth_there_are_sheets_but_no_scores(tiny_run):
+    """Detections are shown on images without labels, too."""
+    run, config = tiny_run
+    words = written(run, with_values(config, "data", annotations=None, val_annotations=None))[2].words
+    assert "Detections, round 1, held-out images" in words and "1 mask" in words
+    assert "Best and worst" not in words and "1 of 1 found" not in words
+
+
+def test_detections_of_the_command_that_is_named_are_shown(tiny_run):
+    run, config = tiny_run
+    shutil.rmtree(run / "val")
+    shutil.copy(result_path(run, "crf", "00000"), run / "detections.json")
+    words = written(run, config)[2].words
+    assert "Detections, training images" in words
+    assert "the detector was not run on this image" in words  # those of the other shard
+
+
+def test_weak_detections_are_drawn_from_the_top(tiny_run):
+    run, config = tiny_run
+    words = written(run, with_values(config, "report", min_score=0.8))[2].words
+    # in the two good images step by step, on the contact sheet, and as best and worst
+    assert (
+        words.count("none of 1 detection reaches report.min_score 0.8, highest 0.75; the most confident drawn") == 3 * 2
+    )
+    assert "1 of 1 detection shown; report.min_score 0.3" in written(run, config)[2].words
+
+
+def test_missing_depth_is_told(tiny_run):
+    run, config = tiny_run
+    assert "has no reading" not in written(run, config)[2].words
+    path = result_path(run, "depth", "00000")
+    store = open_store(path, "depth")
+    arrays = {name: store.array(name)[:] for name in ARRAYS["depth"]}
+    arrays["reading"][1, :12] = False
+    sections = {"depth": config.depth.model_dump(mode="json")}
+    with create_store(path, "depth", store.image_ids, sections=sections, inputs={}, fingerprint="depth") as writer:
+        for row in (0, 1):
+            writer.write(row, **{name: values[row] for name, values in arrays.items()})
+    words = written(run, config)[2].words
+    assert "more than 20% of the depth has no reading in 1 of 4 images (most in t1.png, 25%)" in words
+    assert "25% of the depth missing" in words
+
+
+def test_the_glossary_gives_tau_knn_in_metres(tiny_run):
+    """The depth of the run is from 0.5 to 2."""
+    run, config = tiny_run
+    words = written(run, config)[2].words
+    assert f"or {1.5 * config.localcut.tau_knn:.2f} m straight back (of the 1.50 m from nearest to farthest)" in words
+    assert "0.50 to 2.00 m" in words
+    assert "It is off in this run" in written(run, with_values(config, "crf", enabled=False))[2].words
+    for base in (run, run / "val"):
+        shutil.rmtree(base / "depth")
+    words = written(run, config)[2].words
+    assert "straight back" not in words and "A larger jump in space separates two objects" in words
 
 
 def test_results_are_written_beside(tiny_run):
@@ -163,7 +288,7 @@ def test_missing_rounds_are_named(tiny_run):
         ("evaluation", "No evaluation", "MaskCut pseudo-masks"),
         ("masks/maskcut", "Held-out images, MaskCut", "Training images, MaskCut"),
         ("val", "t3.png", "a/one.png"),
-        ("val/masks/cuts3d/confidence", "Final pseudo-masks", "Spatial Confidence"),
+        ("val/masks/cuts3d/confidence", "Final pseudo-masks", "in how many cuts"),
         ("val/masks/cuts3d/localcut", "Final pseudo-masks", "Eigenvector"),
         ("val/masks/cuts3d/crf", "Ground truth", "Final pseudo-masks"),
         ("val/depth", "Spatial Importance", "near is bright"),
@@ -185,7 +310,7 @@ def test_a_bare_image_list_is_enough(tiny_run, tmp_path):
     shutil.copy(run / "manifest.jsonl", bare)
     text, _, page = written(bare, config)
     assert text == "no scores, as nothing was compared with labels"
-    assert "missing" in page.words and "No evaluation" in page.words and len(page.images) == 3 * 2
+    assert "missing" in page.words and "No evaluation" in page.words and len(page.photos) == 3 and not page.images
 
 
 def test_without_a_run_it_says_so(tmp_path):
@@ -307,15 +432,18 @@ def test_examples_have_the_shape_of_their_photographs(tiny_run):
     run, _ = tiny_run
     predictions = run / "detector/round1/predictions_val.json"
     examples = list(make_examples(run / "val", 5, side=90, detections=Detections(predictions, "D", 0.9)))
-    assert [example.file_name for example in examples] == ["a/one.png", "a/two <b>.png", "broken.png"]
+    assert [example.image.record.file_name for example in examples] == ["a/one.png", "a/two <b>.png", "broken.png"]
     wide, tall, broken = examples
-    assert {panel.picture.shape for panel in wide.panels} == {(60, 90, 3)}
-    assert {panel.picture.shape for panel in tall.panels} == {(90, 60, 3)}
+    assert wide.image.photo.shape == (60, 90, 3) and tall.image.photo.shape == (90, 60, 3)
+    for example in (wide, tall):
+        maps = [panel.picture for panel in example.panels if isinstance(panel.picture, np.ndarray)]
+        assert {picture.shape for picture in maps} == {example.image.photo.shape}
     assert [panel.picture for panel in broken.panels] == [None] and "no known image format" in broken.panels[0].missing
     found = {panel.title: panel for panel in wide.panels}
-    assert found["D"].caption.startswith("0 of 1 detection shown")
-    np.testing.assert_array_equal(found["D"].picture, found["Photograph"].picture)
-    assert (found["Final pseudo-masks"].picture != found["Photograph"].picture).any()
+    assert found["D"].caption == (
+        "none of 1 detection reaches report.min_score 0.9, highest 0.75; the most confident drawn"
+    )
+    assert [len(found[title].picture) for title in ("Photograph", "D", "Final pseudo-masks")] == [0, 1, 1]
     assert "36 of the semantic cut's 36 patches kept, stability 0.75" in wide.cuts[0].caption
     assert "nothing kept" in wide.cuts[1].caption
 
@@ -343,3 +471,30 @@ def test_ap_curve_needs_a_round():
     assert ap_over_rounds({"cuts3d_val": row}) is None
     svg = ap_over_rounds({"cuts3d_val": row, "round0_val": row, "round1_val": row})
     assert re.search(rb"<svg", svg)
+
+
+@pytest.fixture
+def label_maps(tmp_path):
+    """A folder of label maps with one map, of the second training image: objects 1 and 2."""
+    values = np.zeros((40, 60), np.uint8)
+    values[5:10, 5:10], values[20:30, 20:30] = 1, 2
+    (tmp_path / "gt").mkdir()
+    Image.fromarray(values).save(tmp_path / "gt/t1.png")
+    return tmp_path / "gt"
+
+
+def test_panels_show_ground_truth_of_a_folder(tiny_run, label_maps):
+    run, _ = tiny_run
+    manifest = read_manifest(manifest_path(run))
+    made = make_examples(run, 4, side=60, truth=Truth(label_maps, manifest.image_root, None))
+    panels = {e.image.record.file_name: next(p for p in e.panels if p.title.startswith("Ground truth")) for e in made}
+    assert panels["t1.png"].caption == "2 objects"
+    assert panels["t0.png"].missing == "the ground truth lacks this image"
+
+
+@pytest.mark.parametrize(("ignored", "n_objects"), [(None, 2), ([2], 1)])
+def test_sheets_compare_with_ground_truth_of_a_folder(tiny_run, label_maps, ignored, n_objects):
+    run, config = tiny_run
+    words = written(run, with_values(config, "data", annotations=str(label_maps), ignore_labels=ignored))[2].words
+    assert "The 1 best of 1 training images with ground truth" in words
+    assert f"of {n_objects} found" in words.split("training images: best The 1 best")[1].split("Contact sheets")[0]

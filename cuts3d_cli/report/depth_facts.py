@@ -1,0 +1,109 @@
+"""What the depth stores of a run say: how much of the depth is missing, and how long a length of the scene cube is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cuts3d_cli.errors import StoreError
+from cuts3d_cli.pipeline.graph import result_path
+from cuts3d_cli.report.run_image import places, spread
+from cuts3d_cli.store.layout import DEPTH_SOURCES, FAILED, manifest_path, shard_name
+from cuts3d_cli.store.manifest import read_manifest
+from cuts3d_cli.store.zarr_store import Store, open_store
+
+MOST_IMAGES = 500
+"""Images that are looked at, evenly spread, so that a large run costs no more than a small one."""
+
+LARGE_HOLES = 0.2
+"""Fraction of an image without a reading from which its holes count as large."""
+
+MILLIMETRES_FROM = 100.0
+"""Median of the farthest depth above which values are read as millimetres: few scenes end at 10 cm or at 100 m."""
+
+
+@dataclass(frozen=True)
+class DepthFacts:
+    """Depth of the images of a set.
+
+    Attributes:
+        n_images: images looked at.
+        holes: fraction without a reading by file name.
+        near_far: median over the images of the nearest and farthest depth in the unit of the files; None where depth
+            is not metric.
+    """
+
+    n_images: int
+    holes: dict[str, float]
+    near_far: tuple[float, float] | None
+
+    @property
+    def median(self) -> float:
+        """Median fraction without a reading."""
+        return float(np.median(list(self.holes.values())))
+
+    @property
+    def highest(self) -> float:
+        """Highest fraction without a reading."""
+        return max(self.holes.values())
+
+    @property
+    def large_holes(self) -> dict[str, float]:
+        """Images with large holes and their fractions, the largest first."""
+        large = {name: share for name, share in self.holes.items() if share > LARGE_HOLES}
+        return dict(sorted(large.items(), key=lambda item: -item[1]))
+
+    @property
+    def in_millimetres(self) -> bool:
+        """Whether metric depth is read as millimetres."""
+        return self.near_far is not None and self.near_far[1] > MILLIMETRES_FROM
+
+    @property
+    def metres(self) -> float | None:
+        """Length in metres of the cube's depth; None where depth is not metric."""
+        if self.near_far is None:
+            return None
+        near, far = self.near_far
+        return (far - near) / (1000 if self.in_millimetres else 1)
+
+
+def depth_facts(base: Path) -> DepthFacts | None:
+    """Look at the depth of the images below ``base``; None where there is none.
+
+    Stores that cannot be read are left out: the summary of the run names them.
+    """
+    try:
+        manifest = read_manifest(manifest_path(base))
+    except StoreError:
+        return None
+    holes, ranges, stores = {}, [], {}
+    for shard, row, record in places(manifest, spread(manifest.n_images, MOST_IMAGES)):
+        if shard not in stores:
+            stores = {shard: _store(base, shard)}  # one at a time
+        store = stores[shard]
+        if store is None or store.status[row] == FAILED:
+            continue
+        holes[record.file_name] = 1 - float(store.array("reading")[row].mean())
+        near_far = store.array("range")[row]
+        if _is_metric(store, row) and np.isfinite(near_far).all():
+            ranges.append(near_far)
+    if not holes:
+        return None
+    near, far = np.median(ranges, axis=0).tolist() if ranges else (0.0, 0.0)
+    return DepthFacts(len(holes), holes, (near, far) if far > near else None)
+
+
+def _is_metric(store: Store, row: int) -> bool:
+    """Whether an image's depth is a distance: its file holds one, or its model predicts one."""
+    source = DEPTH_SOURCES[int(store.array("source")[row])]
+    return (store.config.get("kind") if source == "file" else store.attrs.get("raw_convention")) == "metric"
+
+
+def _store(base: Path, shard: int) -> Store | None:
+    path = result_path(base, "depth", shard_name(shard))
+    try:
+        return open_store(path, "depth") if path.exists() else None
+    except StoreError:
+        return None
