@@ -215,7 +215,7 @@ def test_help_of_every_command(name):
 def test_every_command_of_a_run_takes_a_configuration(name):
     """So that a script can give the same options to each step; those left out make or need no run's results."""
     names = {parameter.name for parameter in cli.get_command(click.Context(cli), name).params}
-    assert ("config_file" in names) != (name in {"init", "prepare", "convert", "benchmarks", "models"})
+    assert ("config_file" in names) != (name in {"init", "prepare", "convert", "benchmarks", "models", "export"})
 
 
 def test_merge_checks_the_configuration_it_is_given(cuts3d, tmp_path):
