@@ -26,8 +26,9 @@ from cuts3d_cli.cli.main import cli
 from cuts3d_cli.cli.options import build_config
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.pipeline.graph import upstream_of
+from cuts3d_cli.report.layers import rasterised
 from cuts3d_cli.report.overlay import panels, resized
-from cuts3d_cli.report.panels import Example, make_examples
+from cuts3d_cli.report.panels import Example, Panel, make_examples
 
 PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
 SIDE_PX, ROW_PX = 320, 120
@@ -81,8 +82,13 @@ def _call(*words: object) -> None:
 
 def _row(example: Example) -> list[tuple[str, np.ndarray]]:
     if missing := [panel for panel in example.panels if panel.picture is None]:
-        raise Cuts3dError(f"{example.file_name}: no {missing[0].title}", found=missing[0].missing)
-    return [(panel.title, _scaled(panel.picture)) for panel in example.panels]
+        raise Cuts3dError(f"{example.image.record.file_name}: no {missing[0].title}", found=missing[0].missing)
+    return [(panel.title, _scaled(_picture(panel, example.image.photo))) for panel in example.panels]
+
+
+def _picture(panel: Panel, photo: np.ndarray) -> np.ndarray:
+    """The picture of a panel, its masks drawn over the photograph."""
+    return panel.picture if isinstance(panel.picture, np.ndarray) else rasterised(photo, panel.picture)
 
 
 def _scaled(picture: np.ndarray) -> np.ndarray:

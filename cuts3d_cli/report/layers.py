@@ -5,6 +5,7 @@ Outlines are SVG paths: small, and sharp at any size.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ import cv2
 import numpy as np
 
 from cuts3d_cli.report.annotations import cut_slots
-from cuts3d_cli.report.overlay import colours, resized_masks
+from cuts3d_cli.report.overlay import colours, overlay, resized_masks
 from cuts3d_cli.store.coco import decode_mask
 
 CANVAS = 960
@@ -114,6 +115,18 @@ def truth_layer(codes: Sequence[Mapping[str, Any]], size_hw: tuple[int, int], *,
         return None
     number = f"{len(masks)} object" + ("" if len(masks) == 1 else "s")
     return Layer("", f"ground truth, {number}", TRUTH_COLOUR, path, line=True, shown=shown)
+
+
+def rasterised(photo: np.ndarray, layers: Sequence[Layer]) -> np.ndarray:
+    """Numbered layers over a photograph (H, W, 3) as one picture of its size, as `overlay` draws masks."""
+    height, width = canvas_hw(photo.shape[:2])
+    masks = np.zeros((max((int(layer.number) for layer in layers), default=0), *photo.shape[:2]), bool)
+    for layer in layers:
+        canvas = np.zeros((height, width), np.uint8)
+        lines = [np.array(re.findall(r"-?\d+", part), np.int32).reshape(-1, 2) for part in layer.path.split("z")[:-1]]
+        cv2.fillPoly(canvas, [line.cumsum(0, dtype=np.int32) for line in lines], 1)  # several lines: even-odd rule
+        masks[int(layer.number) - 1] = resized_masks(canvas[None] > 0, *photo.shape[:2])[0]
+    return overlay(photo, masks)
 
 
 def outline(mask: np.ndarray) -> str:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cuts3d_cli.report.layers import CANVAS, annotation_layers, canvas_hw, mask_layers, outline, truth_layer
+from cuts3d_cli.report.layers import CANVAS, annotation_layers, canvas_hw, mask_layers, outline, rasterised, truth_layer
 from cuts3d_cli.report.overlay import colours
 from cuts3d_cli.store.coco import annotation, encode_mask
 
@@ -75,3 +75,14 @@ def test_the_ground_truth_is_one_layer():
     codes = [encode_mask(blob((60, 80), seed)) for seed in (1, 2)]
     layer = truth_layer(codes, (60, 80), shown=False)
     assert layer.label == "ground truth, 2 objects" and layer.line and not layer.shown and layer.number == ""
+
+
+def test_layers_drawn_over_a_photograph_cover_their_masks():
+    """A mask with a hole, and a missing slot before it, whose colour is left free."""
+    mask = np.zeros((60, 90), bool)
+    mask[10:50, 20:70] = True
+    mask[20:40, 35:55] = False
+    photo = np.full((60, 90, 3), 128, np.uint8)
+    drawn = (rasterised(photo, mask_layers([mask], (60, 90), slots=[1])) != photo).any(2)
+    assert drawn[12:18, 22:68].mean() > 0.9 and not drawn[24:36, 39:51].any() and not drawn[54:].any()
+    np.testing.assert_array_equal(rasterised(photo, []), photo)
