@@ -142,7 +142,11 @@ def launcher_option(command: Callable) -> Callable:
 
 
 def build_config(
-    options: dict[str, Any], *sections: str, images: Sequence[Path] = (), made_from: MadeFrom | None = None
+    options: dict[str, Any],
+    *sections: str,
+    images: Sequence[Path] = (),
+    made_from: MadeFrom | None = None,
+    method: str | None = None,
 ) -> Config:
     """Configuration of a command: file, preset, ``--set``, then its own options; removes them from ``options``.
 
@@ -151,21 +155,26 @@ def build_config(
         sections: config sections whose keys are options of the command.
         images: files or folders of images, which determine the preset if neither a file nor an option does.
         made_from: the results that the command builds on, whose settings apply unless given otherwise.
+        method: the method that the command works for.
 
     Raises:
-        ConfigError: a key or value is wrong or contradicts those results.
+        ConfigError: a key or value is wrong, contradicts those results, or has no effect with the method.
     """
     values = _file_values(options.pop("config_file", None))
     chosen = options.pop("preset", None)
     if chosen:
         values["preset"] = chosen
+    single: dict[str, Any] = {}
     for assignment in options.pop("assignments", ()):
-        values = merge_values(values, _assignment(assignment))
+        single = merge_values(single, _assignment(assignment))
     for name in ("device", "seed", "max_failed"):
         if (value := options.pop(name, None)) is not None:
-            values[name] = value
+            single[name] = value
     for section in sections:
-        values = merge_values(values, section_values(section, options))
+        single = merge_values(single, section_values(section, options))
+    values = merge_values(values, single)
+    if method is not None:
+        _check_method(method, resolve(values, source="options"), single)
     given = merge_values(preset_values(values["preset"]), values) if values.get("preset") else values
     if images and not values.keys() & {"preset", "data"}:
         values["preset"] = preset_of_images(images)
@@ -173,6 +182,24 @@ def build_config(
         return resolve(values, source="options")
     made_from.check(resolve(values, source="options"), given)
     return resolve(merge_values(made_from.sections, values), source="options")
+
+
+def _check_method(method: str, config: Config, single: Mapping[str, Any]) -> None:
+    """Check that a method leaves the settings that were given one by one as they are.
+
+    Raises:
+        ConfigError: it sets one of them itself.
+    """
+    from cuts3d_cli.pipeline.methods import method_config
+
+    wanted, used = config.model_dump(mode="json"), method_config(method, config).model_dump(mode="json")
+    for section, keys in single.items():
+        for key in keys if isinstance(keys, dict) else ():
+            if wanted[section][key] != used[section][key]:
+                raise ConfigError(
+                    f"{section}.{key} {wanted[section][key]} has no effect with --method {method}",
+                    expected=f"{used[section][key]}, which the method sets",
+                )
 
 
 @dataclass(frozen=True)
@@ -183,11 +210,24 @@ class MadeFrom:
         sections: the settings by config section.
         stages: which stage read each section.
         method: the method that the results belong to.
+        image_root: folder of the run's images.
     """
 
     sections: dict[str, dict[str, Any]]
     stages: dict[str, str]
     method: str
+    image_root: Path | None = None
+
+    def _check_images(self, given: Mapping[str, Any]) -> None:
+        data = given.get("data")
+        named = [data.get(key) for key in ("images", "val_images")] if isinstance(data, dict) else []
+        folders = [Path(folder).resolve() for folder in named if folder]
+        if self.image_root is not None and folders and self.image_root not in folders:
+            raise ConfigError(
+                f"data.images {named[0] or named[1]} has no effect on the existing results",
+                expected=f"{self.image_root}, the folder of the run's images",
+                hint="make a run of the other images with `cuts3d prepare`",
+            )
 
     def check(self, config: Config, given: Mapping[str, Any]) -> None:
         """Check that the given values agree with them, as they would have no effect without rerunning those stages.
@@ -201,11 +241,17 @@ class MadeFrom:
         """
         from cuts3d_cli.pipeline.methods import method_config
 
+        self._check_images(given)
         values = method_config(self.method, config).model_dump(mode="json")
+        nothing = resolve({"preset": config.preset, "features": {"backend": config.features.backend}})
+        unasked = method_config(self.method, nothing).model_dump(mode="json")
         for section, made in self.sections.items():
             asked = given.get(section)
-            for key in made.keys() & (asked if isinstance(asked, dict) else {}).keys():
-                if values[section][key] != made[key] and asked[key] is not None:
+            for key in made:
+                is_asked = isinstance(asked, dict) and key in asked
+                # A method may take the value of another section, such as baseline.tau_ncut.
+                is_asked |= bool(given) and values[section][key] != unasked[section][key]
+                if is_asked and values[section][key] != made[key]:
                     raise ConfigError(
                         f"{section}.{key} {values[section][key]} has no effect on the existing results",
                         expected=f"{made[key]}, which {self.stages[section]} ran with",
@@ -231,9 +277,10 @@ def made_from(run_dir: Path | None, shard: int, stage: str, method: str) -> Made
             store = open_store(result_path(run_dir, name, shard_name(shard), method), name)
         except StoreError:  # the stage itself reports this if it needs the result
             continue
-        sections = merge_values(sections, store.sections)
+        # What the stage of a section recorded itself goes before what later stages recorded of it.
+        sections = merge_values(store.sections, sections)
         stages = {section: name for section in store.sections} | stages
-    return MadeFrom(sections, stages, method)
+    return MadeFrom(sections, stages, method, next(iter(run_images(run_dir)), None))
 
 
 def run_images(run_dir: Path | None) -> list[Path]:

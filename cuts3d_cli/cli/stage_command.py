@@ -55,7 +55,11 @@ def stage_command(stage: str, help_text: str) -> click.Command:
         max_failed = options["max_failed"] or 0.0
         before = made_from(run_dir, shard or 0, stage, method)
         config = build_config(
-            options, *([section] if has_settings else []), images=images or run_images(run_dir), made_from=before
+            options,
+            *([section] if has_settings else []),
+            images=images or run_images(run_dir),
+            made_from=before,
+            method=method,
         )
         if run_dir:
             stage_forms.on_run(stage, run_dir, shard, config, method=method, depth_maps=depth_map, force=force)

@@ -12,8 +12,8 @@ from cuts3d_cli.config import Config
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.log import logger, progress
 from cuts3d_cli.pipeline.cache import check_depth_map, image_files, run_image
-from cuts3d_cli.pipeline.declarations import upstream_of
-from cuts3d_cli.pipeline.graph import depth_maps_of, execute, result_path
+from cuts3d_cli.pipeline.declarations import STAGES, upstream_of
+from cuts3d_cli.pipeline.graph import depth_maps_of, execute, result_path, stage_fingerprint
 from cuts3d_cli.pipeline.image_set import common_root, relative_name
 from cuts3d_cli.pipeline.methods import method_config
 from cuts3d_cli.pipeline.results import Found, read_result
@@ -22,6 +22,7 @@ from cuts3d_cli.report import preview
 from cuts3d_cli.store.layout import manifest_path, shard_name
 from cuts3d_cli.store.manifest import read_manifest
 from cuts3d_cli.store.masks import Counts
+from cuts3d_cli.store.zarr_store import open_store
 
 
 def on_run(
@@ -45,6 +46,7 @@ def on_run(
             expected="a folder of depth maps",
             found=f"one file for the run's {manifest.n_images} images",
         )
+    depth_maps_given = depth_maps is not None
     if depth_maps is None:
         depth_maps = depth_maps_of(manifest, config)
     config = method_config(method, config)
@@ -55,15 +57,36 @@ def on_run(
         def path_of(each: str, name: str = name) -> Path:
             return result_path(run_dir, each, name, method)
 
-        missing = [
-            each for each in upstream_of(stage, config) if not isinstance(read_result(each, path_of(each)), Found)
-        ]
+        missing = [each for each in upstream_of(stage, config) if not _is_usable(each, path_of(each))]
+        if depth_maps_given and "depth" in upstream_of(stage, config) and "depth" not in missing:
+            _check_depth_maps(source, config, path_of("depth"))
         for each in [*missing, stage]:
             if each != stage:
                 logger.info("%s: needed by %s and not there, run first", each, stage)
             counts, kept = execute(each, source, config, path_of, force=force and each == stage)
             logger.info("%s: %s%s -> %s", each, "up to date, " if kept else "", counts, path_of(each))
             check_failed(counts, config.max_failed, each)
+
+
+def _is_usable(stage: str, path: Path) -> bool:
+    """Whether a whole result of the current algorithm lies at a path."""
+    found = read_result(stage, path)
+    return isinstance(found, Found) and found.algorithm == STAGES[stage].algorithm
+
+
+def _check_depth_maps(source: Source, config: Config, path: Path) -> None:
+    """Check that depth maps given for a later stage are those that the existing depth was made from.
+
+    Raises:
+        Cuts3dError: they are not, so that giving them would have no effect.
+    """
+    made = open_store(path, "depth")
+    if stage_fingerprint("depth", config, {}, source) != made.fingerprint:
+        raise Cuts3dError(
+            f"depth maps {source.depth_maps} have no effect on the existing results",
+            expected=f"those that {path} was made from",
+            hint="rerun `cuts3d depth` with them first",
+        )
 
 
 def on_images(

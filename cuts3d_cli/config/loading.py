@@ -15,6 +15,8 @@ from cuts3d_cli.config.masks import DataConfig
 from cuts3d_cli.config.root import Config
 from cuts3d_cli.errors import ConfigError
 
+FINDER = str(Config.model_fields["finder"].default)
+
 EMBEDDED, PHOTO = "embedded", "photo"
 """The default presets."""
 
@@ -52,6 +54,10 @@ def resolve(values: dict[str, Any] | None = None, *, source: str = "config") -> 
         ConfigError: an unknown key or a value of the wrong type or range, in one line with its key.
     """
     values = values or {}
+    if values.get("finder", FINDER) != FINDER:
+        raise ConfigError(
+            f"{source}: finder", expected="none, as it is set by the method", found=repr(values["finder"])
+        )
     name = values.get("preset") or default_preset(values)
     merged = with_backend_defaults({**_merged(preset_values(name), values), "preset": name})
     check_names(merged)

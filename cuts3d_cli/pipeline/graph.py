@@ -7,13 +7,14 @@ from importlib import import_module
 from pathlib import Path
 
 from cuts3d_cli.config import Config
+from cuts3d_cli.errors import StoreError
 from cuts3d_cli.log import logger
 from cuts3d_cli.pipeline.declarations import LAST, STAGES, inputs_of, settings_of, upstream_of
 from cuts3d_cli.pipeline.methods import OWN
 from cuts3d_cli.pipeline.results import Damaged, read_result
 from cuts3d_cli.pipeline.runner import Job, Source, contents
 from cuts3d_cli.store.files import fingerprint
-from cuts3d_cli.store.layout import FORMAT_VERSION, stage_path
+from cuts3d_cli.store.layout import FORMAT_VERSION, command_for, stage_path
 from cuts3d_cli.store.manifest import Manifest
 from cuts3d_cli.store.masks import Counts
 from cuts3d_cli.store.zarr_store import Store, open_store
@@ -84,6 +85,8 @@ def execute(
         StoreError: an input is missing or was made from something else than the others.
     """
     stores = {name: open_store(path_of(name), name) for name in inputs_of(stage, config)}
+    for store in stores.values():
+        check_algorithm(store.path, store.stage, store.attrs["algorithm"])
     _check_lineage(stores)
     expected = stage_fingerprint(stage, config, fingerprints_of(stores), source)
     out = path_of(stage)
@@ -98,6 +101,21 @@ def execute(
 def fingerprints_of(stores: Mapping[str, Store]) -> dict[str, str]:
     """Fingerprints by stage."""
     return {name: store.fingerprint for name, store in stores.items()}
+
+
+def check_algorithm(path: Path, stage: str, algorithm: int) -> None:
+    """Check that the result at a path was made by the algorithm that its stage has now.
+
+    Raises:
+        StoreError: it was not.
+    """
+    if algorithm != STAGES[stage].algorithm:
+        raise StoreError(
+            f"{path} was made by another version of the algorithm",
+            expected=f"version {STAGES[stage].algorithm}",
+            found=f"version {algorithm}",
+            hint=f"rerun `{command_for(stage, path)}`",
+        )
 
 
 def counts_of(stage: str, path: Path, fingerprint: str) -> Counts | None:

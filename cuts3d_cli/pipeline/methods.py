@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from cuts3d_cli.config import Config, resolve
 from cuts3d_cli.errors import ConfigError
+from cuts3d_cli.store.layout import DEFAULT_METHOD
 
-OWN = "cuts3d"
+OWN = DEFAULT_METHOD
 """The method that takes the run's configuration as it is; detectors learn from its masks."""
 
 

@@ -183,7 +183,11 @@ def _training_changes(folder: Path, config: Config, number: int) -> str:
     """Settings in which a finished training differs from the configuration."""
     wanted = (round_config(config.selftrain, config.train) if number else config.train).model_dump(mode="json")
     wanted = {key: value for key, value in wanted.items() if key not in RESUME_ONLY}
-    made = json.loads((folder / "config.json").read_text())
-    before = {**made["train"], "seed": made["seed"]}
+    path = folder / "config.json"
+    try:
+        made = json.loads(path.read_text())
+        before = {**made["train"], "seed": made["seed"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{path} is missing or damaged"
     wanted["seed"] = config.seed + number
     return ", ".join(f"{key} {before.get(key)} -> {value}" for key, value in wanted.items() if before.get(key) != value)

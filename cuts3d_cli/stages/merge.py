@@ -6,12 +6,12 @@ from pathlib import Path
 
 from cuts3d_cli.errors import StoreError
 from cuts3d_cli.pipeline.declarations import LAST
-from cuts3d_cli.pipeline.graph import result_path
+from cuts3d_cli.pipeline.graph import check_algorithm, result_path
 from cuts3d_cli.pipeline.methods import OWN
 from cuts3d_cli.pipeline.runner import images_fingerprint
 from cuts3d_cli.store.coco import image_entry
 from cuts3d_cli.store.files import fingerprint
-from cuts3d_cli.store.layout import manifest_path, pseudo_masks_path, shard_name
+from cuts3d_cli.store.layout import command_for, manifest_path, pseudo_masks_path, shard_name
 from cuts3d_cli.store.manifest import ImageRecord, read_manifest
 from cuts3d_cli.store.masks import PSEUDO_MASKS, Counts, MaskFile, Provenance, read_masks, write_masks
 from cuts3d_cli.store.zarr_store import open_store
@@ -33,6 +33,7 @@ def run(run_dir: Path, method: str = OWN) -> tuple[Counts, int]:
         path = result_path(run_dir, LAST, shard_name(index), method)
         shard = read_masks(path, own=True)
         _check_images(path, shard, manifest.records(index))
+        check_algorithm(path, LAST, shard.provenance.algorithm)
         _check_inputs(path, shard.provenance, run_dir, method)
         for first in list(shards.values())[:1]:
             _check_alike(path, shard.provenance, first.provenance)
@@ -76,7 +77,7 @@ def _check_inputs(path: Path, made: Provenance, run_dir: Path, method: str) -> N
                 f"masks {path} were made from a different {stage} store than {store}",
                 expected=made_from,
                 found=found,
-                hint="rerun `cuts3d crf` for this shard",
+                hint=f"rerun `{command_for(LAST, path)}` for this shard",
             )
 
 
@@ -91,10 +92,3 @@ def _check_alike(path: Path, made: Provenance, first: Provenance) -> None:
                 found=str(now.get(changed[0])),
                 hint="rerun the shard with the same settings",
             )
-    if made.algorithm != first.algorithm:
-        raise StoreError(
-            f"masks {path} were made by a different version of the CRF stage than those of the first shard",
-            expected=f"algorithm {first.algorithm}",
-            found=f"algorithm {made.algorithm}",
-            hint="rerun `cuts3d crf` for the older shards",
-        )

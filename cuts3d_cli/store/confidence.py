@@ -68,8 +68,9 @@ class Confidence:
         try:
             h, w = record["size"]
             x, y, width, height = record["box"]
-            low, high = record.get("range", (0, 0))
-            values = record["values"] if "values" in record else np.linspace(low, high, LEVELS)
+            values = np.asarray(record["values"] if "values" in record else _levels(*record["range"]), np.float64)
+            if not ((values >= 0) & (values <= 1 + 1e-6)).all():  # levels are rounded
+                raise ValueError("a value outside [0, 1]")
             packed, sc_min = zlib.decompress(base64.b64decode(record["codes"], validate=True)), float(record["sc_min"])
             codes = np.frombuffer(packed, np.uint8).reshape(height, width)
             grid = np.zeros((h, w), np.float32)
@@ -86,3 +87,7 @@ def _box(inside: np.ndarray) -> list[int]:
         return [0, 0, 0, 0]
     x, y = int(columns[0]), int(rows[0])
     return [x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y]
+
+
+def _levels(low: float, high: float) -> np.ndarray:
+    return np.linspace(low, high, LEVELS)

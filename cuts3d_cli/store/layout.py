@@ -78,6 +78,10 @@ def listing_path(run: str | Path) -> Path:
     return Path(run) / "listing.json"
 
 
+DEFAULT_METHOD = "cuts3d"
+"""The method that commands work on unless told otherwise."""
+
+
 def method_root(run: str | Path, method: str) -> Path:
     """Folder of a method's own results."""
     return Path(run) / "masks" / method
@@ -87,6 +91,13 @@ def stage_path(run: str | Path, stage: str, shard: str, method: str | None = Non
     """Where a stage's result for a shard lies: a method's own, or what all methods share."""
     root = Path(run) if method is None else method_root(run, method)
     return root / stage / f"{shard}{'.zarr' if stage in ARRAYS else '.json'}"
+
+
+def command_for(stage: str, path: str | Path) -> str:
+    """The command that writes a stage's result at a path, for messages; it names the method whose result it is."""
+    parts = Path(path).parts
+    method = parts[-3] if len(parts) >= 4 and parts[-4] == "masks" else None
+    return f"cuts3d {stage}" + (f" --method {method}" if method not in (None, DEFAULT_METHOD) else "")
 
 
 def pseudo_masks_path(run: str | Path, method: str) -> Path:

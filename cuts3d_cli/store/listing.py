@@ -57,7 +57,7 @@ def changes(before: Sequence[ImageRecord], now: Sequence[ImageRecord]) -> dict[s
     new = {record.file_name: record.digest for record in now}
     return {
         "new": len(new.keys() - old.keys()),
-        "gone": len(old.keys() - new.keys()),
+        "removed": len(old.keys() - new.keys()),
         "changed": sum(old[name] != new[name] for name in new.keys() & old.keys()),
     }
 

@@ -14,7 +14,16 @@ from zarr.codecs import BloscCodec
 from cuts3d_cli import __version__
 from cuts3d_cli.errors import StoreError
 from cuts3d_cli.store.files import atomic_path
-from cuts3d_cli.store.layout import ARRAYS, DONE, FAILED, FORMAT_VERSION, NO_OBJECT, STATUS_NAMES, ArraySpec
+from cuts3d_cli.store.layout import (
+    ARRAYS,
+    DONE,
+    FAILED,
+    FORMAT_VERSION,
+    NO_OBJECT,
+    STATUS_NAMES,
+    ArraySpec,
+    command_for,
+)
 
 SHARD_BYTES = 32 * 2**20
 """Uncompressed size that a file of a store aims at: a million images must not make millions of files."""
@@ -87,7 +96,7 @@ class Store:
                     f"store {self.path} was made from a different {other.stage} store than {other.path}",
                     expected=other.fingerprint,
                     found=self.inputs.get(other.stage),
-                    hint=f"rerun `cuts3d {self.stage}`",
+                    hint=f"rerun `{command_for(self.stage, self.path)}`",
                 )
 
 
@@ -102,10 +111,12 @@ def open_store(path: str | Path, stage: str | None = None) -> Store:
     try:
         return _opened(path, stage, name)
     except (FileNotFoundError, NotADirectoryError):
-        raise StoreError(f"no store at {path}", hint=f"run `cuts3d {name}` first") from None
+        raise StoreError(f"no store at {path}", hint=f"run `{command_for(name, path)}` first") from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:  # parts are missing or no JSON
         raise StoreError(
-            f"store {path} is damaged", found=f"{type(error).__name__}: {error}", hint=f"rerun `cuts3d {name}`"
+            f"store {path} is damaged",
+            found=f"{type(error).__name__}: {error}",
+            hint=f"rerun `{command_for(name, path)}`",
         ) from None
 
 
@@ -115,7 +126,10 @@ def _opened(path: Path, stage: str | None, name: str) -> Store:
     version = attrs.get("format_version")
     if version != FORMAT_VERSION:
         raise StoreError(
-            f"store {path}", expected=f"format version {FORMAT_VERSION}", found=version, hint=f"rerun `cuts3d {name}`"
+            f"store {path}",
+            expected=f"format version {FORMAT_VERSION}",
+            found=version,
+            hint=f"rerun `{command_for(name, path)}`",
         )
     if stage is not None and attrs["stage"] != stage:
         raise StoreError(f"store {path}", expected=f"stage {stage}", found=attrs["stage"])
@@ -301,5 +315,5 @@ def _check_files(path: Path, files: Mapping[str, int], stage: str) -> None:
                 f"store {path} is damaged",
                 expected=f"file {file} of {size} bytes",
                 found="none" if found is None else f"{found} bytes",
-                hint=f"rerun `cuts3d {stage}`",
+                hint=f"rerun `{command_for(stage, path)}`",
             )

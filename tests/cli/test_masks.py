@@ -159,8 +159,11 @@ def started(folder, *words):
 
 
 def test_ctrl_c_ends_all_processes_at_once_and_a_rerun_goes_on(cuts3d, folder, dataset):
-    for number in range(40):
-        shutil.copy(folder / "images/s1.png", folder / f"images/c{number}.png")
+    with Image.open(folder / "images/s1.png") as picture:
+        rgb = np.array(picture)
+    for number in range(40):  # each another image, as equal ones would come from the cache
+        rgb[0, 0] = number
+        Image.fromarray(rgb).save(folder / f"images/c{number}.png")
         shutil.copy(folder / "depth/s1.png", folder / f"depth/c{number}.png")
     process = started(folder, "--out", "out", "--cores", "2", "--depth-map", dataset / "depth/s1.png", "images")
     assert "one file" in process.communicate()[1]

@@ -77,7 +77,8 @@ def test_it_stops_as_snakemake_does(config, tmp_path):
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     out = process.communicate(timeout=120)[0]
-    assert process.returncode == 1 and "Terminating processes on user request" in out and "cuts3d: stopped" not in out
+    # Whether Snakemake hears of it before the job that it runs decides what it says.
+    assert process.returncode == 1 and "cuts3d: interrupted" not in out, out
     code, out = run(tmp_path, "mine.yaml", "-n", "pseudo_masks")
     assert code == 0 and "crf" in out, out  # no lock is left
 

@@ -307,6 +307,33 @@ def test_what_lies_there_decides_and_what_contradicts_it_is_refused(tmp_path):
         build_config({"preset": "maskcut"}, made_from=before)
 
 
+def test_what_is_asked_for_in_other_ways_is_refused_too(tmp_path):
+    """Through a setting that a method takes its own from, by null, and by other images."""
+    made = {"features": {"backend": "kernel", "weights": None}, "localcut": {"tau_ncut": 0.15}}
+    before = MadeFrom(made, {"features": "features", "localcut": "localcut"}, "maskcut", tmp_path)
+    preset = {"preset": "embedded"}
+    assert build_config({**preset, "assignments": ("baseline.tau_ncut=0.15",)}, made_from=before)
+    with pytest.raises(ConfigError, match=r"localcut\.tau_ncut 0\.5 has no effect on the existing results"):
+        build_config({**preset, "assignments": ("baseline.tau_ncut=0.5",)}, made_from=before)
+    own = MadeFrom({"localcut": {"tau_ncut": 0.3}}, {"localcut": "localcut"}, "cuts3d", tmp_path)
+    with pytest.raises(ConfigError, match=r"localcut\.tau_ncut 0\.13 has no effect"):
+        build_config({**preset, "assignments": ("localcut.tau_ncut=null",)}, made_from=own)
+    with pytest.raises(ConfigError, match=r"data\.images elsewhere has no effect on the existing results"):
+        build_config({**preset, "assignments": ("data.images=elsewhere",)}, made_from=own)
+    assert build_config({**preset, "assignments": (f"data.images={tmp_path}",)}, made_from=own)
+
+
+@pytest.mark.parametrize("assignment", ["localcut.tau_ncut=0.5", "localcut.local_cut=true", "crf.unary=confidence"])
+def test_a_setting_that_the_method_sets_itself_is_refused(assignment):
+    with pytest.raises(ConfigError, match="has no effect with --method maskcut"):
+        build_config({"preset": "embedded", "assignments": (assignment,)}, method="maskcut")
+
+
+def test_the_finder_is_the_method_s_to_set():
+    with pytest.raises(ConfigError, match="finder; expected none, as it is set by the method"):
+        resolve({"finder": "foo"})
+
+
 @pytest.mark.parametrize("path", ["sample/val/images", ROOT / "sample/train/images", "elsewhere"])
 def test_configuration_and_command_line_agree_on_the_sample(path, monkeypatch):
     monkeypatch.chdir(ROOT)

@@ -221,5 +221,5 @@ class TestStart:
 def test_steps_past_the_end_are_said_to_do_nothing(labelled, micro, tmp_path, caplog, monkeypatch):
     monkeypatch.setattr("cuts3d_cli.log.logger.propagate", True)
     curve, _ = run(labelled, tmp_path / "a", micro.model_copy(update={"iterations": 3, "lr_steps": [2, 3]}))
-    assert "lr_steps [3] lie past the last iteration 3" in caplog.text
+    assert "lr_steps [3] are after the last iteration 3" in caplog.text
     assert curve[-1]["lr"] == pytest.approx(0.001)

@@ -6,12 +6,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from cuts3d_cli.config import resolve
 from cuts3d_cli.errors import ConfigError, Cuts3dError, StoreError
+from cuts3d_cli.pipeline.declarations import STAGES as DECLARED
 from cuts3d_cli.pipeline.declarations import inputs_of, upstream_of
 from cuts3d_cli.pipeline.graph import depth_maps_of, execute, expected_fingerprints, result_path
 from cuts3d_cli.pipeline.methods import OWN
@@ -479,15 +481,29 @@ def test_merge_refuses_shards_whose_early_stages_ran_otherwise(done, dataset, tm
         merge.run(run_dir)
 
 
+def test_inputs_of_an_earlier_algorithm_are_refused(done, dataset, monkeypatch):
+    """By hand as by the workflow: what follows such a result may not be made from it."""
+    monkeypatch.setitem(DECLARED, "spatial-importance", replace(DECLARED["spatial-importance"], algorithm=99))
+    with pytest.raises(StoreError, match=r"another version of the algorithm; expected version 99; found version 1"):
+        run_all(done, dataset, stages=["localcut"])
+    monkeypatch.undo()
+    monkeypatch.setitem(DECLARED, "crf", replace(DECLARED["crf"], algorithm=99))
+    with pytest.raises(StoreError, match=r"another version of the algorithm.* rerun `cuts3d crf`"):
+        merge.run(done)
+
+
+def test_hints_name_the_method(done):
+    with pytest.raises(StoreError, match="run `cuts3d localcut --method maskcut` first"):
+        open_store(result_path(done, "localcut", "00000", "maskcut"), "localcut")
+
+
 def test_merge_refuses_masks_of_another_version_or_without_record(done, tmp_path):
     run_dir = tmp_path / "run"
     shutil.copytree(done, run_dir)
     path = result_path(run_dir, "crf", "00001")
     document = json.loads(path.read_text())
     path.write_text(json.dumps({**document, "info": {**document["info"], "algorithm": 0}}))
-    with pytest.raises(
-        StoreError, match=r"a different version of the CRF stage .*expected algorithm 1; found algorithm 0"
-    ):
+    with pytest.raises(StoreError, match=r"another version of the algorithm; expected version 1; found version 0"):
         merge.run(run_dir)
     damage_missing_key(path)
     with pytest.raises(StoreError, match=r"00001.json are damaged: info; .*'counts' -> rerun `cuts3d crf`"):

@@ -33,7 +33,7 @@ def test_few_values_come_back_exactly(grid, sc_min):
 
 
 @given(hnp.arrays(np.float32, hnp.array_shapes(min_dims=2, max_dims=2, min_side=20, max_side=40),
-                  elements=st.just(0) | st.floats(0.5, 1, width=32)), st.integers(0, 9))  # fmt: skip
+                  elements=st.just(0) | st.floats(0.3125, 0.59375, width=32)), st.integers(0, 9))  # fmt: skip
 def test_any_map_keeps_its_outline_and_range_and_is_near(grid, seed):
     where = np.random.default_rng(seed).random(grid.shape) < 0.9
     grid = np.where(where, grid + np.linspace(0, 0.4, grid.size).reshape(grid.shape) * (grid > 0), grid)
@@ -88,3 +88,13 @@ def test_a_damaged_record(change):
     record = Confidence(np.full((3, 4), 0.75), 0.5).encode()
     with pytest.raises(ValueError, match="damaged confidence"):
         Confidence.decode({**record, **change})
+
+
+@pytest.mark.parametrize(
+    "change", [{"values": [7.0]}, {"values": [float("nan")]}, {"values": [-0.5]}, {"values": None}]
+)
+def test_values_that_are_no_confidence_are_damage(change):
+    record = Confidence(np.full((2, 2), 0.5, np.float32), 0.5).encode() | change
+    record = {key: value for key, value in record.items() if value is not None}
+    with pytest.raises(ValueError, match="damaged confidence"):
+        Confidence.decode(record)

@@ -99,7 +99,7 @@ def test_a_list_made_again_reads_what_changed_alone(images, tmp_path, read):
     (images / "s4.png").unlink()
     manifest = read_manifest(manifest_path(tmp_path / "run"))
     before, now = manifest.records(), relisted(manifest)
-    assert changes(before, now) == {"new": 1, "gone": 1, "changed": 1} and sorted(read) == ["a.png", "s3.png"]
+    assert changes(before, now) == {"new": 1, "removed": 1, "changed": 1} and sorted(read) == ["a.png", "s3.png"]
     assert [(record.id, record.file_name) for record in now] == list(
         enumerate(["a.png", "s1.png", "s2.png", "s3.png"], start=1)
     )
