@@ -101,7 +101,6 @@ def test_no_module_before_the_scores_knows_the_annotations():
         "experiments/finetune.py",
         "report/pictures.py",
         "report/run_summary.py",
-        "report/run_summary.py",
     }
 
 
