@@ -210,24 +210,11 @@ class MadeFrom:
         sections: the settings by config section.
         stages: which stage read each section.
         method: the method that the results belong to.
-        image_root: folder of the run's images.
     """
 
     sections: dict[str, dict[str, Any]]
     stages: dict[str, str]
     method: str
-    image_root: Path | None = None
-
-    def _check_images(self, given: Mapping[str, Any]) -> None:
-        data = given.get("data")
-        named = [data.get(key) for key in ("images", "val_images")] if isinstance(data, dict) else []
-        folders = [Path(folder).resolve() for folder in named if folder]
-        if self.image_root is not None and folders and self.image_root not in folders:
-            raise ConfigError(
-                f"data.images {named[0] or named[1]} has no effect on the existing results",
-                expected=f"{self.image_root}, the folder of the run's images",
-                hint="make a run of the other images with `cuts3d prepare`",
-            )
 
     def check(self, config: Config, given: Mapping[str, Any]) -> None:
         """Check that the given values agree with them, as they would have no effect without rerunning those stages.
@@ -241,7 +228,6 @@ class MadeFrom:
         """
         from cuts3d_cli.pipeline.methods import method_config
 
-        self._check_images(given)
         values = method_config(self.method, config).model_dump(mode="json")
         nothing = resolve({"preset": config.preset, "features": {"backend": config.features.backend}})
         unasked = method_config(self.method, nothing).model_dump(mode="json")
@@ -280,7 +266,7 @@ def made_from(run_dir: Path | None, shard: int, stage: str, method: str) -> Made
         # What the stage of a section recorded itself goes before what later stages recorded of it.
         sections = merge_values(store.sections, sections)
         stages = {section: name for section in store.sections} | stages
-    return MadeFrom(sections, stages, method, next(iter(run_images(run_dir)), None))
+    return MadeFrom(sections, stages, method)
 
 
 def run_images(run_dir: Path | None) -> list[Path]:

@@ -66,7 +66,7 @@ def test_images_that_change_are_taken_up(own, dataset, cuts3d, monkeypatch):
     shutil.copy(dataset / "images/s3.png", photos)  # added
     (photos / "s1.png").write_bytes((dataset / "images/s4.png").read_bytes())  # replaced
     (photos / "broken.png").unlink()  # removed
-    assert planned() == MASKS_ONLY and told[-1] == "1 new, 1 gone, 1 changed"
+    assert planned() == MASKS_ONLY and told[-1] == "1 new, 1 removed, 1 changed"
     ended = run()
     assert ended.returncode == 0 and "failed:" not in ended.stderr, ended.stderr
     assert planned() == set() and listed(run.folder) == ["s1.png", "s2.png", "s3.png"]
