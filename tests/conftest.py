@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +133,14 @@ ON_IMAGES = (
     "evaluate",
 )
 """Commands whose preset follows from the images: for drawn scenes one that needs weights."""
+
+
+@pytest.fixture
+def heeds_interrupts() -> Iterator[None]:
+    """Processes that a test starts heed SIGINT, even if the tests run in the background of a shell, ignoring it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

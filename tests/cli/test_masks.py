@@ -158,7 +158,7 @@ def started(folder, *words):
     return subprocess.Popen(args, cwd=folder, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
-def test_ctrl_c_ends_all_processes_at_once_and_a_rerun_goes_on(cuts3d, folder, dataset):
+def test_ctrl_c_ends_all_processes_at_once_and_a_rerun_goes_on(cuts3d, folder, dataset, heeds_interrupts):
     with Image.open(folder / "images/s1.png") as picture:
         rgb = np.array(picture)
     for number in range(40):  # each another image, as equal ones would come from the cache

@@ -69,7 +69,7 @@ def test_targets_options_and_exit_codes_pass_through(config):
     assert code == 2 and "--nosuch-option" in out
 
 
-def test_it_stops_as_snakemake_does(config, tmp_path):
+def test_it_stops_as_snakemake_does(config, tmp_path, heeds_interrupts):
     process = started(tmp_path, "mine.yaml", "pseudo_masks", "--cores", "1")
     log = tmp_path / "runs/photos/logs/prepare.log"
     until = time.monotonic() + 60
