@@ -1,6 +1,5 @@
 """``cuts3d masks``."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -42,7 +41,7 @@ def command(images, out, formats, depth_map, method, min_score, cores, **options
     from cuts3d_cli.cli.exports import check_is_folder
     from cuts3d_cli.export import check_folder
     from cuts3d_cli.pipeline.cache import check_depth_map, image_files
-    from cuts3d_cli.pipeline.image_set import common_root
+    from cuts3d_cli.pipeline.image_set import common_root, relative_name
     from cuts3d_cli.pipeline.methods import method_config
     from cuts3d_cli.store.image_files import distinct_names
 
@@ -55,7 +54,7 @@ def command(images, out, formats, depth_map, method, min_score, cores, **options
     places = {name: out / name for name in formats if name != "coco"}
     for folder in places.values():
         check_folder(folder)
-    names = [str(name) for name in distinct_names(_relative_names(files, root))]
+    names = [str(name) for name in distinct_names([relative_name(file.path, root) for file in files])]
     _make(files, root, names, out, places, config, depth_map=depth_map, min_score=min_score, cores=cores,
           max_failed=max_failed)  # fmt: skip
 
@@ -106,12 +105,6 @@ def _make(files, root, names, out, places, config, *, depth_map, min_score, core
             expected=f"at most {max_failed:g} of them (--max-failed)",
             hint=hint,
         )
-
-
-def _relative_names(files: Sequence, root: Path) -> list[str]:
-    from cuts3d_cli.pipeline.image_set import relative_name
-
-    return [relative_name(file.path, root) for file in files]
 
 
 def _check_earlier(out: Path) -> None:

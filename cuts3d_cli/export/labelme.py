@@ -19,14 +19,13 @@ import numpy as np
 from PIL import Image
 
 from cuts3d_cli.export.objects import Object, objects_of
-from cuts3d_cli.export.polygons import Ring, pixel_parts, without_straight
+from cuts3d_cli.export.polygons import pixel_parts, polygon_of
 from cuts3d_cli.store.masks import MaskFile
 
 VERSION = "5.3.0"
 """The oldest labelme that reads all of it."""
 
 CENTRE = 0.5
-LEAST_CORNERS = 3
 
 
 def write(masks: MaskFile, folder: Path) -> Counter[str]:
@@ -57,16 +56,8 @@ def _shapes(each: Object) -> list[dict[str, Any]]:
     if any(len(part) > 1 for part in parts):
         return [{**common, "group_id": None, "shape_type": "mask", **_mask(each.mask)}]
     group = each.number if len(parts) > 1 else None
-    return [
-        {**common, "group_id": group, "shape_type": "polygon", "points": _points(part[0]), "mask": None}
-        for part in parts
-    ]
-
-
-def _points(ring: Ring) -> list[list[float]]:
-    ring = without_straight(ring)
-    ring = np.concatenate([ring, *[ring[:1]] * (LEAST_CORNERS - len(ring))])
-    return (ring + CENTRE).tolist()
+    rings = [(polygon_of(part[0]) + CENTRE).tolist() for part in parts]
+    return [{**common, "group_id": group, "shape_type": "polygon", "points": ring, "mask": None} for ring in rings]
 
 
 def _mask(mask: np.ndarray) -> dict[str, Any]:

@@ -16,6 +16,9 @@ from scipy.spatial import cKDTree
 Ring = np.ndarray
 """(n, 2) int, the corners (x, y) of a closed line, the first not repeated."""
 
+LEAST_CORNERS = 3
+"""YOLO's readers take a line with fewer for a box; labelme's polygons have as many."""
+
 
 def edge_parts(mask: np.ndarray) -> list[list[Ring]]:
     """Outlines along the edges of pixels, by part: its outer ring, clockwise in the picture, then its holes.
@@ -85,6 +88,12 @@ def without_straight(ring: Ring) -> Ring:
     before = np.roll(steps, 1, axis=0)
     turns = (steps != before).any(axis=1) | ~plain | ~np.roll(plain, 1)
     return ring[turns] if turns.any() else ring[:1]
+
+
+def polygon_of(ring: Ring) -> Ring:
+    """:func:`without_straight`, its first corner repeated where a point or a line has fewer than three."""
+    ring = without_straight(ring)
+    return np.concatenate([ring, *[ring[:1]] * (LEAST_CORNERS - len(ring))])
 
 
 def _walk(rings: Sequence[Ring], attached: dict[int, list[tuple[int, int, int]]]) -> Iterator[np.ndarray]:

@@ -16,13 +16,11 @@ import numpy as np
 import yaml
 
 from cuts3d_cli.export.objects import JOINED, class_names, objects_of
-from cuts3d_cli.export.polygons import joined, pixel_parts, without_straight
+from cuts3d_cli.export.polygons import joined, pixel_parts, polygon_of
 from cuts3d_cli.store.masks import MaskFile
 
 MISSING = "images not found, labels written without them (--images says where they lie)"
 INSIDE = 0.25
-LEAST_CORNERS = 3
-"""A line with fewer is read as a box."""
 
 
 def write(masks: MaskFile, folder: Path) -> Counter[str]:
@@ -53,6 +51,5 @@ def link(image: Path, target: Path) -> None:
 def _outline(mask: np.ndarray, lost: Counter[str]) -> str:
     parts = pixel_parts(mask)
     lost[JOINED] += len(parts) > 1
-    ring = without_straight(joined([ring for part in parts for ring in part]))
-    ring = np.concatenate([ring, *[ring[:1]] * (LEAST_CORNERS - len(ring))])
+    ring = polygon_of(joined([ring for part in parts for ring in part]))
     return " ".join(f"{value:.6f}" for value in ((ring + INSIDE) / mask.shape[::-1]).ravel())

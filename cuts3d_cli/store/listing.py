@@ -52,7 +52,7 @@ def relisted(manifest: Manifest) -> list[ImageRecord]:
 
 
 def changes(before: Sequence[ImageRecord], now: Sequence[ImageRecord]) -> dict[str, int]:
-    """How many images are new, gone and changed in content."""
+    """How many images are new, removed and changed in content."""
     old = {record.file_name: record.digest for record in before}
     new = {record.file_name: record.digest for record in now}
     return {
