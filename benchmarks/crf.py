@@ -29,7 +29,7 @@ import numpy as np
 from measuring import in_child, peak_gb, reset_peak
 
 from cuts3d_cli.config import resolve
-from cuts3d_cli.core.crf import DenseCrf, unary_probability
+from cuts3d_cli.core.crf import DenseCrf, pydensecrf_model, unary_probability
 from cuts3d_cli.core.image_sizes import working_image
 from cuts3d_cli.core.masks import boxes_xywh_px, enlarge_all
 from cuts3d_cli.core.segment import dense_crf_settings
@@ -65,7 +65,6 @@ def side_by_side(image: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
     pydensecrf filters fewer than three channels by another routine with other rounding, so one mask is padded to three.
     """
-    from pydensecrf.densecrf import DenseCRF2D
     from pydensecrf.eigen import matrixXf
 
     def channels(count: int):
@@ -74,14 +73,7 @@ def side_by_side(image: np.ndarray, masks: np.ndarray) -> np.ndarray:
     def columns(matrix) -> np.ndarray:
         return np.asarray(matrix).T
 
-    crf = DenseCRF2D(image.shape[1], image.shape[0], 2)
-    crf.addPairwiseGaussian(sxy=CRF["gaussian_sxy"], compat=CRF["gaussian_compat"])
-    crf.addPairwiseBilateral(
-        sxy=CRF["bilateral_sxy"],
-        srgb=CRF["bilateral_srgb"],
-        rgbim=np.ascontiguousarray(image),
-        compat=CRF["bilateral_compat"],
-    )
+    crf = pydensecrf_model(image, CRF)
     ones, total = channels(1), channels(1)
     columns(ones)[:] = 1
     crf.stepInference(ones, total, channels(1))

@@ -121,7 +121,8 @@ def _torch_field(
     return TorchField(images, device=device, **kernels).probabilities
 
 
-def _pydensecrf_field(image: np.ndarray, kernels: Mapping[str, float]) -> Field:
+def pydensecrf_model(image: np.ndarray, kernels: Mapping[str, float]) -> Any:
+    """pydensecrf's two-label model of an image with both kernels, no unaries set yet."""
     try:
         from pydensecrf.densecrf import DenseCRF2D
     except ImportError as error:
@@ -139,6 +140,11 @@ def _pydensecrf_field(image: np.ndarray, kernels: Mapping[str, float]) -> Field:
         rgbim=np.ascontiguousarray(image),
         compat=kernels["bilateral_compat"],
     )
+    return crf
+
+
+def _pydensecrf_field(image: np.ndarray, kernels: Mapping[str, float]) -> Field:
+    crf = pydensecrf_model(image, kernels)
 
     def probabilities(unaries: np.ndarray, iterations: int) -> np.ndarray:
         found = np.empty(unaries.shape, np.float32)
