@@ -19,6 +19,7 @@ from cuts3d_cli.export.objects import JOINED, class_names, objects_of
 from cuts3d_cli.export.polygons import joined, pixel_parts, polygon_of
 from cuts3d_cli.store.masks import MaskFile
 
+REPEATED = "objects with the outline and class of another, of which Ultralytics keeps one"
 MISSING = "images not found, labels written without them (--images says where they lie)"
 INSIDE = 0.25
 
@@ -28,6 +29,7 @@ def write(masks: MaskFile, folder: Path) -> Counter[str]:
     lost: Counter[str] = Counter()
     for image in objects_of(masks, lost):
         lines = [f"{each.class_index} {_outline(each.mask, lost)}\n" for each in image.objects]
+        lost[REPEATED] += len(lines) - len(set(lines))
         image.target(folder / "labels", ".txt").write_text("".join(lines))
         if image.path.is_file():
             link(image.path, image.target(folder / "images", PurePosixPath(image.file_name).suffix))

@@ -17,7 +17,7 @@ from pycocotools import mask as mask_api
 from cuts3d_cli.errors import Cuts3dError, StoreError
 from cuts3d_cli.export import FORMATS, export
 from cuts3d_cli.export.objects import COVERED, CROWD, HIDDEN, JOINED
-from cuts3d_cli.export.yolo import MISSING
+from cuts3d_cli.export.yolo import MISSING, REPEATED
 from cuts3d_cli.store.coco import decode_mask
 from cuts3d_cli.store.image_files import OUTPUT_RECORD
 from cuts3d_cli.store.masks import read_masks
@@ -189,6 +189,17 @@ def test_yolo_has_images_and_classes(hard, tmp_path):
     assert export(hard, "yolo", tmp_path / "again")[MISSING] == 1
 
 
+def test_equal_outlines_in_yolo_are_told(tmp_path):
+    disk, other = hard_masks()["plain"], hard_masks()["two holes"]  # the same box
+    masks = mask_file(tmp_path / "data", {"a.png": [disk, other, disk, disk], "b.png": [disk]})
+    assert export(masks, "yolo", tmp_path / "out") == {REPEATED: 2}
+    assert len((tmp_path / "out/labels/a.txt").read_text().splitlines()) == 4, "other readers keep all of them"
+    named = [{"id": 1, "name": "cup"}, {"id": 2, "name": "plate"}]
+    entries = [{**entry, "category_id": 1 + place % 2} for place, entry in enumerate(masks.annotations[:3])]
+    again = replace(masks, annotations=entries, categories=named)
+    assert export(again, "yolo", tmp_path / "again") == {REPEATED: 1}
+
+
 def test_overlaps_in_label_maps_go_to_the_smaller_and_are_told(tmp_path):
     large, small, under = (np.zeros(SIZE_HW, bool) for _ in range(3))
     large[10:50, 10:50] = small[30:55, 30:55] = True
@@ -206,7 +217,7 @@ def test_overlaps_in_label_maps_go_to_the_smaller_and_are_told(tmp_path):
     ]  # fmt: skip
     assert int(rows[0]["area_px"]) == (large & ~small).sum()
     for name in ("coco", "coco-polygons", "npy", "png-per-object", "label-studio", "cvat", "labelme", "yolo"):
-        assert export(masks, name, tmp_path / name) == {}
+        assert export(masks, name, tmp_path / name) == ({REPEATED: 1} if name == "yolo" else {})
 
 
 def test_more_than_255_objects_have_numbers_of_their_own(tmp_path):

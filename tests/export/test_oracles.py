@@ -18,6 +18,7 @@ from pycocotools import mask as mask_api
 
 from cuts3d_cli.export import export
 from cuts3d_cli.export.objects import JOINED
+from cuts3d_cli.export.yolo import REPEATED
 from tests.export.conftest import SIZE_HW, hard_masks, mask_file
 
 os.environ.setdefault("YOLO_OFFLINE", "true")
@@ -88,16 +89,23 @@ def test_supervision_reads_yolo(flat, tmp_path):
     check(by_supervision(data), joined=True)
 
 
+def by_ultralytics(folder):
+    """The dataset of an export as Ultralytics trains on it."""
+    from ultralytics.data.dataset import YOLODataset
+    from ultralytics.data.utils import check_det_dataset
+
+    data = check_det_dataset(str(folder / "data.yaml"), autodownload=False)
+    assert data["names"] == {0: "object"}
+    return YOLODataset(img_path=data["train"], data=data, task="segment", augment=False, imgsz=96)
+
+
 def test_ultralytics_reads_yolo(flat, tmp_path, monkeypatch):
     pytest.importorskip("ultralytics")
-    from ultralytics.data.dataset import YOLODataset
-    from ultralytics.data.utils import check_det_dataset, polygon2mask
+    from ultralytics.data.utils import polygon2mask
 
     export(flat, "yolo", tmp_path / "out")
     monkeypatch.chdir(tmp_path)
-    data = check_det_dataset(str(tmp_path / "out/data.yaml"), autodownload=False)
-    assert data["names"] == {0: "object"}
-    dataset = YOLODataset(img_path=data["train"], data=data, task="segment", augment=False, imgsz=96)
+    dataset = by_ultralytics(tmp_path / "out")
     assert len(dataset.labels) == len(HARD) + 1
     found = {}
     for label in dataset.labels:
@@ -105,6 +113,15 @@ def test_ultralytics_reads_yolo(flat, tmp_path, monkeypatch):
         pixels = [segment * SIZE_HW[::-1] for segment in label["segments"]]
         found[name] = [polygon2mask(SIZE_HW, [each.ravel()]) > 0 for each in pixels]
     check(found, joined=True)
+
+
+def test_ultralytics_keeps_one_of_equal_outlines(tmp_path, monkeypatch):
+    pytest.importorskip("ultralytics")
+    masks = mask_file(tmp_path / "data", {"a.png": [HARD["plain"], HARD["one pixel"], HARD["plain"]]})
+    lost = export(masks, "yolo", tmp_path / "out")
+    monkeypatch.chdir(tmp_path)
+    (label,) = by_ultralytics(tmp_path / "out").labels
+    assert len(label["segments"]) == 3 - lost[REPEATED] == 2
 
 
 def test_ultralytics_converts_coco(flat, tmp_path):
