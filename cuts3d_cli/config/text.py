@@ -40,6 +40,11 @@ def config_text(config: Config, *, preset: str = "embedded") -> str:
     return "\n".join(lines) + "\n"
 
 
+def yaml_text(value: Any) -> str:
+    """A value as YAML on one line."""
+    return yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("...\n").strip()
+
+
 def explanation(field: FieldInfo) -> str:
     """Meaning, unit and range of a setting."""
     extra = field.json_schema_extra
@@ -64,8 +69,7 @@ def _first_line(section: type[Section]) -> str:
 
 
 def _entry(key: str, value: Any, field: FieldInfo, *, indent: str) -> list[str]:
-    shown = yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("...\n").strip()
     comment = textwrap.wrap(
         explanation(field), 110 - len(indent), initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# "
     )
-    return [*comment, f"{indent}{key}: {shown}"]
+    return [*comment, f"{indent}{key}: {yaml_text(value)}"]
