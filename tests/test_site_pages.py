@@ -134,4 +134,6 @@ def test_every_page_is_in_the_navigation():
 
 def test_nothing_is_loaded_from_elsewhere():
     assert CONFIG["theme"]["font"] is False and "offline" in CONFIG["plugins"] and not CONFIG["use_directory_urls"]
-    assert not {"extra_css", "extra_javascript"} & set(CONFIG)
+    own = [*CONFIG["extra_css"], *CONFIG.get("extra_javascript", ()), *CONFIG["extra"]["polyfills"]]
+    assert all((ROOT / "docs" / path).is_file() for path in own)
+    assert any("iframe-worker" in path for path in own), "the plugin loads one if none has this in its name"
