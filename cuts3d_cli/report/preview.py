@@ -16,6 +16,7 @@ from cuts3d_cli.pipeline.declarations import LAST
 from cuts3d_cli.report.annotations import STABILITY, cut_slots, drawn, score_name
 from cuts3d_cli.report.overlay import colourise, heat_over, overlay, resized
 from cuts3d_cli.report.words import OUTCOME_WORDS
+from cuts3d_cli.store.coco import quality_of
 from cuts3d_cli.store.files import atomic_path
 from cuts3d_cli.store.image_files import OWN_PICTURES
 from cuts3d_cli.store.images import IMAGE_SUFFIXES, read_image
@@ -31,7 +32,7 @@ SEGMENTATION = "segmentation"
 """Key of the run-length mask in a row."""
 
 _COLUMNS = ("instance", "area_%", "box_xywh_px")
-_OWN_COLUMNS = {"localcut": ("source_rc", "sink_rc"), "confidence": ("score",), "crf": ("score",)}
+_OWN_COLUMNS = {"localcut": ("source_rc", "sink_rc"), "confidence": ("score",), "crf": ("score", "quality")}
 
 
 def rows(stage: str, result: ImageResult) -> list[dict[str, Any]]:
@@ -172,6 +173,7 @@ def _mask_rows(result: ImageResult) -> list[dict[str, Any]]:
             entry["area"] / (record.height * record.width),
             entry["bbox"],
             score=entry["score"] if scored else None,
+            quality=quality_of(entry),
             **{SEGMENTATION: entry["segmentation"]},
         )
         for slot, entry in zip(cut_slots(found), found, strict=True)

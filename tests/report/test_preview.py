@@ -43,7 +43,7 @@ def masks_of(photo):
         for n, cut in enumerate(cuts):
             mask = np.zeros((record.height, record.width), bool)
             mask[10 * n : 10 * n + 8, 4:24] = True
-            found.append(annotation(1, mask, 0.8255814, cut=cut))
+            found.append(annotation(1, mask, 0.8255814, quality=0.1234567, cut=cut))
         write_masks("m.json", MaskFile(PSEUDO_MASKS, Path(), [image_entry(record)], found))
         return ImageResult(photo, source, {"crf": Path("m.json")}, Counts(done=1))
 
@@ -68,8 +68,11 @@ def test_rows_hold_data_and_tables_one_format(masks_of):
         "area_%": 100 * 160 / (120 * 160),
         "box_xywh_px": [4, 0, 20, 8],
         "score": 0.825581,
+        "quality": 0.123457,
     }
-    assert preview.table([row]).splitlines()[1].split() == ["s.png", "1", "0.8", "4", "0", "20", "8", "0.826"]
+    head, line = preview.table([row]).splitlines()
+    assert line.split() == ["s.png", "1", "0.8", "4", "0", "20", "8", "0.826", "0.123"]
+    assert head.split()[-2:] == ["stability", "quality"]
 
 
 @pytest.mark.parametrize("stage", ["depth", "features", "spatial-importance", "localcut", "confidence"])
@@ -115,7 +118,7 @@ def test_masks_that_the_crf_refuses_are_told_as_such(photo):
     refused = preview.rows("crf", run_image("crf", photo, config))
     assert len(refused) == len(found)
     for number, (before, row) in enumerate(zip(found, refused, strict=True), start=1):
-        assert row["instance"] is row["score"] is None
+        assert row["instance"] is row["score"] is row["quality"] is None
         kept = before["outcome"] == "kept"
         why = "rejected: changed too much by the CRF (crf.min_iou 1)" if kept else before["outcome"]
         assert row["outcome"] == (f"cut {number} {why}" if why.startswith("rejected") else why)
@@ -152,6 +155,7 @@ def test_the_score_is_called_what_it_is(photo):
         head = preview.table(rows, score=preview.score_column(stage, config)).splitlines()[0].split()
         assert name in head and "score" not in head and "score" in rows[0]
         values = [row["score"] for row in rows if row["instance"]]
+        assert all(0 < row["quality"] < 1 for row in rows if row["instance"] and stage == "crf")
         assert values and (set(values) == {None}) == ("localcut" in changes)
         assert preview.picture(stage, run_image(stage, photo, config)).shape == (120, 160, 3)
 
