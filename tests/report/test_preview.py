@@ -190,10 +190,31 @@ def test_overlays_of_images_of_one_stem_are_all_written(tmp_path):
         Image.fromarray(np.full((8, 9, 3), number, np.uint8)).save(tmp_path / name)
         images.append({"id": number, "file_name": name, "width": 9, "height": 8})
     write_masks(tmp_path / "f.json", MaskFile(PREDICTIONS, tmp_path, images, []))
-    preview.write_overlays(tmp_path / "f.json", tmp_path / "out", least_score=0.5)
+    assert preview.write_overlays(tmp_path / "f.json", tmp_path / "out", least_score=0.5) == (3, 0)
     written = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png")}
     assert written == {
         "a/same.jpg.cuts3d-predict.png",
         "a/same.png.cuts3d-predict.png",
         "b/same.cuts3d-predict.png",
     }
+
+
+@pytest.mark.parametrize(("best", "captioned"), [(0.4, True), (0.6, False)])
+def test_detections_below_the_score_are_drawn_where_none_reaches_it(tmp_path, best, captioned):
+    """Six detections, one of them left out of the five most confident; an image without any has a plain picture."""
+    images = [{"id": number, "file_name": f"{number}.png", "width": 160, "height": 120} for number in (1, 2)]
+    for image in images:
+        Image.fromarray(np.full((120, 160, 3), 128, np.uint8)).save(tmp_path / image["file_name"])
+    masks = np.zeros((6, 120, 160), bool)
+    for number, mask in enumerate(masks):
+        mask[20 * number : 20 * number + 15, 20:140] = True
+    scores = [best, *np.linspace(0.35, 0.1, 5)]
+    found = [annotation(1, mask, score) for mask, score in zip(masks, scores, strict=True)]
+    write_masks(tmp_path / "f.json", MaskFile(PREDICTIONS, tmp_path, images, found[::-1]))
+    assert preview.write_overlays(tmp_path / "f.json", tmp_path / "out", least_score=0.5) == (2, captioned)
+    picture, plain = (np.array(Image.open(tmp_path / f"out/{number}.cuts3d-predict.png")) for number in (1, 2))
+    assert plain.shape == (120, 160, 3) and (plain == 128).all()
+    drawn = [(picture[20 * number + 2 : 20 * number + 13, 22:40] != 128).any() for number in range(6)]
+    assert drawn == ([True] * 5 + [False] if captioned else [True] + [False] * 5)
+    caption = picture[120:]
+    assert bool(caption.size) == captioned == bool((caption < 128).any()) and picture.shape[1] == 160
