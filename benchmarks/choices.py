@@ -49,6 +49,7 @@ from choices_score import (
     RESAMPLED,
     Bootstrap,
     Truth,
+    chosen_methods,
     interval,
     make_masks,
 )
@@ -159,7 +160,7 @@ class Intervals:
     columns = (*(f"{name} 95 %" for name in RESAMPLED), *(f"d{name}" for name in RESAMPLED))
 
     def __init__(self, n_images: int, draws: int):
-        self._bootstrap = Bootstrap(n_images, draws)
+        self._bootstrap = Bootstrap(np.arange(n_images), draws)
         self._first: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def cells(self, method: str, scores: dict[str, float | None], judge: Judge) -> list[str]:
@@ -199,8 +200,8 @@ def _title(set_name: str, half: str, scenes: list[Scene], truth: Truth, row: Row
 @click.option("--data", "data_folder", type=click.Path(path_type=Path, exists=True, file_okay=False),
               help="Folder of photos or rgbd; else what the section data of --config names.")  # fmt: skip
 @click.option("--half", type=click.Choice(HALVES), default="all", show_default=True,
-              help="Images to choose settings on, or to report on: of photos by sample/photos.json, of others the even "
-              "and the odd numbers.")  # fmt: skip
+              help="Images to choose settings on, or to report on: of photos those to choose on in sample/photos.json, "
+              "and the rest; of others the even and the odd numbers.")  # fmt: skip
 @click.option("--cache", type=click.Path(path_type=Path, file_okay=False), help="Folder that keeps features and depth.")
 @click.option("--depth", "depth_kind", type=click.Choice(["clean", "monocular"]), default="clean", show_default=True,
               help=f"Depth as it is, or smoothed and noisy as a monocular model's: {MONOCULAR}.")  # fmt: skip
@@ -227,7 +228,7 @@ def main(set_name: str, data_folder: Path | None, half: str, cache: Path | None,
             base["data"] = data_of(set_name, data_folder)
         may_vary = sections_that_count(set_name, crf)
         rows = [row_of(changes, base, options, may_vary) for changes in varied(varies, cross)]
-        chosen = _chosen_methods(methods)
+        chosen = chosen_methods(methods)
         _check(set_name, data_folder or config_file, half, crf, rows)
         setup(0 if set_name in DATA else -1)  # what takes minutes says how far it is,
         notices.setLevel(logging.WARNING)  # but not of each image where its depth is from
@@ -263,14 +264,6 @@ def _check(set_name: str, named: Path | None, half: str, crf: bool, rows: list[R
                 raise ConfigError(option, expected="a set with images", found="--set drawn, which has none")
     if crf and any(row.config.crf.unary == "confidence" for row in rows):
         raise ConfigError("crf.unary", expected="softmax or hard here", found="confidence, which is not computed")
-
-
-def _chosen_methods(methods: str) -> list[str]:
-    chosen = methods.split(",")
-    for method in chosen:
-        if method not in METHODS:
-            raise ConfigError("--methods", expected=f"of {', '.join(METHODS)}", found=repr(method))
-    return chosen
 
 
 def print_table(

@@ -13,8 +13,9 @@ from cuts3d_cli import config as settings
 from cuts3d_cli.core.geometry import grid_points
 from cuts3d_cli.core.localcut import semantic_graph
 from cuts3d_cli.core.masks import enlarge_all, mask_iou
-from cuts3d_cli.core.segment import Settings, candidates, find, finish, refine
+from cuts3d_cli.core.segment import Section, Settings, candidates, find, finish, refine
 from cuts3d_cli.core.types import Cuts
+from cuts3d_cli.errors import ConfigError
 from cuts3d_cli.evaluation.coco_eval import Judge, judged, read_metrics
 from cuts3d_cli.evaluation.matching import match
 from cuts3d_cli.store.coco import encode_mask
@@ -49,6 +50,28 @@ class Masks:
     by_flow: list[bool]
 
 
+def method_settings(config: settings.Config, method: str) -> Settings:
+    """What a method, a key of METHODS, finds masks with under a configuration."""
+    localcut = config.localcut.model_dump() | METHODS[method]
+    if method == "MaskCut":
+        localcut["tau_ncut"] = config.baseline.tau_ncut
+    others = {name: getattr(config, name).model_dump() for name in ("spatial_importance", "confidence", "crf")}
+    return Settings(localcut=localcut, **others)
+
+
+def chosen_methods(text: str) -> list[str]:
+    """Methods named with commas.
+
+    Raises:
+        ConfigError: one that is none.
+    """
+    chosen = text.split(",")
+    for method in chosen:
+        if method not in METHODS:
+            raise ConfigError("--methods", expected=f"of {', '.join(METHODS)}", found=repr(method))
+    return chosen
+
+
 def make_masks(scene: Scene, config: settings.Config, method: str, crf: bool = False) -> Masks:
     """Find the instances of a scene and compare them with its objects.
 
@@ -58,25 +81,22 @@ def make_masks(scene: Scene, config: settings.Config, method: str, crf: bool = F
         method: a key of METHODS.
         crf: refine the masks as the stage crf does; off, grid masks are only enlarged.
     """
-    keywords = config.localcut.model_dump() | METHODS[method]
-    if method == "MaskCut":
-        keywords["tau_ncut"] = config.baseline.tau_ncut
-    sections = {name: getattr(config, name).model_dump() for name in ("spatial_importance", "confidence", "crf")}
-    found = find(scene.features, scene.depth, Settings(localcut=keywords, **sections)).cuts
+    own = method_settings(config, method)
+    found = find(scene.features, scene.depth, own).cuts
     chosen, size_hw = candidates(found.instance), scene.masks.shape[1:]
     if crf:
-        refined = refine([scene.image], [chosen], sections["crf"])[0]
-        final = finish(chosen, refined, size_hw, crf=sections["crf"], confidence=sections["confidence"])
+        refined = refine([scene.image], [chosen], own.crf)[0]
+        final = finish(chosen, refined, size_hw, crf=own.crf, confidence=own.confidence)
         slots, masks = final.slots, final.masks
     else:
         masks = enlarge_all(chosen.masks, size_hw)
         kept = masks.any(axis=(1, 2))
         slots, masks = chosen.slots[kept], masks[kept]
-    by_flow = _decided_by_flow(found, scene.depth, keywords) if keywords["local_cut"] else []
+    by_flow = _decided_by_flow(found, scene.depth, own.localcut) if own.localcut["local_cut"] else []
     return Masks([encode_mask(mask) for mask in masks], slots.tolist(), mask_iou(scene.masks, masks), by_flow)
 
 
-def _decided_by_flow(found: Cuts, depth: np.ndarray, keywords: dict) -> list[bool]:
+def _decided_by_flow(found: Cuts, depth: np.ndarray, keywords: Section) -> list[bool]:
     """For each cut whether its graph joins source and sink. Where it does not, the minimum cut has value 0, and the
     instance is what the graph joins to the source, whatever the capacities."""
     points = grid_points(depth, found.instance.shape[1:], xy_extent=keywords["xy_extent"])
@@ -116,16 +136,19 @@ class Truth:
             "categories": [{"id": 1, "name": "object"}],
         }
 
-    def judged(self, masks: list[Masks]) -> Judge:
+    def judged(self, masks: list[Masks], values: list[np.ndarray] | None = None) -> Judge:
         """pycocotools' comparison of the masks of all scenes, in their order, with the objects.
 
-        Masks are ranked by the attempt that found them, the first one highest, since every method has that order.
+        Masks are ranked by ``values``, (M,) in [0, 1] for each scene; if None, by the attempt that found them, the
+        first one highest, since every method has that order.
         """
-        last = max((slot for found in masks for slot in found.slots), default=0) + 1
+        if values is None:
+            last = max((slot for found in masks for slot in found.slots), default=0) + 1
+            values = [1 - np.array(found.slots) / last for found in masks]
         predictions = [
-            {"image_id": i, "segmentation": run, "score": 1 - slot / last}
-            for i, found in enumerate(masks, start=1)
-            for run, slot in zip(found.runs, found.slots, strict=True)
+            {"image_id": i, "segmentation": run, "score": float(value)}
+            for i, (found, own) in enumerate(zip(masks, values, strict=True), start=1)
+            for run, value in zip(found.runs, own, strict=True)
         ]
         return judged(match({"images": self.images, "annotations": predictions}, self.coco), iou_type="segm")
 
@@ -153,13 +176,14 @@ class Bootstrap:
     """Uncertainty of a score: images resampled with replacement, the same draws for every row of a table.
 
     Args:
-        n_images: of the set.
-        draws: how often all of them are drawn.
+        images: numbers of the images to draw from.
+        draws: how often as many as there are are drawn.
         seed: of the draws.
     """
 
-    def __init__(self, n_images: int, draws: int, seed: int = 0):
-        self.rows = np.sort(np.random.default_rng(seed).integers(n_images, size=(draws, n_images)), axis=1)
+    def __init__(self, images: np.ndarray, draws: int, seed: int = 0):
+        places = np.random.default_rng(seed).integers(len(images), size=(draws, len(images)))
+        self.rows = images[np.sort(places, axis=1)]
 
     def scores(self, judge: Judge) -> np.ndarray:
         """RESAMPLED of every draw, (draws, 2); NaN where a draw has no object."""

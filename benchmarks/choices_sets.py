@@ -85,17 +85,18 @@ def scene_names(set_name: str, config: settings.Config, n: int = 0, half: str = 
         return [f"scene {number}" for number in range(n or DRAWN_SCENES)]
     names = _names_of(config.data, _truth_path(config))
     if half != "all":
-        names = [name for name in names if _half_of(name, set_name) == half]
+        names = [name for name in names if half_of(name, set_name) == half]
         if not names:
             expected = f"images that {PHOTOS.name} lists" if set_name == "photos" else "names that end in a number"
             raise ConfigError(f"--half {half}", expected=expected, found=f"none in {config.data.annotations}")
     return names[: n or None]
 
 
-def _half_of(name: str, set_name: str) -> str | None:
-    """The half an image belongs to: by the list of photographs, else even numbers are to choose on."""
+def half_of(name: str, set_name: str) -> str | None:
+    """The half an image belongs to: a photograph that is not listed is to report on; of others even numbers are to
+    choose on."""
     if set_name == "photos":
-        return _listed_halves().get(name)
+        return _listed_halves().get(name, "report")
     number = re.search(r"(\d+)$", Path(name).stem)
     return HALVES[1 + int(number[1]) % 2] if number else None
 

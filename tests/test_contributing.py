@@ -240,7 +240,8 @@ def test_a_stage_that_finds_instances(copy, photo):
     copy.add("cuts3d_cli/stages/toy.py", STAGE)
     row = '"toy": {"instance": ArraySpec(("n", "N", "G", "G"), "bool", "the instance")},'
     copy.add_row("cuts3d_cli/store/layout.py", "ARRAYS: dict[str, dict[str, ArraySpec]] = {", row)
-    after = '    "localcut": Stage(1, inputs=_localcut_inputs, uses=lambda config: ("localcut",)),'
+    declared = (copy.root / "cuts3d_cli/pipeline/declarations.py").read_text().splitlines()
+    after = next(line for line in declared if line.startswith('    "localcut": Stage('))
     copy.add_row("cuts3d_cli/pipeline/declarations.py", after, '"toy": Stage(1, inputs=lambda config: ("features",)),')
     copy.append("rules/pseudo_masks.smk", STAGE_RULE)
     copy.add("cuts3d_cli/cli/toy.py", STAGE_COMMAND)
@@ -252,6 +253,7 @@ def test_a_stage_that_finds_instances(copy, photo):
     assert head.split()[:3] == ["image", "instance", "area_%"] and row.split()[1] == "1"
     head, row = copy.cuts3d("crf", *words).splitlines()
     assert "stability" in head and float(row.split()[2]) > 5
+    assert "quality" in head and row.split()[-2:] == ["-", "-"]  # neither, as the stage gives no contrast
     plan = copy.plan("--cores", "1", "pseudo_masks")
     assert plan["toy"] == 3 and plan["localcut"] == 6 and plan["crf"] == 9 and plan["merge"] == 6
 

@@ -127,7 +127,9 @@ def test_format_table_is_the_layout():
 
 def test_the_keys_of_mask_files_are_those_written(tmp_path):
     maps = [np.ones((2, 2)), np.linspace(0.5, 1, 400).reshape(20, 20)]  # exact, and in levels
-    entries = [annotation(1, np.ones((4, 4), bool), 1, cut=0, confidence=Confidence(grid, 0.5)) for grid in maps]
+    entries = [
+        annotation(1, np.ones((4, 4), bool), 1, quality=0.5, cut=0, confidence=Confidence(grid, 0.5)) for grid in maps
+    ]
     write_masks(tmp_path / "m.json", MaskFile(PSEUDO_MASKS, tmp_path, [], entries))
     document = json.loads((tmp_path / "m.json").read_text())
     text = (ROOT / "docs/formats.md").read_text()

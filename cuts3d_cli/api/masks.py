@@ -25,6 +25,7 @@ class ImageMasks:
         size_hw: height and width of the image in px.
         masks: (M, H, W) bool.
         scores: (M,) float64; 1 where the file has none.
+        quality: (M,) float64, see `core.quality`; NaN where the file has none.
         confidence: M maps (h, w) float32 on the patch grid, or None where a mask has no confidence.
     """
 
@@ -33,6 +34,7 @@ class ImageMasks:
     size_hw: tuple[int, int]
     masks: np.ndarray
     scores: np.ndarray
+    quality: np.ndarray
     confidence: tuple[np.ndarray | None, ...]
 
     def __len__(self) -> int:
@@ -99,7 +101,8 @@ class MaskSet(Sequence[ImageMasks]):
             mask[:] = coco.mask_of(entry, image, str(self.path))
         scores = np.array([coco.score_of(entry) for entry in entries], float)
         maps = tuple(None if (found := coco.confidence_of(entry)) is None else found.grid for entry in entries)
-        return ImageMasks(image["id"], image["file_name"], size_hw, masks, scores, maps)
+        quality = np.array([coco.quality_of(entry) for entry in entries], float)  # None is NaN
+        return ImageMasks(image["id"], image["file_name"], size_hw, masks, scores, quality, maps)
 
 
 def read_masks(path: str | os.PathLike[str]) -> MaskSet:

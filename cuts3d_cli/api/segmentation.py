@@ -48,6 +48,7 @@ class Segmentation:
         rgb: (H, W, 3) uint8, the image.
         masks: (M, H, W) bool, disjoint on the patch grid; none is empty.
         scores: (M,) float32 in (0, 1], the mean confidence inside the instance; 1 without cuts in 3D.
+        quality: (M,) float32 in [0, 1], a ranking of the masks without labels, see `core.quality`.
         confidence: (M, h, w) float32 in {0} or [sc_min, 1] on the patch grid: Spatial Confidence (Sec. 3.4, Eq. 4), or
             with ``crf.confidence: crf`` the CRF's probability (Table 11b); None where there is neither.
         cuts: (M,) int, the number of the attempt that found each mask, from 1.
@@ -68,6 +69,7 @@ class Segmentation:
     rgb: np.ndarray
     masks: np.ndarray
     scores: np.ndarray
+    quality: np.ndarray
     confidence: np.ndarray | None
     cuts: np.ndarray
     outcomes: tuple[str, ...]
@@ -102,7 +104,7 @@ class Segmentation:
         return overlay(self.rgb, masks, scores.tolist() if name else None, score_name=words)
 
     def to_coco(self, file_name: str = "", *, image_id: int = 1) -> dict[str, Any]:
-        """The masks as a COCO document, JSON-able: run-length masks, boxes (xywh, px), areas and scores.
+        """The masks as a COCO document, JSON-able: run-length masks, boxes (xywh, px), areas, scores and quality.
 
         Args:
             file_name: of the image.
@@ -112,8 +114,8 @@ class Segmentation:
 
         height, width = self.rgb.shape[:2]
         found = [
-            annotation(image_id, mask, float(score), cut=cut - 1)
-            for mask, score, cut in zip(self.masks, self.scores, self.cuts, strict=True)
+            annotation(image_id, mask, float(score), quality=quality, cut=cut - 1)
+            for mask, score, quality, cut in zip(self.masks, self.scores, self.quality, self.cuts, strict=True)
         ]
         return {
             "images": [{"id": image_id, "file_name": file_name, "width": width, "height": height}],
@@ -217,6 +219,7 @@ def _segmented(image: np.ndarray, path: Path | None, depth: DepthLike | None, co
         rgb=image,
         masks=final.masks,
         scores=final.scores,
+        quality=final.quality,
         confidence=final.confidence,
         cuts=final.slots + 1,
         outcomes=_outcomes(result),

@@ -29,7 +29,8 @@ def command(images, out, formats, depth_map, method, min_score, cores, **options
     another setting recomputes only what depends on it, and one that was stopped goes on where it was.
 
     Writes OUT/masks.json (COCO JSON, run-length masks), OUT/FORMAT/ for every other format, OUT/pictures/ with an
-    overlay of every image, and OUT/contact_sheet.jpg with all of them, small.
+    overlay of every image, and OUT/contact_sheet.jpg with all of them, small. Pictures that an earlier call wrote of
+    images not named now are removed.
 
     \b
     Examples:
@@ -66,13 +67,15 @@ def _make(files, root, names, out, places, config, *, depth_map, min_score, core
     from cuts3d_cli.pipeline.image_set import gathered, tell_failure, tell_predicted
     from cuts3d_cli.pipeline.workers import Work, run_images
     from cuts3d_cli.report.contact_sheet import draw, write_contact_sheets
-    from cuts3d_cli.store.files import fingerprint, write_json
-    from cuts3d_cli.store.image_files import OUTPUT_RECORD, counted
+    from cuts3d_cli.report.output_record import OutputRecord
+    from cuts3d_cli.store.files import fingerprint
+    from cuts3d_cli.store.image_files import counted
     from cuts3d_cli.store.masks import write_masks
 
     out.mkdir(parents=True, exist_ok=True)
-    write_json(out / OUTPUT_RECORD, {"made_by": "cuts3d masks", "images": len(files)}, indent=2)
     targets = [out / PICTURES / f"{name}.jpg" for name in names]
+    record = OutputRecord(out, len(files))
+    record.begin(targets)
     work = Work(config, depth_map, then=partial(draw, min_score=min_score))
     outcomes = {}
     for place, outcome in progress(run_images(files, targets, work, cores=cores), "masks", len(files)):
@@ -97,6 +100,8 @@ def _make(files, root, names, out, places, config, *, depth_map, min_score, core
         for name, outcome in zip(names, ended, strict=True)
     ]
     sheets = write_contact_sheets(pictures, out)
+    if removed := record.finish([path for _, path, _ in pictures if path is not None]):
+        logger.info("pictures: %s of an earlier call removed, as they are of other images", counted(removed, "picture"))
     logger.info("pictures: %s, all of them on %s", out / PICTURES, ", ".join(map(str, sheets)))
     failed = len(masks.counts.failures)
     if failed > max_failed * len(files):

@@ -26,7 +26,7 @@ from cuts3d_cli.cli.options import build_config, config_options, section_options
     type=click.FloatRange(0, 1),
     default=0.5,
     show_default=True,
-    help="Minimum score of drawn instances; a message says how many reach it.",
+    help="Minimum score of drawn instances; of an image where none reaches it, the five most confident are drawn.",
 )
 @config_options
 @section_options("predict")
@@ -40,11 +40,12 @@ def command(images, run_dir, checkpoint, out, pictures, picture_score, **options
       cuts3d predict --checkpoint detector/checkpoint.pth --run runs/sample/val --out found.json
       cuts3d predict --weights cutler_cascade_final.pth --out found.json photos/
     """
+    from cuts3d_cli.log import logger
     from cuts3d_cli.pipeline.cache import expand
     from cuts3d_cli.pipeline.image_set import common_root
     from cuts3d_cli.pipeline.runner import check_failed
     from cuts3d_cli.report.preview import write_overlays
-    from cuts3d_cli.store.image_files import make_records
+    from cuts3d_cli.store.image_files import counted, make_records
     from cuts3d_cli.store.layout import manifest_path
     from cuts3d_cli.store.manifest import read_manifest
     from cuts3d_cli.training import predict
@@ -69,5 +70,7 @@ def command(images, run_dir, checkpoint, out, pictures, picture_score, **options
         least_score=picture_score,
     )
     if pictures:
-        write_overlays(out, pictures, least_score=picture_score)
+        n_pictures, n_weak = write_overlays(out, pictures, least_score=picture_score)
+        weak = f"; on {n_weak} of them no detection reaches {picture_score:g}, so the most confident are drawn"
+        logger.info("pictures: %s in %s%s", counted(n_pictures, "picture"), pictures, weak if n_weak else "")
     check_failed(counts, config.max_failed if run_dir else asked, "predict")

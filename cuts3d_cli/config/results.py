@@ -21,11 +21,10 @@ class EvaluateConfig(Section):
     class_agnostic: bool = Field(
         True, description="score all categories as one (zero-shot evaluation); off: the usual COCO evaluation"
     )
-    pseudo_mask_rank: Literal["score", "attempts"] = Field(
+    pseudo_mask_rank: Literal["score", "attempts", "quality"] = Field(
         "score",
-        description="ranking of pseudo-masks for AP: by score, or by the attempt that found them, first "
-        "attempt highest; "
-        "detections are always ranked by score",
+        description="ranking of pseudo-masks for AP: by score (the stability of the cut), by the attempt that found "
+        "them, the first one highest, or by quality; detections are always ranked by score",
     )
     difficult: Literal["ignore", "count"] = Field(
         "ignore",

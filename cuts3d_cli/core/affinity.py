@@ -29,7 +29,7 @@ def cosine_affinity(features: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: wrong number of axes, or a value that is not finite.
     """
-    flat = _directions(features)
+    flat = directions(features)
     return flat.T @ flat
 
 
@@ -53,7 +53,7 @@ def strong_pairs(
     Raises:
         ValueError: see `cosine_affinity` and `sharpen`.
     """
-    flat = _directions(features)
+    flat = directions(features)
     n = flat.shape[1]
     power = None if importance is None else _powers(importance, n, exponent)
     strong = np.empty((n, n), dtype=bool)
@@ -127,7 +127,7 @@ def threshold_of_cosine(tau_ncut: float, importance: np.ndarray) -> float:
     return float(max(tau_ncut, FLOOR) ** (1 - float(importance.min())))
 
 
-def _directions(features: np.ndarray) -> np.ndarray:
+def directions(features: np.ndarray) -> np.ndarray:
     """(C, n) float32: the features of each patch, of length 1 or all zero."""
     if features.ndim != 3:
         raise ValueError(f"features: expected (C, h, w), got shape {features.shape}")

@@ -14,6 +14,9 @@ from cuts3d_cli.errors import Cuts3dError
 CERTAIN = 0.99
 """Probability of the ``hard`` unary, and bound of the ``confidence`` one; certainty itself has no logarithm."""
 
+Judged = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""What `refine_images` gives for an image."""
+
 Field = Callable[[np.ndarray, int], np.ndarray]
 """An image's model: from unaries (M, N) float in (0, 1) and a number of iterations to probabilities (M, N) float32."""
 
@@ -195,7 +198,7 @@ def refine_images(
     fill_holes: bool,
     min_iou: float,
     confidence: Sequence[np.ndarray | None] | None = None,
-) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+) -> list[Judged]:
     """Refine the masks of images by the CRF, fill their holes and judge them (CutLER).
 
     Args:
@@ -211,6 +214,7 @@ def refine_images(
         refined: (M, H, W) bool.
         probability: (M, H, W) float32, the CRF's foreground probability (a confidence of its own, Table 11b).
         accepted: (M,) bool, whether the refined mask is not empty and reaches ``min_iou``.
+        agreement: (M,) float64, its IoU with the mask before.
     """
     given = list(zip(mask, confidence or [None] * len(mask), strict=True))
     unaries = [unary_probability(one.astype(bool), unary=unary, confidence=sure) for one, sure in given]
@@ -218,31 +222,29 @@ def refine_images(
     return [_judged(one, p, fill_holes=fill_holes, min_iou=min_iou) for one, p in pairs]
 
 
-def _judged(
-    mask: np.ndarray, probability: np.ndarray, *, fill_holes: bool, min_iou: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _judged(mask: np.ndarray, probability: np.ndarray, *, fill_holes: bool, min_iou: float) -> Judged:
     refined = probability > 0.5
     if fill_holes:
         refined = np.array([masks.fill_holes(one) for one in refined], dtype=bool).reshape(refined.shape)
     pairs = zip(refined[:, None], mask[:, None].astype(bool), strict=True)
     iou = np.array([masks.mask_iou(*pair)[0, 0] for pair in pairs])
-    return refined, probability, refined.any(axis=(1, 2)) & (iou >= min_iou)
+    return refined, probability, refined.any(axis=(1, 2)) & (iou >= min_iou), iou
 
 
 def refine_together(
     crf: DenseCrf, mask: np.ndarray, *, confidence: np.ndarray | None = None, **settings: Any
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> Judged:
     """`refine_images` of a single image's masks (M, H, W), with the same keywords."""
     return refine_images(crf.crfs, [mask], confidence=None if confidence is None else [confidence], **settings)[0]
 
 
 def refine(
     crf: DenseCrf, mask: np.ndarray, *, confidence: np.ndarray | None = None, **settings: Any
-) -> tuple[np.ndarray, np.ndarray, bool]:
+) -> tuple[np.ndarray, np.ndarray, bool, float]:
     """`refine_together` of a single mask (H, W), with the same keywords; refined and probability are (H, W)."""
     stacked = None if confidence is None else confidence[None]
-    refined, probability, accepted = refine_together(crf, mask[None], confidence=stacked, **settings)
-    return refined[0], probability[0], bool(accepted[0])
+    refined, probability, accepted, agreement = refine_together(crf, mask[None], confidence=stacked, **settings)
+    return refined[0], probability[0], bool(accepted[0]), float(agreement[0])
 
 
 def probability_on_grid(

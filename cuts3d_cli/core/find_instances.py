@@ -20,6 +20,7 @@ from cuts3d_cli.core.localcut import local_cut as cut_in_3d
 from cuts3d_cli.core.masks import alike_component, component_of, mask_iou
 from cuts3d_cli.core.ncut import bipartition, second_eigenvectors
 from cuts3d_cli.core.patch_graph import PatchGraph
+from cuts3d_cli.core.quality import contrast
 from cuts3d_cli.core.types import Attempt, Cuts, Outcome
 
 
@@ -43,7 +44,7 @@ def find_instances(
         settings: the keywords of `instance_search`.
 
     Returns:
-        Masks, terminals and eigenvectors on the patch grid, and the outcome of each attempt.
+        Masks, terminals, eigenvectors and contrast on the patch grid, and the outcome of each attempt.
 
     Raises:
         ValueError: an input that is missing, of the wrong shape or not finite, or an unknown choice.
@@ -145,7 +146,7 @@ def instance_search(
         `second_eigenvector`.
 
     Returns:
-        Masks, terminals and eigenvectors on the patch grid, and the outcome of each attempt.
+        Masks, terminals, eigenvectors and contrast on the patch grid, and the outcome of each attempt.
 
     Raises:
         ValueError: an input that is missing, of the wrong shape or not finite, or an unknown choice.
@@ -210,7 +211,7 @@ def instance_search(
         if outcome == "kept" or exclude == "nodes":
             excluded |= candidate
             x = None  # another graph, another eigenvector
-    return Cuts(semantic, instance, terminals, fiedler, tuple(attempts))
+    return Cuts(semantic, instance, terminals, fiedler, contrast(features, instance), tuple(attempts))
 
 
 class _Graphs:

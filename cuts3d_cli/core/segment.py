@@ -7,7 +7,7 @@ Stages, benchmarks and the library all use these functions, so that an image has
     cut_confidence   Spatial Confidence and scores of those
     candidates       the instances that are not empty
     refine           candidates enlarged to the working size, refined by the CRF, accepted or rejected
-    finish           the accepted ones at the size of the image, with their scores
+    finish           the accepted ones at the size of the image, with scores and quality
     segment          all of these for one image
 """
 
@@ -25,6 +25,7 @@ from cuts3d_cli.core.crf import DenseCrfs, probability_on_grid, refine_images
 from cuts3d_cli.core.find_instances import find_instances
 from cuts3d_cli.core.geometry import depth_to_grid
 from cuts3d_cli.core.image_sizes import image_sized_mask
+from cuts3d_cli.core.quality import quality
 from cuts3d_cli.core.spatial_importance import spatial_importance
 from cuts3d_cli.core.types import Cuts
 from cuts3d_cli.errors import ImageError
@@ -82,6 +83,7 @@ class Candidates:
         masks: (M, h, w) bool.
         confidence: (M, h, w) float32, or None where there is no Spatial Confidence.
         scores: (M,) float32; 1 where there is no Spatial Confidence.
+        contrast: (M,) float32 in [0, 1], see `quality.contrast`; NaN where it is not known.
     """
 
     n_tried: int
@@ -89,6 +91,7 @@ class Candidates:
     masks: np.ndarray
     confidence: np.ndarray | None
     scores: np.ndarray
+    contrast: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -99,11 +102,13 @@ class Refined:
         masks: (M, S, S) bool.
         probability: (M, S, S) float32, the CRF's foreground probability; the mask itself where the CRF is off.
         accepted: (M,) bool.
+        agreement: (M,) float64 in [0, 1], IoU of the mask before and after the CRF; 1 where it is off.
     """
 
     masks: np.ndarray
     probability: np.ndarray
     accepted: np.ndarray
+    agreement: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,7 @@ class Instances:
         slots: (K,) int, their indices among the attempts: the number of the cut, from 0.
         masks: (K, H, W) bool, none of them empty.
         scores: (K,) float32.
+        quality: (K,) float32 in [0, 1], see `quality.quality`; NaN where the contrast is not known.
         confidence: (K, h, w) float32 on the patch grid, Spatial Confidence or the CRF's probability (Table 11b); None
             where there is neither.
     """
@@ -121,6 +127,7 @@ class Instances:
     slots: np.ndarray
     masks: np.ndarray
     scores: np.ndarray
+    quality: np.ndarray
     confidence: np.ndarray | None
 
 
@@ -164,7 +171,7 @@ def segment(
     if settings.localcut["local_cut"]:
         arrays = (cuts.semantic, cuts.instance, cuts.terminals, found.depth)
         confidence, score = cut_confidence(*arrays, localcut=settings.localcut, confidence=settings.confidence)
-    chosen = candidates(cuts.instance, confidence, score)
+    chosen = candidates(cuts.instance, confidence, score, cuts.contrast)
     refined = refine([image], [chosen], settings.crf, device=settings.device)[0]
     instances = finish(chosen, refined, size_hw, crf=settings.crf, confidence=settings.confidence)
     return Segmentation(found, confidence, chosen, refined, instances)
@@ -229,13 +236,25 @@ def cut_confidence(
 
 
 def candidates(
-    instance: np.ndarray, confidence: np.ndarray | None = None, score: np.ndarray | None = None
+    instance: np.ndarray,
+    confidence: np.ndarray | None = None,
+    score: np.ndarray | None = None,
+    contrast: np.ndarray | None = None,
 ) -> Candidates:
-    """The instances (N, h, w) bool that are not empty, with their confidence (N, h, w) and score (N,) if there are."""
+    """The instances that are not empty.
+
+    Args:
+        instance: (N, h, w) bool.
+        confidence: (N, h, w) float, and
+        score: (N,) float, see `cut_confidence`; None without cuts in 3D.
+        contrast: (N,) float, see `quality.contrast`; without it no quality is known.
+    """
     slots = np.flatnonzero(instance.any(axis=(1, 2)))
+    known = np.full(len(slots), np.nan, np.float32) if contrast is None else contrast[slots]
     if confidence is None or score is None:
-        return Candidates(len(instance), slots, instance[slots], None, np.ones(len(slots), np.float32))
-    return Candidates(len(instance), slots, instance[slots], confidence[slots].astype(np.float32), score[slots])
+        return Candidates(len(instance), slots, instance[slots], None, np.ones(len(slots), np.float32), known)
+    maps = confidence[slots].astype(np.float32)
+    return Candidates(len(instance), slots, instance[slots], maps, score[slots], known)
 
 
 def refine(
@@ -256,7 +275,7 @@ def refine(
     """
     size_hw = (crf["image_size"], crf["image_size"])
     enlarged = [masks.enlarge_all(own.masks, size_hw) for own in chosen]
-    results = [Refined(e, e.astype(np.float32), np.ones(len(e), bool)) for e in enlarged]
+    results = [Refined(e, e.astype(np.float32), np.ones(len(e), bool), np.ones(len(e))) for e in enlarged]
     places = [place for place, own in enumerate(enlarged) if crf["enabled"] and len(own)]
     if not places:
         return results
@@ -313,7 +332,8 @@ def finish(
         maps = np.array(own, np.float32).reshape(-1, *grid_hw)
         scores = mean_confidence(maps, maps > 0)
     masks_of_image = np.array([full[index] for index in kept], bool).reshape(-1, *size_hw)
-    return Instances(chosen.slots[kept], masks_of_image, scores, maps)
+    ranks = quality(chosen.contrast[kept], refined.agreement[kept], masks_of_image)
+    return Instances(chosen.slots[kept], masks_of_image, scores, ranks, maps)
 
 
 def _smooth(chosen: Candidates, size_hw: tuple[int, int]) -> np.ndarray:

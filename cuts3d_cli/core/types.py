@@ -32,6 +32,7 @@ class Cuts:
         instance: (N, h, w) bool, the instance within it; the instances are disjoint.
         terminals: (N, 2) int32, flat indices of source and sink; -1: none.
         fiedler: (N, h, w) float32, second eigenvector, max |x| = 1; 0 at removed patches and in slots not attempted.
+        contrast: (N,) float32, see `quality.contrast`; 0 in an empty slot.
         info: N attempts.
     """
 
@@ -39,6 +40,7 @@ class Cuts:
     instance: np.ndarray
     terminals: np.ndarray
     fiedler: np.ndarray
+    contrast: np.ndarray
     info: tuple[Attempt, ...]
 
     def __post_init__(self) -> None:
@@ -48,6 +50,7 @@ class Cuts:
             "instance": ((n, h, w), np.bool_),
             "terminals": ((n, 2), np.int32),
             "fiedler": ((n, h, w), np.float32),
+            "contrast": ((n,), np.float32),
         }
         for name, (shape, dtype) in expected.items():
             array = getattr(self, name)

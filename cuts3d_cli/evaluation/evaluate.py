@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -21,7 +22,9 @@ from cuts3d_cli.evaluation.readers.formats import read_truth
 from cuts3d_cli.evaluation.readers.label_files import images_beside
 from cuts3d_cli.evaluation.table import format_classes, format_table
 from cuts3d_cli.log import logger
+from cuts3d_cli.store.coco import quality_of
 from cuts3d_cli.store.files import digest_file, fingerprint, write_json
+from cuts3d_cli.store.masks import PSEUDO_MASKS
 
 __all__ = [
     "Truth",
@@ -30,7 +33,7 @@ __all__ = [
     "labels_file",
     "load_truth",
     "of_images",
-    "ranked_by_try",
+    "ranked",
     "run",
     "write_truth",
 ]
@@ -173,9 +176,11 @@ def run(
     predicted = read_json(predictions)
     info = predicted.get("info", {}) if isinstance(predicted, dict) else {}
     iou_types, notes = _iou_types(config, truth)
-    by_attempt = config.pseudo_mask_rank == "attempts" and info.get("kind") == "pseudo-masks"
+    if info.get("kind") == PSEUDO_MASKS:
+        predicted, more = ranked(predicted, config.pseudo_mask_rank)
+        notes += more
     result = evaluate(
-        ranked_by_try(predicted) if by_attempt else predicted,
+        predicted,
         truth.read.document,
         max_dets=config.max_dets,
         iou_types=iou_types,
@@ -207,18 +212,34 @@ def run(
     return document
 
 
-def ranked_by_try(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Pseudo-masks with scores in (0, 1] that fall with the attempt that found them; an image's stand in this order.
+def ranked(document: Mapping[str, Any], rank: str) -> tuple[Mapping[str, Any], list[str]]:
+    """Pseudo-masks whose scores give the order that ``evaluate.pseudo_mask_rank`` names, and notes for the reader.
 
-    Spatial Confidence tells how stable a cut is, not how likely it is an object, and MaskCut has no score at all; the
-    first attempt finds the most salient object (docs/choices.md).
+    Spatial Confidence tells how stable a cut is, not how likely it is an object, and MaskCut has no score at all
+    (docs/choices.md compares the orders).
+
+    Args:
+        document: COCO JSON; the masks of an image are in the order of the attempts that found them.
+        rank: ``score``, as it is; ``attempts``, the first attempt of each image highest; ``quality``, by that key. If
+            a mask has none, all stay ranked by score, and a note says so.
     """
-    places: dict[int, int] = {}
-    annotations = []
-    for record in document["annotations"]:
-        place = places[record["image_id"]] = places.get(record["image_id"], 0) + 1
-        annotations.append({**record, "score": 1 / place})
-    return {**document, "annotations": annotations}
+    records: Sequence[Mapping[str, Any]] = document["annotations"]
+    if rank == "score":
+        return document, []
+    if rank == "quality":
+        found = [quality_of(record) for record in records]
+        if None in found:
+            note = f"{found.count(None)} of {len(found)} pseudo-masks have no quality, so all are ranked by score"
+            return document, [note]
+        scores = [one for one in found if one is not None]
+    else:
+        places: Counter[Any] = Counter()
+        scores = []
+        for record in records:
+            places[record["image_id"]] += 1
+            scores.append(1 / places[record["image_id"]])
+    annotations = [{**record, "score": score} for record, score in zip(records, scores, strict=True)]
+    return {**document, "annotations": annotations}, []
 
 
 def format_results(

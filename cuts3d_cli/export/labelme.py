@@ -47,9 +47,12 @@ def write(masks: MaskFile, folder: Path) -> Counter[str]:
 
 
 def _shapes(each: Object) -> list[dict[str, Any]]:
+    facts = [f"score {each.score:.3f}"] if each.scored else []
+    if each.quality is not None:
+        facts.append(f"quality {each.quality:.3f}")
     common = {
         "label": each.label,
-        "description": f"score {each.score:.3f}" if each.scored else "",
+        "description": ", ".join(facts),
         "flags": {},
     }
     parts = pixel_parts(each.mask)

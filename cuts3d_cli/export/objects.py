@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cuts3d_cli.errors import StoreError
-from cuts3d_cli.store.coco import CATEGORIES, mask_of, score_of, turned_images
+from cuts3d_cli.store.coco import CATEGORIES, mask_of, quality_of, score_of, turned_images
 from cuts3d_cli.store.image_files import distinct_names
 from cuts3d_cli.store.masks import MaskFile
 
@@ -46,6 +46,11 @@ class Object:
     def scored(self) -> bool:
         """Whether it has a score of its own."""
         return "score" in self.entry
+
+    @property
+    def quality(self) -> float | None:
+        """Its quality (`core.quality`), which pseudo-masks have."""
+        return quality_of(self.entry)
 
 
 @dataclass(frozen=True)

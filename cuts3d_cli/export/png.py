@@ -13,6 +13,9 @@ from cuts3d_cli.errors import StoreError
 from cuts3d_cli.export.objects import COVERED, HIDDEN, ImageObjects, Object, objects_of
 from cuts3d_cli.store.masks import MaskFile
 
+CELLS = ("label", "score", "quality")
+"""Columns of `cells`."""
+
 MOST = np.iinfo(np.uint16).max
 
 
@@ -25,7 +28,7 @@ def write(masks: MaskFile, folder: Path) -> Counter[str]:
     lost: Counter[str] = Counter()
     with (folder / "objects.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
-        table.writerow(["file", "value", "label", "score", "area_px"])
+        table.writerow(["file", "value", *CELLS, "area_px"])
         for image in objects_of(masks, lost):
             labels = label_map(image, lost)
             target = image.target(folder, ".png")
@@ -58,5 +61,6 @@ def label_map(image: ImageObjects, lost: Counter[str]) -> np.ndarray:
 
 
 def cells(each: Object) -> list[str]:
-    """Label and score of an object in a table."""
-    return [each.label, f"{each.score:.6f}" if each.scored else ""]
+    """Label, score and quality of an object in a table, empty where it has none."""
+    quality = each.quality
+    return [each.label, f"{each.score:.6f}" if each.scored else "", "" if quality is None else f"{quality:.6f}"]

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from cuts3d_cli.export.objects import objects_of
-from cuts3d_cli.export.png import cells
+from cuts3d_cli.export.png import CELLS, cells
 from cuts3d_cli.store.masks import MaskFile
 
 
@@ -19,7 +19,7 @@ def write(masks: MaskFile, folder: Path) -> Counter[str]:
     lost: Counter[str] = Counter()
     with (folder / "objects.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
-        table.writerow(["file", "label", "score", "area_px"])
+        table.writerow(["file", *CELLS, "area_px"])
         for image in objects_of(masks, lost):
             place = folder / image.name
             place.mkdir(parents=True, exist_ok=True)

@@ -92,9 +92,9 @@ STAGES: dict[str, Stage] = {
         uses=lambda config: ("spatial_importance", "features.image_size", "features.patch_size"),
         shared=True,
     ),
-    "localcut": Stage(1, inputs=_localcut_inputs, uses=lambda config: ("localcut",)),
+    "localcut": Stage(2, inputs=_localcut_inputs, uses=lambda config: ("localcut",)),
     "confidence": Stage(1, inputs=lambda config: ("localcut",), uses=lambda config: ("confidence",)),
-    "crf": Stage(1, inputs=_crf_inputs, uses=_crf_uses),
+    "crf": Stage(2, inputs=_crf_inputs, uses=_crf_uses),
 }
 """The stages of one shard in the order they run; ``crf`` writes COCO JSON instead of a store."""
 

@@ -26,22 +26,29 @@ def counted(things: Sequence, name: str) -> str:
     return f"{len(things)} {name}" + ("" if len(things) == 1 else "s")
 
 
-def shown_detections(found: Sequence[Mapping[str, Any]], min_score: float) -> tuple[list[Mapping[str, Any]], str]:
+def shown_detections(
+    found: Sequence[Mapping[str, Any]], min_score: float, *, limit: str = "report.min_score"
+) -> tuple[list[Mapping[str, Any]], str]:
     """The detections of an image to draw, most confident first, and their caption.
 
-    Those with at least ``min_score``; where none has, the `N_TOP` most confident, so that a weak detector can be judged
-    too.
+    Those with at least ``min_score``, a setting called ``limit``; where none has (`none_reaches`), the `N_TOP` most
+    confident, so that a weak detector can be judged too.
     """
     ranked = sorted(found, key=score_of, reverse=True)
-    passed = [entry for entry in ranked if score_of(entry) >= min_score]
-    if passed or not ranked:
-        return passed, f"{len(passed)} of {counted(found, 'detection')} shown; report.min_score {min_score:g}"
+    if not none_reaches(found, min_score):
+        passed = [entry for entry in ranked if score_of(entry) >= min_score]
+        return passed, f"{len(passed)} of {counted(found, 'detection')} shown; {limit} {min_score:g}"
     top = ranked[:N_TOP]
     number = f"{len(top)} " if len(top) > 1 else ""
     return top, (
-        f"none of {counted(found, 'detection')} reaches report.min_score {min_score:g}, highest "
+        f"none of {counted(found, 'detection')} reaches {limit} {min_score:g}, highest "
         f"{score_of(top[0]):.2f}; the {number}most confident drawn"
     )
+
+
+def none_reaches(found: Sequence[Mapping[str, Any]], min_score: float) -> bool:
+    """Whether an image has detections, but none with a score of at least ``min_score``."""
+    return bool(found) and max(map(score_of, found)) < min_score
 
 
 def decoded(codes: Sequence[Mapping[str, Any]], size_hw: tuple[int, int]) -> np.ndarray:

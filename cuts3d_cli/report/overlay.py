@@ -148,6 +148,24 @@ def mark(picture: np.ndarray, points_xy: Sequence[tuple[float, float]], names: S
     return result
 
 
+def captioned(picture: np.ndarray, text: str) -> np.ndarray:
+    """A picture with a line of text below it on white, broken into as many lines as it takes."""
+    height, width = picture.shape[:2]
+    font = _font(max(11, min(height, width) // 30))
+    first, *words = text.split()
+    lines = [first]
+    for word in words:
+        longer = f"{lines[-1]} {word}"
+        lines = [*lines[:-1], longer] if font.getlength(longer) <= width - font.size else [*lines, word]
+    step = round(1.4 * font.size)
+    sheet = Image.new("RGB", (width, height + step * len(lines) + step // 2), "white")
+    sheet.paste(Image.fromarray(picture), (0, 0))
+    draw = ImageDraw.Draw(sheet)
+    for number, line in enumerate(lines):
+        draw.text((font.size / 2, height + step * (number + 0.75)), line, font=font, fill=(30, 30, 30), anchor="lm")
+    return np.array(sheet)
+
+
 def panels(items: Sequence[tuple[str, np.ndarray]], *, height: int = 240, gap: int = 8) -> np.ndarray:
     """A strip of pictures side by side on white, each with its label above.
 

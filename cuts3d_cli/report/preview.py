@@ -13,9 +13,10 @@ from cuts3d_cli.config import Config
 from cuts3d_cli.core.masks import boxes_xywh_px, enlarge_all
 from cuts3d_cli.pipeline.cache import ImageResult
 from cuts3d_cli.pipeline.declarations import LAST
-from cuts3d_cli.report.annotations import STABILITY, cut_slots, drawn, score_name
-from cuts3d_cli.report.overlay import colourise, heat_over, overlay, resized
+from cuts3d_cli.report.annotations import STABILITY, cut_slots, drawn, none_reaches, score_name, shown_detections
+from cuts3d_cli.report.overlay import captioned, colourise, heat_over, overlay, resized
 from cuts3d_cli.report.words import OUTCOME_WORDS
+from cuts3d_cli.store.coco import quality_of
 from cuts3d_cli.store.files import atomic_path
 from cuts3d_cli.store.image_files import OWN_PICTURES
 from cuts3d_cli.store.images import IMAGE_SUFFIXES, read_image
@@ -31,7 +32,7 @@ SEGMENTATION = "segmentation"
 """Key of the run-length mask in a row."""
 
 _COLUMNS = ("instance", "area_%", "box_xywh_px")
-_OWN_COLUMNS = {"localcut": ("source_rc", "sink_rc"), "confidence": ("score",), "crf": ("score",)}
+_OWN_COLUMNS = {"localcut": ("source_rc", "sink_rc"), "confidence": ("score",), "crf": ("score", "quality")}
 
 
 def rows(stage: str, result: ImageResult) -> list[dict[str, Any]]:
@@ -129,17 +130,31 @@ def picture(stage: str, result: ImageResult) -> np.ndarray:
     return colourise(resized(_map(stage, result).astype(np.float32), height, width))
 
 
-def write_overlays(path: Path, folder: Path, *, least_score: float) -> None:
-    """Draw the masks of a mask file with at least this score over their images, one PNG per image."""
+def write_overlays(path: Path, folder: Path, *, least_score: float) -> tuple[int, int]:
+    """Draw the detections of a mask file with at least this score over their images, one PNG per image.
+
+    Where an image has detections but none reaches the score, its most confident are drawn, and the picture says so.
+
+    Returns:
+        How many pictures there are, and on how many of them no detection reaches the score.
+    """
     masks = read_masks(path, own=True)
     annotations = masks.by_image()
+    n_pictures, n_weak = 0, 0
     for entry in masks.images:
         if entry["file_name"] in masks.counts.failures:
             continue
-        found = [a for a in annotations[entry["id"]] if a["score"] >= least_score]
+        found = annotations[entry["id"]]
         image = masks.image_root / entry["file_name"]
         target = picture_path("predict", image, (folder / entry["file_name"]).parent)
-        _write_png(drawn(read_image(image), found), target)
+        shown, caption = shown_detections(found, least_score, limit="--picture-score")
+        picture = drawn(read_image(image), shown)
+        if none_reaches(found, least_score):
+            n_weak += 1
+            picture = captioned(picture, caption)
+        _write_png(picture, target)
+        n_pictures += 1
+    return n_pictures, n_weak
 
 
 def _write_png(picture: np.ndarray, target: Path) -> None:
@@ -172,6 +187,7 @@ def _mask_rows(result: ImageResult) -> list[dict[str, Any]]:
             entry["area"] / (record.height * record.width),
             entry["bbox"],
             score=entry["score"] if scored else None,
+            quality=quality_of(entry),
             **{SEGMENTATION: entry["segmentation"]},
         )
         for slot, entry in zip(cut_slots(found), found, strict=True)

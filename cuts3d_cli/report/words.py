@@ -85,6 +85,12 @@ def glossary(config: Config, depth: DepthFacts | None) -> list[tuple[str, str]]:
             "mask's stability is the mean inside, and its score where depth was used. It does not tell how likely the "
             "mask is an object.",
         ),
+        (
+            "quality",
+            "ranks pseudo-masks without labels, from 0 to 1: how unlike the rest of the image the mask's patches are, "
+            "times the IoU of the mask before and after the CRF, times the fraction of the image's border outside the "
+            "mask. Its scale depends on the features, so compare only masks of one run. Training does not use it.",
+        ),
         ("CRF", f"moves the outline of a mask from the patch grid to the photograph's edges of colour.{crf_off}"),
         (
             "IoU, overlap",

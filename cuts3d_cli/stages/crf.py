@@ -22,6 +22,7 @@ from cuts3d_cli.pipeline.runner import (
 )
 from cuts3d_cli.store.coco import annotation, image_entry
 from cuts3d_cli.store.confidence import Confidence
+from cuts3d_cli.store.layout import ARRAYS
 from cuts3d_cli.store.manifest import ImageRecord
 from cuts3d_cli.store.masks import PSEUDO_MASKS, Counts, MaskFile, Provenance, write_masks
 from cuts3d_cli.store.rows import Rows
@@ -38,8 +39,9 @@ def run(job: Job) -> Counts:
     annotations: list[dict[str, Any]] = []
     rows = {
         name: Rows(job.stores[stage].array(name))
-        for stage, name in ((job.config.finder, "instance"), ("confidence", "confidence"), ("confidence", "score"))
-        if stage in job.stores
+        for stage, names in ((job.config.finder, ("instance", "contrast")), ("confidence", ("confidence", "score")))
+        for name in names
+        if stage in job.stores and name in ARRAYS[stage]
     }
 
     solver, device = solver_and_device(job.config, crf.solver)
@@ -83,14 +85,17 @@ def run(job: Job) -> Counts:
 
 
 def _annotations(job: Job, record: ImageRecord, found: Candidates, refined: Refined) -> list[dict[str, Any]]:
-    """The annotations of an image, each with its cut and, where there is one, its confidence."""
+    """The annotations of an image, each with its cut and, where there are, its quality and its confidence."""
     sc_min = _least_confidence(job)
     crf, size_hw = job.config.crf.model_dump(), (record.height, record.width)
     final = finish(found, refined, size_hw, crf=crf, confidence={"sc_min": sc_min})
     maps = [None] * len(final.masks) if final.confidence is None else [Confidence(c, sc_min) for c in final.confidence]
+    quality = [None if np.isnan(one) else one for one in final.quality]
     return [
-        annotation(record.id, mask, float(score), cut=slot, confidence=confidence)
-        for slot, mask, score, confidence in zip(final.slots, final.masks, final.scores, maps, strict=True)
+        annotation(record.id, mask, float(score), quality=one, cut=slot, confidence=confidence)
+        for slot, mask, score, one, confidence in zip(
+            final.slots, final.masks, final.scores, quality, maps, strict=True
+        )
     ]
 
 

@@ -44,7 +44,7 @@ def run(job: Job) -> Counts:
 
     def compute(row, record):
         found, depth = found_in(row)
-        outputs = {name: getattr(found, name) for name in ("semantic", "instance", "terminals", "fiedler")}
+        outputs = {name: getattr(found, name) for name in ("semantic", "instance", "terminals", "fiedler", "contrast")}
         outputs["depth"] = np.zeros(grid_hw) if depth is None else depth
         return Result({**outputs, **_codes(found)}, no_object=not found.instance.any())
 

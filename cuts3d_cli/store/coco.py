@@ -1,12 +1,13 @@
 """COCO's records: run-length masks, images and annotations, and what ours have beside COCO's keys.
 
 Run-length masks at the image's own size, so holes and several parts survive. Beside COCO's keys an annotation of ours
-has ``score`` and, where there is one, ``cut`` (the number of the cut it comes from, from 0: its place among the N
-instances of the stores) and ``confidence`` (`store.confidence.Confidence`).
+has ``score`` and, where there is one, ``quality`` (`core.quality`), ``cut`` (the number of the cut it comes from, from
+0: its place among the N instances of the stores) and ``confidence`` (`store.confidence.Confidence`).
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -80,7 +81,13 @@ def image_entry(record: ImageRecord) -> dict[str, Any]:
 
 
 def annotation(
-    image_id: int, mask: np.ndarray, score: float, *, cut: int | None = None, confidence: Confidence | None = None
+    image_id: int,
+    mask: np.ndarray,
+    score: float,
+    *,
+    quality: float | None = None,
+    cut: int | None = None,
+    confidence: Confidence | None = None,
 ) -> dict[str, Any]:
     """Annotation of a non-empty mask (H, W) bool; `store.masks.write_masks` numbers it."""
     rle = encode_mask(mask)
@@ -93,6 +100,8 @@ def annotation(
         "iscrowd": 0,
         "score": round(float(score), 6),
     }
+    if quality is not None:
+        entry["quality"] = round(float(quality), 6)
     if cut is not None:
         entry["cut"] = int(cut)
     if confidence is not None:
@@ -103,6 +112,12 @@ def annotation(
 def score_of(entry: Mapping[str, Any]) -> float:
     """Score of an annotation; 1 where it has none."""
     return float(entry.get("score", 1.0))
+
+
+def quality_of(entry: Mapping[str, Any]) -> float | None:
+    """Quality of a pseudo-mask (`core.quality`); None where it has none."""
+    found = entry.get("quality")  # others may call anything so
+    return float(found) if isinstance(found, float | int) and math.isfinite(found) else None
 
 
 def cut_of(entry: Mapping[str, Any]) -> int | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 """Raised whenever the layout of a run, or the meaning of a store or mask file changes; a reader of another version says
 what to rerun."""
 
@@ -52,6 +52,7 @@ ARRAYS: dict[str, dict[str, ArraySpec]] = {
         "depth": ArraySpec(("n", "G", "G"), "float32", "depth of each patch as it was cut; 0 without cuts in 3D"),
         "terminals": ArraySpec(("n", "N", "2"), "int32", "flat patch index of source and sink; -1 = none"),
         "fiedler": ArraySpec(("n", "N", "G", "G"), "float32", "second eigenvector; 0 at removed patches"),
+        "contrast": ArraySpec(("n", "N"), "float32", "how unlike the rest of the image the instance is, in [0, 1]"),
         "outcome": ArraySpec(("n", "N"), "uint8", "outcome of each attempt, a code", OUTCOME_NAMES),
         "solver": ArraySpec(("n", "N"), "uint8", "eigensolver of each attempt, a code", SOLVER_NAMES),
     },

@@ -1,8 +1,8 @@
 """Mask files: pseudo-masks, the labels of a self-training round and predictions, as COCO JSON of one shape.
 
 COCO's own keys are as everybody's tools read them; what cuts3d adds is a fixed set of keys in ``info``
-(docs/formats.md) and ``score``, ``cut`` and ``confidence`` of an annotation. Files of others, which have none of this,
-are read too.
+(docs/formats.md) and ``score``, ``quality``, ``cut`` and ``confidence`` of an annotation. Files of others, which have
+none of this, are read too.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ def test_pseudo_masks_of_a_folder(dataset, tmp_path, monkeypatch):
         )
         np.testing.assert_array_equal(image.masks, own.masks)
         np.testing.assert_allclose(image.scores, own.scores, atol=1e-6)
+        np.testing.assert_allclose(image.quality, own.quality, atol=1e-6)
         np.testing.assert_array_equal(np.array(image.confidence), own.confidence)
         assert image.size_hw == own.rgb.shape[:2]
     assert found["s3.png"].id == found[2].id == found[-2].id and "s3.png: " in repr(found[2])
@@ -60,7 +61,7 @@ def written(tmp_path, content):
 def test_polygons_and_codes_of_others(tmp_path):
     (image,) = cuts3d.read_masks(written(tmp_path, document()))
     assert image.masks.sum(axis=(1, 2)).tolist() == [9, 9, 3] and image.scores.tolist() == [1, 0.5, 1]
-    assert image.confidence == (None, None, None)
+    assert image.confidence == (None, None, None) and np.isnan(image.quality).all()
     assert repr(image) == "<ImageMasks a.jpg: 3 masks of 6 x 8 px, scores 1.00 0.50 1.00>"
 
 

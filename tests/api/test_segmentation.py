@@ -66,8 +66,9 @@ def assert_same(found: cuts3d.Segmentation, annotations: list[dict]) -> None:
     ours = found.to_coco()["annotations"]
     assert len(ours) == len(annotations) > 0
     for own, expected in zip(ours, annotations, strict=True):
-        for key in ("segmentation", "bbox", "area", "score", "iscrowd", "category_id"):
+        for key in ("segmentation", "bbox", "area", "score", "quality", "iscrowd", "category_id"):
             assert own[key] == expected[key]
+    np.testing.assert_allclose(found.quality, [entry["quality"] for entry in annotations], atol=1e-6)
 
 
 def test_a_file_with_depth_beside_it(photo, cuts3d, small):
@@ -163,7 +164,7 @@ def test_every_intermediate_is_that_of_the_stores(photo, cuts3d, small):
 def test_what_the_crf_refuses_is_told(photo, small):
     found = segment(photo, config=small, crf={"min_iou": 1.0})
     assert len(found) == 0 and "rejected: changed too much by the CRF" in found.outcomes
-    assert found.masks.shape == (0, 120, 160) and found.scores.shape == (0,)
+    assert found.masks.shape == (0, 120, 160) and found.scores.shape == found.quality.shape == (0,)
     assert found.overlay().shape == found.rgb.shape and found.to_coco()["annotations"] == []
     assert repr(found) == "<Segmentation 0 masks of 120 x 160 px>"
 

@@ -1,11 +1,15 @@
 """The benchmark commands at their smallest: drawn scenes, everything in this process."""
 
+import json
 import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
+from pycocotools import mask as rle
 
 from cuts3d_cli.cli import main as command_line
 
@@ -21,6 +25,11 @@ BENCHMARKS = (
     "rgbd",
     "plane_components",
     "gpu",
+    "choices",
+    "choices_score",
+    "choices_sets",
+    "controlled",
+    "ranking",
 )
 
 
@@ -74,3 +83,55 @@ def small(dataset, tmp_path):
     path = tmp_path / "small.yaml"
     path.write_text(yaml.safe_dump(values))
     return path
+
+
+def written(folder, values):
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+@pytest.fixture
+def kernel_file(tmp_path):
+    """Configuration of the embedded features on a grid of 20 x 20."""
+    sizes = {
+        "features": {"image_size": 160},
+        "depth": {"backend": "files", "size": 160},
+        "crf": {"image_size": 120, "iterations": 2},
+    }
+    return written(tmp_path, {"preset": "embedded", **sizes})
+
+
+@pytest.fixture
+def photos(dataset, tmp_path, benchmarks, monkeypatch):
+    """Folder of photographs, as far as the command can tell, and the list that halves them."""
+    import choices_sets
+
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for place in ("images", "depth"):
+        (folder / place).symlink_to(dataset / place)
+    truth = json.loads((dataset / "annotations.json").read_text())
+    crowd = dict(truth["annotations"][0], id=999, iscrowd=1)
+    (folder / "annotations.json").write_text(json.dumps({**truth, "annotations": [*truth["annotations"], crowd]}))
+    halves = {"s1.png": "choose", "s2.png": "report", "s3.png": "choose"}
+    listed = [{"file_name": name, "split": half} for name, half in halves.items()]
+    (tmp_path / "photos.json").write_text(json.dumps({"images": listed}))
+    monkeypatch.setattr(choices_sets, "PHOTOS", tmp_path / "photos.json")
+    return folder
+
+
+@pytest.fixture
+def rgbd(dataset, tmp_path):
+    """Folder of RGB-D images with label maps; one image has none."""
+    folder = tmp_path / "rgbd"
+    folder.mkdir()
+    (folder / "rgb").symlink_to(dataset / "images")
+    (folder / "depth_mm").symlink_to(dataset / "depth")
+    (folder / "labels").mkdir()
+    records = json.loads((dataset / "annotations.json").read_text())["annotations"]
+    for number in range(1, 4):
+        masks = [rle.decode(record["segmentation"]) for record in records if record["image_id"] == number]
+        labels = sum(20 * value * mask.astype(np.uint16) for value, mask in enumerate(masks, start=1))
+        Image.fromarray(labels).save(folder / "labels" / f"s{number}.png")
+    return folder

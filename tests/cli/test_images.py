@@ -1,6 +1,7 @@
 """Commands on image files: what they run, keep, print and write."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -162,6 +163,9 @@ def test_evaluate_train_selftrain_and_predict_on_a_folder_of_images(cuts3d, data
     )
     code, _, err = cuts3d("predict", *args, images)
     assert code == 0 and len(list(Path("pictures").glob("*.png"))) == 4, err
+    assert "4 pictures in pictures" in err and "no detection reaches" not in err
+    code, _, err = cuts3d("predict", *args[:-1], "1", images)
+    assert re.search(r"4 pictures in pictures; on \d of them no detection reaches 1, so the most conf", err), err
     Path("links").mkdir()
     Path("links/l.png").symlink_to(images / "s1.png")
     Path("links/broken.png").write_bytes(b"x")

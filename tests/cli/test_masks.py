@@ -138,6 +138,60 @@ def test_results_among_the_images_are_no_images(cuts3d, folder, monkeypatch):
         assert code == 0 and len(read_masks("out/masks.json").images) == 4, err
 
 
+def test_pictures_of_images_removed_or_broken_since_are_removed(cuts3d, folder):
+    args = ("masks", *SMALL, *MAPS, "--out", "out", "--cores", "1", "--max-failed", "0.5", "images")
+    assert cuts3d(*args)[0] == 0
+    Path("out/pictures/mine.jpg").write_text("mine")
+    shutil.copy("out/pictures/s1.jpg", "out/pictures/sub/mine.jpg")
+    Path("out/pictures/s2.jpg").write_text("changed by somebody")
+    for name in ("s2.png", "sub/s4.png"):
+        Path("images", name).unlink()
+    Path("images/s3.png").write_text("no image")
+    code, _, err = cuts3d(*args)
+    assert code == 0 and "2 pictures of an earlier call removed" in err, err
+    kept = {"s1.jpg", "mine.jpg", "s2.jpg", "sub/mine.jpg"}
+    assert names("out/pictures") == kept
+    Path("out/pictures/sub/mine.jpg").unlink()
+    code, _, err = cuts3d(*args[:-1], "images/s1.png")
+    assert code == 0 and "removed" not in err and names("out/pictures") == kept - {"sub/mine.jpg"}
+
+
+def test_a_folder_whose_pictures_are_all_gone_goes_too(cuts3d, folder):
+    args = ("masks", *SMALL, *MAPS, "--out", "out", "--cores", "1")
+    assert cuts3d(*args, "images")[0] == 0
+    assert cuts3d(*args, "images/s1.png")[0] == 0
+    assert names("out/pictures") == {"s1.jpg"} and not Path("out/pictures/sub").exists()
+
+
+@pytest.mark.parametrize(
+    "record",
+    ["", "[]", "{}", '{"pictures": 3}', '{"pictures": {"../keep.jpg": "", "/keep.jpg": "", "a/../../keep.jpg": ""}}'],
+)
+def test_a_record_that_is_damaged_removes_nothing(tmp_path, record):
+    from cuts3d_cli.report.output_record import OutputRecord
+
+    (tmp_path / "out/a").mkdir(parents=True)
+    (tmp_path / "keep.jpg").write_text("keep")
+    (tmp_path / "out/a.jpg").write_text("a")
+    (tmp_path / "out/cuts3d-output.json").write_text(record)
+    made = OutputRecord(tmp_path / "out", 1)
+    made.begin([tmp_path / "out/a.jpg"])
+    assert made.finish([tmp_path / "out/a.jpg"]) == 0
+    assert (tmp_path / "keep.jpg").exists() and (tmp_path / "out/a.jpg").exists()
+
+
+def test_pictures_of_a_call_that_was_interrupted_are_known(tmp_path):
+    from cuts3d_cli.report.output_record import OutputRecord
+
+    first, second = tmp_path / "1.jpg", tmp_path / "2.jpg"
+    OutputRecord(tmp_path, 2).begin([first, second])
+    for path in (first, second):
+        path.write_text("drawn")
+    later = OutputRecord(tmp_path, 1)
+    later.begin([second])
+    assert later.finish([second]) == 1 and not first.exists() and second.exists()
+
+
 def test_more_images_than_a_sheet_holds(tmp_path):
     from cuts3d_cli.report.contact_sheet import write_contact_sheets
 

@@ -74,7 +74,7 @@ def test_refined_masks_equal_those_of_the_released_code(golden, case, solver):
     """In one of the two cases the CRF empties the mask."""
     stored = golden(f"crf_{case}_240")
     crf = DenseCrf(stored["image"], solver=solver)
-    refined, _, accepted = refine(crf, stored["mask"].astype(bool), fill_holes=False)
+    refined, _, accepted, _ = refine(crf, stored["mask"].astype(bool), fill_holes=False)
     assert np.array_equal(refined, stored["refined"].astype(bool))
     assert not (accepted and not refined.any())
 
@@ -82,8 +82,9 @@ def test_refined_masks_equal_those_of_the_released_code(golden, case, solver):
 def test_a_coarse_mask_snaps_to_the_edge():
     image, disc = disc_image()
     coarse = np.kron(disc[4::8, 4::8], np.ones((8, 8), dtype=bool))
-    refined, probability, accepted = refine(DenseCrf(image), coarse)
+    refined, probability, accepted, agreement = refine(DenseCrf(image), coarse)
     assert accepted and (refined ^ disc).sum() < (coarse ^ disc).sum() / 2
+    assert agreement == pytest.approx((refined & coarse).sum() / (refined | coarse).sum()) and 0.5 < agreement < 1
     assert np.array_equal(probability > 0.5, refined) and probability.min() >= 0 and probability.max() <= 1
 
 
@@ -198,8 +199,8 @@ def test_the_probability_of_a_mask_does_not_depend_on_its_companions():
 
 def test_no_mask_at_all():
     image, _ = disc_image()
-    refined, probability, accepted = refine_together(DenseCrf(image), np.zeros((0, 48, 48), bool))
-    assert refined.shape == probability.shape == (0, 48, 48) and accepted.shape == (0,)
+    refined, probability, accepted, agreement = refine_together(DenseCrf(image), np.zeros((0, 48, 48), bool))
+    assert refined.shape == probability.shape == (0, 48, 48) and accepted.shape == agreement.shape == (0,)
 
 
 def test_the_probability_as_a_map_of_confidence():

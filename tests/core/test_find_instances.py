@@ -294,13 +294,16 @@ def test_wrong_calls_are_refused(two_boxes, keys, message):
 def test_cuts_check_their_arrays():
     masks, fiedler = np.zeros((2, 3, 4), dtype=bool), np.zeros((2, 3, 4), dtype=np.float32)
     attempts, terminals = (Attempt("stopped"),) * 2, np.zeros((2, 2), dtype=np.int32)
-    assert not Cuts(masks, masks, terminals, fiedler, attempts).found.any()
+    contrast = np.zeros(2, dtype=np.float32)
+    assert not Cuts(masks, masks, terminals, fiedler, contrast, attempts).found.any()
     with pytest.raises(ValueError, match=r"semantic: expected \(2, 3, 4\) bool, got \(2, 4, 3\) bool"):
-        Cuts(masks.swapaxes(1, 2), masks, terminals, fiedler, attempts)
+        Cuts(masks.swapaxes(1, 2), masks, terminals, fiedler, contrast, attempts)
     with pytest.raises(ValueError, match="fiedler"):
-        Cuts(masks, masks, terminals, masks, attempts)
+        Cuts(masks, masks, terminals, masks, contrast, attempts)
+    with pytest.raises(ValueError, match=r"contrast: expected \(2,\) float32, got \(1,\) float32"):
+        Cuts(masks, masks, terminals, fiedler, contrast[:1], attempts)
     with pytest.raises(ValueError, match="info"):
-        Cuts(masks, masks, terminals, fiedler, attempts[:1])
+        Cuts(masks, masks, terminals, fiedler, contrast, attempts[:1])
 
 
 def test_alike_parts_objects_that_ncut_takes_together():

@@ -5,6 +5,7 @@ import pytest
 
 from cuts3d_cli.config import resolve
 from cuts3d_cli.core.image_sizes import working_image
+from cuts3d_cli.core.quality import contrast
 from cuts3d_cli.core.segment import (
     Refined,
     Settings,
@@ -51,10 +52,10 @@ def test_one_call_gives_what_the_steps_give(scene):
         cuts.semantic, cuts.instance, cuts.terminals, found.depth,
         localcut=settings.localcut, confidence=settings.confidence,
     )  # fmt: skip
-    chosen = candidates(cuts.instance, confidence, score)
+    chosen = candidates(cuts.instance, confidence, score, cuts.contrast)
     refined = refine([image], [chosen], settings.crf)[0]
     final = finish(chosen, refined, SIZE_HW, crf=settings.crf, confidence=settings.confidence)
-    for name in ("slots", "masks", "scores", "confidence"):
+    for name in ("slots", "masks", "scores", "quality", "confidence"):
         np.testing.assert_array_equal(getattr(whole.instances, name), getattr(final, name))
     assert final.masks.shape[1:] == SIZE_HW and final.masks.any(axis=(1, 2)).all() and len(final.masks) >= 2
     assert confidence.dtype == np.float16 and np.array_equal(whole.confidence, confidence)
@@ -89,7 +90,46 @@ def test_without_the_crf_masks_are_only_enlarged(scene):
     result = segment(*scene, (96, 96), settings_of(crf={"enabled": False}))
     expected = np.kron(result.candidates.masks, np.ones((4, 4))) > 0
     np.testing.assert_array_equal(result.instances.masks, expected)
-    assert result.refined.accepted.all()
+    assert result.refined.accepted.all() and (result.refined.agreement == 1).all()
+    np.testing.assert_array_equal(result.instances.quality, result.found.cuts.contrast[result.instances.slots])
+
+
+@pytest.mark.parametrize("localcut", [{}, NO_DEPTH, NO_DEPTH | {"exclude": "features", "stop_at_rest": False}])
+def test_quality_is_the_product_of_its_factors(scene, localcut):
+    """By every method; the masks lie inside the image, then at its border, and half a patch below their objects."""
+    features, depth, image = scene
+    for shift in (0, 6):
+        moved = (np.roll(features, -shift, 1), np.roll(depth, -4 * shift, 0), np.roll(image, -2 - 4 * shift, 0))
+        result = segment(*moved, SIZE_HW, settings_of(localcut=localcut))
+        final, rows = result.instances, np.isin(result.candidates.slots, result.instances.slots)
+        assert len(final.quality) >= 1 and ((final.quality > 0) & (final.quality <= 1)).all()
+        before = np.kron(result.candidates.masks[rows], np.ones((4, 4))) > 0
+        after = result.refined.masks[rows]
+        agreement = (before & after).sum((1, 2)) / (before | after).sum((1, 2))
+        border = np.array([np.r_[m[0], m[-1], m[1:-1, 0], m[1:-1, -1]].mean() for m in final.masks])
+        expected = result.found.cuts.contrast[final.slots] * agreement * (1 - border)
+        np.testing.assert_allclose(final.quality, expected, rtol=1e-5)
+        assert (border.max() > 0) == bool(shift) and agreement.min() < 1
+
+
+def test_an_object_ranks_above_the_wall_behind_it(scene, two_boxes):
+    """Though the wall's patches are as unlike the rest: the border of the image cuts it off."""
+    features, _, image = scene
+    boxes = two_boxes.boxes.any(axis=0)
+    grids = np.stack([~boxes, boxes])
+    chosen = candidates(grids, contrast=contrast(features, grids))
+    settings = settings_of(crf={"enabled": False})
+    refined = refine([image], [chosen], settings.crf)[0]
+    of_wall, of_object = finish(chosen, refined, SIZE_HW, crf=settings.crf, confidence=settings.confidence).quality
+    assert of_wall == 0 and of_object > 0.5
+
+
+def test_without_contrast_no_quality_is_known():
+    grids = np.ones((1, 4, 4), bool)
+    chosen, settings = candidates(grids), settings_of(crf={"enabled": False})
+    refined = refine([np.zeros((96, 96, 3), np.uint8)], [chosen], settings.crf)[0]
+    final = finish(chosen, refined, (8, 8), crf=settings.crf, confidence=settings.confidence)
+    assert np.isnan(final.quality).all() and len(final.quality) == 1
 
 
 @pytest.mark.parametrize("solver", ["lattice", "torch"])
@@ -127,9 +167,11 @@ def test_masks_that_are_rejected_or_vanish_are_left_out():
     masks = np.kron(grids, np.ones((4, 4))) > 0
     masks[1] = False  # as the CRF may leave it where nothing is rejected
     settings = settings_of()
-    refined = Refined(masks, masks.astype(np.float32), np.array([False, True, True]))
-    final = finish(candidates(grids), refined, (8, 8), crf=settings.crf, confidence=settings.confidence)
+    refined = Refined(masks, masks.astype(np.float32), np.array([False, True, True]), np.array([0.9, 0, 0.5]))
+    chosen = candidates(grids, contrast=np.array([0.1, 0.2, 0.3]))
+    final = finish(chosen, refined, (8, 8), crf=settings.crf, confidence=settings.confidence)
     assert final.slots.tolist() == [2] and final.masks.shape == (1, 8, 8)
+    assert final.quality == pytest.approx([0.3 * 0.5 * (1 - 10 / 28)])
 
 
 def test_missing_depth_is_named():

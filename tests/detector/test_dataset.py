@@ -110,7 +110,7 @@ def test_masks_of_an_older_cuts3d_say_what_to_rerun(labelled):
     del document["info"]
     document["annotations"][0]["confidence"] = {"store": "confidence/00000.zarr", "row": 0, "instance": 0}
     labelled.write_text(json.dumps(document))
-    with pytest.raises(StoreError, match=r"older cuts3d; expected format version 4; found 2 -> rerun `cuts3d crf`"):
+    with pytest.raises(StoreError, match=r"older cuts3d; expected format version \d; found 2 -> rerun `cuts3d crf`"):
         PseudoMaskDataset(labelled)
 
 

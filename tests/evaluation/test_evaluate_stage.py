@@ -1,6 +1,7 @@
 import json
 import logging
 
+import numpy as np
 import pytest
 
 from cuts3d_cli import __version__
@@ -10,6 +11,7 @@ from cuts3d_cli.evaluation import evaluate
 from cuts3d_cli.evaluation.benchmarks import get_benchmark
 from cuts3d_cli.evaluation.paper_tables import TABLE_1
 from cuts3d_cli.log import logger
+from cuts3d_cli.store.coco import encode_mask
 
 
 @pytest.fixture
@@ -112,7 +114,7 @@ def test_no_ground_truth_at_all():
         evaluate.load_truth()
 
 
-def test_pseudo_masks_can_be_ranked_by_the_try_that_found_them(files, predictions):
+def test_pseudo_masks_can_be_ranked_by_the_attempt_that_found_them(files, predictions):
     """The same masks in another order of scores: only what ranks them differs; detections keep their score."""
     path, annotations, _ = files
     by_score, by_attempt = (EvaluateConfig(pseudo_mask_rank=rank, iou_types=["segm"]) for rank in ("score", "attempts"))
@@ -120,7 +122,7 @@ def test_pseudo_masks_can_be_ranked_by_the_try_that_found_them(files, prediction
     for record in predictions["annotations"]:  # an image's attempts in order, the surest last
         places[record["image_id"]] = places.get(record["image_id"], 0) + 1
         record["score"] = 0.1 * places[record["image_id"]]
-    expected = evaluate.ranked_by_try(predictions)
+    expected, _ = evaluate.ranked(predictions, "attempts")
     assert [r["score"] for r in expected["annotations"]] == [
         1 / round(10 * r["score"]) for r in predictions["annotations"]
     ]
@@ -132,3 +134,38 @@ def test_pseudo_masks_can_be_ranked_by_the_try_that_found_them(files, prediction
     assert ap(predictions, by_attempt) == ap(predictions, by_score)  # kind: predictions
     masks = {**predictions, "info": {"kind": "pseudo-masks"}}
     assert ap(masks, by_attempt) == ap(expected, by_score)
+
+
+def test_pseudo_masks_can_be_ranked_by_quality(files, predictions):
+    """The right masks have the quality, the wrong ones the score."""
+    path, annotations, _ = files
+    by_score, by_quality = (EvaluateConfig(pseudo_mask_rank=rank, iou_types=["segm"]) for rank in ("score", "quality"))
+    right = [{**record, "score": 0.1, "quality": 0.9} for record in predictions["annotations"]]
+    wrong = [{**record, "segmentation": {**record["segmentation"]}} for record in right]
+    for record in wrong:
+        height, width = record["segmentation"]["size"]
+        corner = np.zeros((height, width), bool)
+        corner[0, 0] = True
+        record |= {"segmentation": encode_mask(corner), "score": 0.9, "quality": 0.1}
+
+    def run(records, config):
+        path.write_text(json.dumps({**predictions, "annotations": records, "info": {"kind": "pseudo-masks"}}))
+        result = evaluate.run(path, annotations, config=config)
+        return result["metrics"]["segm"]["AP50"], result["notes"]
+
+    assert run([*right, *wrong], by_score)[0] < 0.6
+    assert run([*right, *wrong], by_quality) == (pytest.approx(1), [])
+
+
+@pytest.mark.parametrize("missing", [None, "high", float("nan")])
+def test_masks_without_a_quality_are_ranked_by_score_and_the_reader_is_told(files, predictions, missing):
+    path, annotations, _ = files
+    first, *others = predictions["annotations"]
+    records = [{**first, "quality": missing}, *({**record, "quality": 0.5} for record in others)]
+    path.write_text(json.dumps({**predictions, "annotations": records, "info": {"kind": "pseudo-masks"}}))
+    found, expected = (
+        evaluate.run(path, annotations, config=EvaluateConfig(pseudo_mask_rank=rank)) for rank in ("quality", "score")
+    )
+    assert found["metrics"] == expected["metrics"]
+    (note,) = set(found["notes"]) - set(expected["notes"])
+    assert note == f"1 of {len(records)} pseudo-masks have no quality, so all are ranked by score"

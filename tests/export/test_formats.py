@@ -215,7 +215,7 @@ def test_overlaps_in_label_maps_go_to_the_smaller_and_are_told(tmp_path):
     assert [(row["file"], row["value"], row["score"]) for row in rows] == [
         ("a.png", "1", "1.000000"), ("a.png", "2", "0.900000"), ("b.png", "2", "0.900000"),
     ]  # fmt: skip
-    assert int(rows[0]["area_px"]) == (large & ~small).sum()
+    assert int(rows[0]["area_px"]) == (large & ~small).sum() and {row["quality"] for row in rows} == {""}
     for name in ("coco", "coco-polygons", "npy", "png-per-object", "label-studio", "cvat", "labelme", "yolo"):
         assert export(masks, name, tmp_path / name) == ({REPEATED: 1} if name == "yolo" else {})
 
@@ -298,3 +298,18 @@ def test_a_failed_export_leaves_nothing(hard, tmp_path):
 def test_wrong_records_are_one_line(hard, tmp_path, change, told):
     with pytest.raises(StoreError, match=told):
         export(replace(hard, **change), "npy", tmp_path / "out")
+
+
+def test_quality_goes_where_the_score_goes(hard, tmp_path):
+    entries = [{**entry, "quality": 0.25} for entry in hard.annotations]
+    ranked = replace(hard, annotations=[*entries[:-1], hard.annotations[-1]])
+    for name in ("coco", "coco-polygons", "png-per-object", "labelme"):
+        export(ranked, name, tmp_path / name)
+    for name in ("coco", "coco-polygons"):
+        found = json.loads((tmp_path / name / "masks.json").read_text())["annotations"]
+        assert [entry.get("quality") for entry in found] == [entry.get("quality") for entry in ranked.annotations]
+    rows = list(csv.DictReader((tmp_path / "png-per-object/objects.csv").open()))
+    assert [row["quality"] for row in rows] == ["0.250000"] * (len(rows) - 1) + [""]
+    documents = [json.loads(path.read_text()) for path in (tmp_path / "labelme").rglob("*.json")]
+    shapes = [shape for document in documents for shape in document.get("shapes", [])]
+    assert {shape["description"].partition(", ")[2] for shape in shapes} == {"quality 0.250", ""}

@@ -55,6 +55,7 @@ def outputs(folder: Path) -> dict[str, np.ndarray]:
     annotations = read_masks(result.paths[LAST]).annotations
     found["crf/masks"] = np.stack([decode_mask(entry["segmentation"]) for entry in annotations])
     found["crf/scores"] = np.array([entry["score"] for entry in annotations])
+    found["crf/quality"] = np.array([entry["quality"] for entry in annotations])
     return found
 
 

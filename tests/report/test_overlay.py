@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from cuts3d_cli.report.overlay import (
+    captioned,
     colourise,
     colours,
     dimmed,
@@ -149,6 +150,15 @@ def test_a_strip_holds_every_picture(photo):
     assert (strip[: rows[0], :110] < 128).any()  # a label
     with pytest.raises(ValueError, match="at least one"):
         panels([])
+
+
+@pytest.mark.parametrize("text", ["short", "a caption " * 12, "averylongwordthatfitsnowhere" * 3])
+def test_a_caption_is_below_the_picture(photo, text):
+    made = captioned(photo, text)
+    np.testing.assert_array_equal(made[:120], photo)
+    caption = made[120:]
+    assert made.shape[1] == 200 and (caption < 100).any() and (caption[[0, -1]] == 255).all()
+    assert (len(caption) > 60) == (text.count(" ") > 10)  # in several lines
 
 
 def test_resizing_keeps_blocks_and_masks():

@@ -224,6 +224,7 @@ def test_the_glossary_gives_tau_knn_in_metres(tiny_run):
     words = written(run, config)[2].words
     assert f"or {1.5 * config.localcut.tau_knn:.2f} m straight back (of the 1.50 m from nearest to farthest)" in words
     assert "0.50 to 2.00 m" in words
+    assert "ranks pseudo-masks without labels, from 0 to 1" in words
     assert "It is off in this run" in written(run, with_values(config, "crf", enabled=False))[2].words
     for base in (run, run / "val"):
         shutil.rmtree(base / "depth")

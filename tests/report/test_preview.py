@@ -43,7 +43,7 @@ def masks_of(photo):
         for n, cut in enumerate(cuts):
             mask = np.zeros((record.height, record.width), bool)
             mask[10 * n : 10 * n + 8, 4:24] = True
-            found.append(annotation(1, mask, 0.8255814, cut=cut))
+            found.append(annotation(1, mask, 0.8255814, quality=0.1234567, cut=cut))
         write_masks("m.json", MaskFile(PSEUDO_MASKS, Path(), [image_entry(record)], found))
         return ImageResult(photo, source, {"crf": Path("m.json")}, Counts(done=1))
 
@@ -68,8 +68,11 @@ def test_rows_hold_data_and_tables_one_format(masks_of):
         "area_%": 100 * 160 / (120 * 160),
         "box_xywh_px": [4, 0, 20, 8],
         "score": 0.825581,
+        "quality": 0.123457,
     }
-    assert preview.table([row]).splitlines()[1].split() == ["s.png", "1", "0.8", "4", "0", "20", "8", "0.826"]
+    head, line = preview.table([row]).splitlines()
+    assert line.split() == ["s.png", "1", "0.8", "4", "0", "20", "8", "0.826", "0.123"]
+    assert head.split()[-2:] == ["stability", "quality"]
 
 
 @pytest.mark.parametrize("stage", ["depth", "features", "spatial-importance", "localcut", "confidence"])
@@ -115,7 +118,7 @@ def test_masks_that_the_crf_refuses_are_told_as_such(photo):
     refused = preview.rows("crf", run_image("crf", photo, config))
     assert len(refused) == len(found)
     for number, (before, row) in enumerate(zip(found, refused, strict=True), start=1):
-        assert row["instance"] is row["score"] is None
+        assert row["instance"] is row["score"] is row["quality"] is None
         kept = before["outcome"] == "kept"
         why = "rejected: changed too much by the CRF (crf.min_iou 1)" if kept else before["outcome"]
         assert row["outcome"] == (f"cut {number} {why}" if why.startswith("rejected") else why)
@@ -152,6 +155,7 @@ def test_the_score_is_called_what_it_is(photo):
         head = preview.table(rows, score=preview.score_column(stage, config)).splitlines()[0].split()
         assert name in head and "score" not in head and "score" in rows[0]
         values = [row["score"] for row in rows if row["instance"]]
+        assert all(0 < row["quality"] < 1 for row in rows if row["instance"] and stage == "crf")
         assert values and (set(values) == {None}) == ("localcut" in changes)
         assert preview.picture(stage, run_image(stage, photo, config)).shape == (120, 160, 3)
 
@@ -186,10 +190,31 @@ def test_overlays_of_images_of_one_stem_are_all_written(tmp_path):
         Image.fromarray(np.full((8, 9, 3), number, np.uint8)).save(tmp_path / name)
         images.append({"id": number, "file_name": name, "width": 9, "height": 8})
     write_masks(tmp_path / "f.json", MaskFile(PREDICTIONS, tmp_path, images, []))
-    preview.write_overlays(tmp_path / "f.json", tmp_path / "out", least_score=0.5)
+    assert preview.write_overlays(tmp_path / "f.json", tmp_path / "out", least_score=0.5) == (3, 0)
     written = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png")}
     assert written == {
         "a/same.jpg.cuts3d-predict.png",
         "a/same.png.cuts3d-predict.png",
         "b/same.cuts3d-predict.png",
     }
+
+
+@pytest.mark.parametrize(("best", "captioned"), [(0.4, True), (0.6, False)])
+def test_detections_below_the_score_are_drawn_where_none_reaches_it(tmp_path, best, captioned):
+    """Six detections, one of them left out of the five most confident; an image without any has a plain picture."""
+    images = [{"id": number, "file_name": f"{number}.png", "width": 160, "height": 120} for number in (1, 2)]
+    for image in images:
+        Image.fromarray(np.full((120, 160, 3), 128, np.uint8)).save(tmp_path / image["file_name"])
+    masks = np.zeros((6, 120, 160), bool)
+    for number, mask in enumerate(masks):
+        mask[20 * number : 20 * number + 15, 20:140] = True
+    scores = [best, *np.linspace(0.35, 0.1, 5)]
+    found = [annotation(1, mask, score) for mask, score in zip(masks, scores, strict=True)]
+    write_masks(tmp_path / "f.json", MaskFile(PREDICTIONS, tmp_path, images, found[::-1]))
+    assert preview.write_overlays(tmp_path / "f.json", tmp_path / "out", least_score=0.5) == (2, captioned)
+    picture, plain = (np.array(Image.open(tmp_path / f"out/{number}.cuts3d-predict.png")) for number in (1, 2))
+    assert plain.shape == (120, 160, 3) and (plain == 128).all()
+    drawn = [(picture[20 * number + 2 : 20 * number + 13, 22:40] != 128).any() for number in range(6)]
+    assert drawn == ([True] * 5 + [False] if captioned else [True] + [False] * 5)
+    caption = picture[120:]
+    assert bool(caption.size) == captioned == bool((caption < 128).any()) and picture.shape[1] == 160
