@@ -12,6 +12,7 @@ import numpy as np
 
 from cuts3d_cli.api.inputs import described
 from cuts3d_cli.store import coco, masks
+from cuts3d_cli.store.coco_document import check_masks
 from cuts3d_cli.store.masks import MaskFile
 
 
@@ -28,7 +29,7 @@ class ImageMasks:
         confidence: M maps (h, w) float32 on the patch grid, or None where a mask has no confidence.
     """
 
-    id: int
+    id: int | str
     file_name: str
     size_hw: tuple[int, int]
     masks: np.ndarray
@@ -74,7 +75,7 @@ class MaskSet(Sequence[ImageMasks]):
 
         Raises:
             IndexError, KeyError: no such image.
-            Cuts3dError: a mask cannot be decoded or has another size than its image.
+            StoreError: a confidence map is damaged.
         """
         if isinstance(index, slice):
             return [self._decoded(image) for image in self._images[index]]
@@ -96,7 +97,7 @@ class MaskSet(Sequence[ImageMasks]):
         entries = self._annotations.get(image["id"], [])
         masks = np.zeros((len(entries), *size_hw), bool)
         for mask, entry in zip(masks, entries, strict=True):
-            mask[:] = coco.mask_of(entry, image, str(self.path))
+            mask[:] = coco.mask_of(entry, image)
         scores = np.array([coco.score_of(entry) for entry in entries], float)
         maps = tuple(None if (found := coco.confidence_of(entry)) is None else found.grid for entry in entries)
         return ImageMasks(image["id"], image["file_name"], size_hw, masks, scores, maps)
@@ -109,9 +110,9 @@ def read_masks(path: str | os.PathLike[str]) -> MaskSet:
         path: COCO JSON.
 
     Raises:
-        StoreError: the file is missing or is no COCO JSON.
+        StoreError: the file is missing or no COCO JSON, or a record in it is wrong or has no mask.
     """
     path = Path(path)
     content = masks.read_masks(path)
-    masks.check_records(content, path)
+    check_masks(content.annotations, f"file {path}")
     return MaskSet(path, content)

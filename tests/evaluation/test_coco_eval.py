@@ -6,8 +6,8 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from cuts3d_cli.errors import CocoError
 from cuts3d_cli.evaluation.coco_eval import evaluate, evaluate_files, judged, metric_names, read_metrics
-from cuts3d_cli.evaluation.coco_files import CocoError
 from cuts3d_cli.evaluation.matching import match
 
 STANDARD = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100"]

@@ -1,7 +1,8 @@
 import pytest
 
-from cuts3d_cli.evaluation.coco_files import CocoError, normal_name
+from cuts3d_cli.errors import CocoError
 from cuts3d_cli.evaluation.matching import match
+from cuts3d_cli.store.coco import normal_name
 
 
 def one_line(error):

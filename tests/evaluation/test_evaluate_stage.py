@@ -87,13 +87,13 @@ def test_written_ground_truth_scores_the_same(files, truth, make_record, tmp_pat
     before = evaluate.load_truth(annotations)
     evaluate.write_truth(before, tmp_path / "one.json")
     after = evaluate.load_truth(tmp_path / "one.json")
-    assert {a["category_id"] for a in after.read.document["annotations"]} == {1}
-    assert after.read.document["categories"] == [{"id": 1, "name": "object"}]
+    assert {a["category_id"] for a in after.read.document.annotations} == {1}
+    assert after.read.document.categories == [{"id": 1, "name": "object"}]
     found, expected = (evaluate.run(predictions, t, config=EvaluateConfig()) for t in (after, before))
     assert found["metrics"] == expected["metrics"]
     assert (found["n_ignored"], found["n_crowd"]) == (1, 1)
     evaluate.write_truth(before, tmp_path / "all.json", class_agnostic=False)
-    assert len(evaluate.load_truth(tmp_path / "all.json").read.document["categories"]) == 2
+    assert len(evaluate.load_truth(tmp_path / "all.json").read.document.categories) == 2
 
 
 def test_classes_are_in_the_json_and_the_table(files, truth):

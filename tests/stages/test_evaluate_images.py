@@ -28,10 +28,10 @@ def truth():
 )
 def test_only_the_images_given_count_and_a_note_says_so(truth, given, kept):
     found = of_images(truth, given)
-    assert [image["id"] for image in found.read.document["images"]] == kept
-    assert {record["image_id"] for record in found.read.document["annotations"]} == set(kept)
+    assert [image["id"] for image in found.read.document.images] == kept
+    assert {record["image_id"] for record in found.read.document.annotations} == set(kept)
     assert found.read.notes == ["a note", f"scored over the images given, {len(kept)} of the ground truth's 3"]
-    assert len(truth.read.document["images"]) == 3 and truth.read.notes == ["a note"]
+    assert len(truth.read.document.images) == 3 and truth.read.notes == ["a note"]
 
 
 @pytest.mark.parametrize("given", [[], ["other.png"], list(NAMES), [*NAMES, "c/new.png"]])
