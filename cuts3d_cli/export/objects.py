@@ -97,7 +97,11 @@ def objects_of(masks: MaskFile, lost: Counter[str]) -> Iterator[ImageObjects]:
                 continue
             category = entry.get("category_id", next(iter(places)))
             if category not in places:
-                raise StoreError(f"annotation {entry.get('id', '')}: category {category} is not listed in categories")
+                raise StoreError(
+                    f"annotation {entry.get('id', '')}: category_id",
+                    expected="a category that is listed",
+                    found=category,
+                )
             mask = mask_of(entry, image)
             if not mask.any():
                 lost[EMPTY] += 1

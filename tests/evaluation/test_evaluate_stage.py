@@ -10,6 +10,7 @@ from cuts3d_cli.evaluation import evaluate
 from cuts3d_cli.evaluation.benchmarks import get_benchmark
 from cuts3d_cli.evaluation.paper_tables import TABLE_1
 from cuts3d_cli.log import logger
+from cuts3d_cli.store.coco_document import check_coco
 
 
 @pytest.fixture
@@ -120,10 +121,9 @@ def test_pseudo_masks_can_be_ranked_by_the_try_that_found_them(files, prediction
     for record in predictions["annotations"]:  # an image's attempts in order, the surest last
         places[record["image_id"]] = places.get(record["image_id"], 0) + 1
         record["score"] = 0.1 * places[record["image_id"]]
-    expected = evaluate.ranked_by_try(predictions)
-    assert [r["score"] for r in expected["annotations"]] == [
-        1 / round(10 * r["score"]) for r in predictions["annotations"]
-    ]
+    ranked = evaluate.ranked_by_try(check_coco(predictions, "p")).annotations
+    assert [r["score"] for r in ranked] == [1 / round(10 * r["score"]) for r in predictions["annotations"]]
+    expected = {**predictions, "annotations": ranked}
 
     def ap(document, config):
         path.write_text(json.dumps(document))

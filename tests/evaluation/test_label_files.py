@@ -229,7 +229,7 @@ def test_labelme_shapes(tmp_path):
     assert len(read_truth(tmp_path / "json/a.json").document.annotations) == 3
     content["shapes"] = [shape("cup", [[0, 0], [1, 1]])]
     (tmp_path / "json/a.json").write_text(json.dumps(content))
-    with pytest.raises(CocoError, match="three corners or more"):
+    with pytest.raises(CocoError, match="three points or more"):
         read_truth(tmp_path / "json")
 
 

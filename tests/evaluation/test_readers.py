@@ -9,6 +9,7 @@ from cuts3d_cli.errors import CocoError
 from cuts3d_cli.evaluation.coco_eval import evaluate
 from cuts3d_cli.evaluation.readers.common import clip_box, one_category
 from cuts3d_cli.evaluation.readers.formats import read_truth
+from cuts3d_cli.store.coco_document import CocoDocument
 
 VOC_OBJECT = """\
 	<object>
@@ -150,10 +151,10 @@ def test_voc_lists_choose_images(voc_folder):
 
 def test_difficult_objects_count_neither_way_or_are_counted(voc_folder):
     truth = read_truth(voc_folder).document
-    images = truth["images"]
-    sure = [record for record in truth["annotations"] if not record["ignore"]]
+    images = truth.images
+    sure = [record for record in truth.annotations if not record["ignore"]]
     found = [{"image_id": r["image_id"], "bbox": r["bbox"], "score": 0.5} for r in sure]
-    difficult = next(record for record in truth["annotations"] if record["ignore"])
+    difficult = next(record for record in truth.annotations if record["ignore"])
     on_it = {"image_id": difficult["image_id"], "bbox": difficult["bbox"], "score": 0.9}
 
     def score(records, **options):
@@ -207,9 +208,7 @@ def test_imagenet_corners_are_edges_and_names_follow_folders(tmp_path):
     (train / "n01440764_18.xml").write_text(IMAGENET_FILE.format(folder="n01440764", stem="n01440764_18"))
     truth = read_truth(tmp_path / "CLS-LOC" / "train")
     assert truth.format == "imagenet"
-    assert truth.document.images == [
-        {"id": 1, "file_name": "n01440764/n01440764_18.JPEG", "height": 375, "width": 500}
-    ]
+    assert truth.document.images == [{"id": 1, "file_name": "n01440764/n01440764_18.JPEG", "height": 375, "width": 500}]
     assert boxes(truth) == {"n01440764": [0, 14, 500, 286]}
     (train / "n01440764_18.xml").unlink()
     with pytest.raises(CocoError, match="XML files of ImageNet"):
@@ -230,10 +229,10 @@ def test_kitti_regions_are_crowd_and_boxes_continuous(kitti_folder):
 def test_detections_in_kitti_regions_count_neither_way(kitti_folder):
     truth = read_truth(kitti_folder).document
     found = [
-        {"image_id": r["image_id"], "bbox": r["bbox"], "score": 0.5} for r in truth["annotations"] if not r["iscrowd"]
+        {"image_id": r["image_id"], "bbox": r["bbox"], "score": 0.5} for r in truth.annotations if not r["iscrowd"]
     ]
     inside = [{"image_id": 1, "bbox": [510 + 10 * n, 172, 9, 15], "score": 0.9} for n in range(4)]
-    result = evaluate({"images": truth["images"], "annotations": found + inside}, truth, iou_types=["bbox"])
+    result = evaluate({"images": truth.images, "annotations": found + inside}, truth, iou_types=["bbox"])
     assert result.metrics["bbox"]["AP"] == pytest.approx(1)
     assert (result.n_objects, result.n_crowd) == (2, 1)
 
@@ -300,7 +299,7 @@ def test_lvis_names_come_from_urls_and_nothing_is_crowd(tmp_path, make_record):
     assert truth.document.images[0]["file_name"] == "val2017/000000397133.jpg"
     assert truth.document.annotations[0]["iscrowd"] == 0
     assert "1 of 1 images are not annotated exhaustively" in truth.notes[0]
-    assert one_category(truth.document)["annotations"][0]["category_id"] == 1
+    assert one_category(truth.document).annotations[0]["category_id"] == 1
     predictions = {
         "images": [{"id": 1, "file_name": "val2017/000000397133.jpg", "height": 40, "width": 60}],
         "annotations": [{**record, "image_id": 1, "score": 0.5}],
@@ -308,7 +307,7 @@ def test_lvis_names_come_from_urls_and_nothing_is_crowd(tmp_path, make_record):
     assert evaluate(predictions, truth.document).metrics["segm"]["AP"] == pytest.approx(1)
     del image["coco_url"]
     path.write_text(json.dumps({"images": [image], "annotations": []}))
-    with pytest.raises(CocoError, match="coco_url or file_name; found neither"):
+    with pytest.raises(CocoError, match="image 397133: file_name; expected a file name; found none"):
         read_truth(path)
 
 
@@ -336,7 +335,7 @@ def test_right_coco_files_stay_as_they_are(tmp_path, truth):
     path = tmp_path / "gt.json"
     path.write_text(json.dumps(truth))
     read = read_truth(path)
-    assert (read.document, read.notes, read.format) == (truth, [], "coco")
+    assert (read.document, read.notes, read.format) == (CocoDocument(**truth, notes=()), [], "coco")
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"images": []}', '{"images": {}, "annotations": []}', "nonsense"])

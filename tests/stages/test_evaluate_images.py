@@ -6,6 +6,7 @@ import pytest
 
 from cuts3d_cli.evaluation.evaluate import Truth, of_images
 from cuts3d_cli.evaluation.readers.common import GroundTruth
+from cuts3d_cli.store.coco_document import CocoDocument
 
 NAMES = ("a/1.png", "a/2.png", "b/3.png")
 
@@ -14,7 +15,7 @@ NAMES = ("a/1.png", "a/2.png", "b/3.png")
 def truth():
     images = [{"id": n, "file_name": name, "width": 9, "height": 8} for n, name in enumerate(NAMES)]
     annotations = [{"id": 10 + n, "image_id": n} for n in (0, 0, 1, 2)]
-    return Truth(Path("t.json"), GroundTruth({"images": images, "annotations": annotations}, "coco", ["a note"]))
+    return Truth(Path("t.json"), GroundTruth(CocoDocument(images, annotations), "coco", ["a note"]))
 
 
 @pytest.mark.parametrize(
