@@ -124,10 +124,11 @@ def _all_numbers(values: Sequence[Any]) -> bool:
     """Whether all are finite numbers; quick where they are Python's own."""
     if set(map(type, values)) <= {int, float}:
         try:
-            if sum(values) - sum(values) == 0:  # not with NaN or an infinity
-                return True
+            total = sum(values, 0.0)
         except OverflowError:  # an integer beyond every float
             return False
+        if total - total == 0:  # not with NaN or an infinity
+            return True
     return all(map(is_number, values))
 
 
