@@ -11,6 +11,7 @@ from typing import Any, overload
 import numpy as np
 
 from cuts3d_cli.api.inputs import described
+from cuts3d_cli.errors import StoreError
 from cuts3d_cli.store import coco, masks
 from cuts3d_cli.store.coco_document import check_masks
 from cuts3d_cli.store.masks import MaskFile
@@ -99,7 +100,10 @@ class MaskSet(Sequence[ImageMasks]):
         for mask, entry in zip(masks, entries, strict=True):
             mask[:] = coco.mask_of(entry, image)
         scores = np.array([coco.score_of(entry) for entry in entries], float)
-        maps = tuple(None if (found := coco.confidence_of(entry)) is None else found.grid for entry in entries)
+        try:
+            maps = tuple(None if (found := coco.confidence_of(entry)) is None else found.grid for entry in entries)
+        except StoreError as error:
+            raise StoreError(f"file {self.path}: {error}") from None
         return ImageMasks(image["id"], image["file_name"], size_hw, masks, scores, maps)
 
 

@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 
 from cuts3d_cli.errors import Cuts3dError
+from cuts3d_cli.store.coco_document import Record, check_categories
 from cuts3d_cli.store.files import fingerprint
 from cuts3d_cli.store.masks import MaskFile, read_masks, to_learn
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def read_labels(path: str | Path, *, root: str | Path | None = None, fraction: f
     masks = replace(masks, image_root=Path(root)) if root is not None else masks
     labels = _labels_by_category(masks, path)
     annotations, n_left_out = to_learn(masks, path)
-    instances = {key: [_instance(entry, labels, path) for entry in of_image] for key, of_image in annotations.items()}
+    instances = {key: [_instance(entry, labels) for entry in of_image] for key, of_image in annotations.items()}
     usable = sorted((image for image in masks.images if image["id"] in instances), key=lambda each: each["file_name"])
     if not usable:
         raise Cuts3dError(
@@ -109,18 +108,14 @@ def _labels_by_category(masks: MaskFile, path: Path) -> dict[Any, int]:
             expected='COCO\'s list of classes, such as [{"id": 1, "name": "cat"}]',
             hint="pass masks without classes as --annotations",
         )
+    check_categories(masks.annotations, masks.categories, f"file {path}")
     return {key: label for label, key in enumerate(sorted(category["id"] for category in masks.categories))}
 
 
-def _instance(entry: Record, labels: dict[Any, int], path: Path) -> Record:
-    if (category := entry.get("category_id")) not in labels:
-        raise Cuts3dError(
-            f"{path}: annotation {entry.get('id', '')} is of category {category}, which is not listed",
-            expected=f"one of {len(labels)} ids, {min(labels)} to {max(labels)}",
-        )
+def _instance(entry: Record, labels: dict[Any, int]) -> Record:
     return {
         "bbox": [0, 0, 1, 1],  # the training takes boxes from the masks
-        "bbox_label": labels[category],
+        "bbox_label": labels[entry["category_id"]],
         "mask": entry["segmentation"],
         "ignore_flag": 0,
         "score": 1.0,

@@ -20,7 +20,7 @@ from cuts3d_cli.evaluation.pairing import (
     wrong_sizes,
 )
 from cuts3d_cli.store.coco import CATEGORIES, run_lengths, score_of
-from cuts3d_cli.store.coco_document import CocoDocument, Record, check_annotations, check_coco
+from cuts3d_cli.store.coco_document import CocoDocument, Record, check_annotations, check_categories, check_coco
 
 
 @dataclass(frozen=True)
@@ -123,22 +123,17 @@ def _truth_annotations(
     categories: list[Record],
     difficult: str,
 ) -> list[Record]:
-    class_agnostic, known = categories is CATEGORIES, {record["id"] for record in categories}
+    class_agnostic = categories is CATEGORIES
+    if not class_agnostic:
+        check_categories(truth.annotations, categories, name)
     result = []
     for record in truth.annotations:
         segmentation = _run_lengths(record, images[record["image_id"]])
-        category_id = CATEGORIES[0]["id"] if class_agnostic else record.get("category_id")
-        if category_id not in known:
-            raise CocoError(
-                f"{name}: annotation {record.get('id', '')}: category_id",
-                expected="a category that is listed",
-                found="none" if category_id is None else category_id,
-            )
         crowd = record.get("iscrowd", 0)
         result.append(
             {
                 "image_id": record["image_id"],
-                "category_id": category_id,
+                "category_id": CATEGORIES[0]["id"] if class_agnostic else record["category_id"],
                 "bbox": _box(record, segmentation),
                 "area": record["area"] if "area" in record else _area(record, segmentation),
                 "iscrowd": crowd,

@@ -58,8 +58,8 @@ def export(
         StoreError: a record is wrong, an annotation has no mask, or is of a category that is not listed.
         Cuts3dError: the folder holds something else.
     """
-    from cuts3d_cli.store.coco import score_of
-    from cuts3d_cli.store.coco_document import check_coco, check_masks
+    from cuts3d_cli.store.coco import CATEGORIES, score_of
+    from cuts3d_cli.store.coco_document import check_categories, check_coco, check_masks
     from cuts3d_cli.store.files import atomic_path
     from cuts3d_cli.store.image_files import OUTPUT_RECORD
 
@@ -68,6 +68,7 @@ def export(
     content = {"images": masks.images, "annotations": masks.annotations, "categories": masks.categories}
     document = check_coco(content, source)  # they need not come from a file
     check_masks(document.annotations, source, hint="boxes alone cannot be exported")
+    check_categories(document.annotations, document.categories or CATEGORIES, source, optional=True)
     masks = replace(masks, images=document.images, annotations=document.annotations)
     kept = [entry for entry in masks.annotations if min_score is None or score_of(entry) >= min_score]
     with atomic_path(folder) as temporary:

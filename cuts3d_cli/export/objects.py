@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from cuts3d_cli.errors import StoreError
 from cuts3d_cli.store.coco import CATEGORIES, mask_of, score_of
 from cuts3d_cli.store.image_files import distinct_names
 from cuts3d_cli.store.masks import MaskFile
@@ -82,7 +81,6 @@ def objects_of(masks: MaskFile, lost: Counter[str]) -> Iterator[ImageObjects]:
     """The images of a mask file one by one, masks decoded; crowd regions and empty masks are left out and counted.
 
     Raises:
-        StoreError: a category is not listed.
         Cuts3dError: two images have one name.
     """
     places = {category["id"]: index for index, category in enumerate(masks.categories or CATEGORIES)}
@@ -95,18 +93,11 @@ def objects_of(masks: MaskFile, lost: Counter[str]) -> Iterator[ImageObjects]:
             if entry.get("iscrowd"):
                 lost[CROWD] += 1
                 continue
-            category = entry.get("category_id", next(iter(places)))
-            if category not in places:
-                raise StoreError(
-                    f"annotation {entry.get('id', '')}: category_id",
-                    expected="a category that is listed",
-                    found=category,
-                )
             mask = mask_of(entry, image)
             if not mask.any():
                 lost[EMPTY] += 1
                 continue
-            index = places[category]
+            index = places.get(entry.get("category_id"), 0)
             found.append(Object(number, names[index], index, score_of(entry), mask, entry))
         path = masks.image_root / image["file_name"]
         yield ImageObjects(str(image["file_name"]), path, target, (image["height"], image["width"]), found)

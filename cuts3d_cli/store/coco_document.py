@@ -137,6 +137,24 @@ def check_masks(annotations: Sequence[Record], name: str, *, hint: str | None = 
     _refuse(faults, annotations, "annotations", name)
 
 
+def check_categories(
+    annotations: Sequence[Record], categories: Sequence[Record], name: str, *, optional: bool = False
+) -> None:
+    """Check that annotations whose classes are wanted are of listed categories; ``name`` is the file's in errors.
+
+    Raises:
+        CocoError: one is of another category, or of none unless ``optional``.
+    """
+    listed = {category["id"] for category in categories}
+    faults = {}
+    for place, record in enumerate(annotations):
+        category = record.get("category_id")
+        if category not in listed and not (optional and category is None):
+            found = "none" if category is None else shown(category)
+            faults[place] = Fault("category_id", expected=f"one of the {len(listed)} categories listed", found=found)
+    _refuse(faults, annotations, "annotations", name)
+
+
 def _records(records: Sequence[Any], check: Callable[[Any], Record], plural: str, name: str) -> list[Record]:
     """Records with an ``id``, checked one by one; no id occurs twice."""
     found, faults = [], {}
@@ -171,7 +189,8 @@ def _refuse(faults: Mapping[int, Fault], records: Sequence[Any], plural: str, na
     place = min(faults)
     fault = faults[place]
     try:
-        label = f"{_SINGULAR[plural]} {identifier(records[place]['id'], 'id')}"
+        number = shown(identifier(records[place]["id"], "id")).removeprefix("the string ")
+        label = f"{_SINGULAR[plural]} {number}"
     except (Fault, KeyError, TypeError, IndexError):
         label = f"{plural}[{place}]"
     if len(faults) > 1:

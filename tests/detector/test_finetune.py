@@ -177,7 +177,7 @@ class TestReading:
             (lambda d: d["categories"].append({"id": 3, "name": "twice"}), "category id 3 occurs twice"),
             (
                 lambda d: d["annotations"][4].update(category_id=99),
-                r"annotation 5 is of category 99, which is not",
+                "annotation 5: category_id; expected one of the 3 categories listed; found 99",
             ),
             (lambda d: d["annotations"][4].update(image_id=99), "annotation 5: image_id; .* listed image; found 99"),
             (lambda d: d["annotations"][4].pop("segmentation"), r"annotation 5: segmentation; .* found none"),

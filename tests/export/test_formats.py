@@ -281,7 +281,10 @@ def test_a_failed_export_leaves_nothing(hard, tmp_path):
         ({"annotations": [{"image_id": 99, "bbox": [0, 0, 1, 1]}]}, "image_id; expected the id of a listed image"),
         ({"annotations": [{"image_id": 1, "bbox": [0, 0, 1, 1]}]}, "segmentation; expected polygons .* found none"),
         ({"images": [{"id": 1, "file_name": "a.png"}]}, "image 1: height; expected a whole number"),
-        ({"annotations": [{"image_id": 1, "category_id": 5, "segmentation": [[1, 1, 5, 1, 5, 5]]}]}, "category_id"),
+        (
+            {"annotations": [{"image_id": 1, "category_id": 5, "segmentation": [[1, 1, 5, 1, 5, 5]]}]},
+            "category_id; expected one of the 1 categories listed; found 5",
+        ),
     ],
 )
 def test_wrong_records_are_one_line(hard, tmp_path, change, told):
