@@ -45,6 +45,54 @@ def test_nothing_to_train_on(labelled):
         PseudoMaskDataset(labelled)
 
 
+@pytest.mark.parametrize(
+    ("segmentation", "told"),
+    [
+        ([], "10 of 10 annotations are wrong, the first is annotation 1: segmentation; .* found none -> nothing can"),
+        ([[1.2, 1.2, 1.3, 1.2, 1.3, 1.3]], "no mask has a pixel; expected masks to train on; found 10 empty"),
+        ({"size": [60, 96], "counts": [5760]}, "no mask has a pixel; expected masks to train on; found 10 empty"),
+    ],
+)
+def test_training_on_nothing(labelled, segmentation, told):
+    document = json.loads(labelled.read_text())
+    for entry in document["annotations"]:
+        entry["segmentation"] = segmentation
+    labelled.write_text(json.dumps(document))
+    with pytest.raises(Cuts3dError, match=told):
+        PseudoMaskDataset(labelled)
+    document["annotations"][7]["segmentation"] = [[10, 10, 30, 10, 30, 30]]
+    labelled.write_text(json.dumps(document))
+    if segmentation:
+        assert len(PseudoMaskDataset(labelled)) == 5
+
+
+def test_images_that_lie_elsewhere(labelled, tmp_path):
+    """A JSON of others does not say where its images are."""
+    document = json.loads(labelled.read_text())
+    del document["info"]
+    (tmp_path / "elsewhere").mkdir()
+    path = tmp_path / "elsewhere/masks.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(Cuts3dError, match=r"are not in .*elsewhere; found no 1.png -> .* --image-root DIR"):
+        PseudoMaskDataset(path)
+    found = PseudoMaskDataset(path, image_root=tmp_path / "images")
+    assert found.get_data_info(0)["img_path"] == str(tmp_path / "images/1.png")
+    (tmp_path / "images/1.png").unlink()  # one that is missing costs that image alone
+    assert len(PseudoMaskDataset(path, image_root=tmp_path / "images")) == 5
+
+
+def test_an_image_turned_against_its_record_is_told(labelled):
+    document = json.loads(labelled.read_text())
+    for record in document["images"]:
+        record |= {"height": 96, "width": 60}
+    for entry in document["annotations"]:
+        entry["segmentation"] = [[10, 10, 30, 10, 30, 30]]
+    labelled.write_text(json.dumps(document))
+    stream, _ = stream_of(labelled)
+    with pytest.raises(ImageError, match=r"height 96 and width 60; found height 60 and width 96 -> .*exchanged\?"):
+        stream[0]
+
+
 @pytest.mark.parametrize("key", ["image_id", "segmentation"])
 def test_an_incomplete_annotation(labelled, key):
     document = json.loads(labelled.read_text())
