@@ -18,11 +18,11 @@ import numpy as np
 from cuts3d_cli import config as settings
 from cuts3d_cli.core.image_sizes import working_image
 from cuts3d_cli.errors import ConfigError, Cuts3dError
-from cuts3d_cli.evaluation.coco_files import read_json
 from cuts3d_cli.pipeline.cache import CACHE, run_image
 from cuts3d_cli.store.coco import encode_mask
 from cuts3d_cli.store.image_files import find_images
 from cuts3d_cli.store.images import opened, read_image
+from cuts3d_cli.store.json_files import read_json
 from cuts3d_cli.store.zarr_store import open_store
 
 SETS = {
@@ -189,19 +189,21 @@ class _Truth:
 @lru_cache(maxsize=2)
 def _coco(path: str) -> dict[str, _Truth]:
     """The images of a COCO file by name."""
-    from cuts3d_cli.evaluation.coco_files import masks_by_name, normal_name
+    from cuts3d_cli.evaluation.readers.common import masks_by_name
+    from cuts3d_cli.store.coco import normal_name
+    from cuts3d_cli.store.coco_document import read_coco
 
-    coco = read_json(path)
-    names = {image["id"]: normal_name(image["file_name"]) for image in coco["images"]}
+    coco = read_coco(path)
+    names = {image["id"]: normal_name(image["file_name"]) for image in coco.images}
     found = masks_by_name(coco, set(names.values()))
     truth = {
         names[image["id"]]: _Truth((image["height"], image["width"]), found[names[image["id"]]], [], [])
-        for image in coco["images"]
+        for image in coco.images
     }
-    for record in coco["annotations"]:
+    for record in coco.annotations:
         of_image = truth[names[record["image_id"]]]
         of_image.annotations.append(record)
-        if not record.get("iscrowd", 0) and record.get("segmentation"):
+        if not record.get("iscrowd") and "segmentation" in record:
             of_image.groups.append(record.get("group"))
     return truth
 

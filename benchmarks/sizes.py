@@ -16,8 +16,8 @@ import click
 import numpy as np
 from pycocotools import mask as rle
 
-from cuts3d_cli.evaluation.coco_files import read_json
 from cuts3d_cli.evaluation.matching import match
+from cuts3d_cli.store.json_files import read_json
 from cuts3d_cli.tables import markdown_table
 
 LEAST_SCORE, LEAST_IOU = 0.5, 0.5

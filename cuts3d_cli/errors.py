@@ -74,5 +74,9 @@ class StoreError(Cuts3dError):
     """A store that is missing, of another version or made from other inputs."""
 
 
+class CocoError(StoreError):
+    """COCO JSON or another form of annotations or predictions that is missing, malformed or does not fit another."""
+
+
 class ModelError(Cuts3dError):
     """Model weights that are missing, of another architecture, or cannot be fetched."""

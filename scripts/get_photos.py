@@ -26,8 +26,8 @@ from typing import IO, Any
 
 from cuts3d_cli import log
 from cuts3d_cli.errors import Cuts3dError
-from cuts3d_cli.evaluation.coco_files import read_json
 from cuts3d_cli.store.files import atomic_path, write_json
+from cuts3d_cli.store.json_files import read_json
 
 LIST = Path(__file__).parents[1] / "sample/photos.json"
 ARCHIVE = "http://images.cocodataset.org/annotations/annotations_trainval2017.zip"

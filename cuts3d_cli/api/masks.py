@@ -11,7 +11,9 @@ from typing import Any, overload
 import numpy as np
 
 from cuts3d_cli.api.inputs import described
+from cuts3d_cli.errors import StoreError
 from cuts3d_cli.store import coco, masks
+from cuts3d_cli.store.coco_document import check_masks
 from cuts3d_cli.store.masks import MaskFile
 
 
@@ -29,7 +31,7 @@ class ImageMasks:
         confidence: M maps (h, w) float32 on the patch grid, or None where a mask has no confidence.
     """
 
-    id: int
+    id: int | str
     file_name: str
     size_hw: tuple[int, int]
     masks: np.ndarray
@@ -76,7 +78,7 @@ class MaskSet(Sequence[ImageMasks]):
 
         Raises:
             IndexError, KeyError: no such image.
-            Cuts3dError: a mask cannot be decoded or has another size than its image.
+            StoreError: a confidence map is damaged.
         """
         if isinstance(index, slice):
             return [self._decoded(image) for image in self._images[index]]
@@ -98,10 +100,13 @@ class MaskSet(Sequence[ImageMasks]):
         entries = self._annotations.get(image["id"], [])
         masks = np.zeros((len(entries), *size_hw), bool)
         for mask, entry in zip(masks, entries, strict=True):
-            mask[:] = coco.mask_of(entry, image, str(self.path))
+            mask[:] = coco.mask_of(entry, image)
         scores = np.array([coco.score_of(entry) for entry in entries], float)
-        maps = tuple(None if (found := coco.confidence_of(entry)) is None else found.grid for entry in entries)
         quality = np.array([coco.quality_of(entry) for entry in entries], float)  # None is NaN
+        try:
+            maps = tuple(None if (found := coco.confidence_of(entry)) is None else found.grid for entry in entries)
+        except StoreError as error:
+            raise StoreError(f"file {self.path}: {error}") from None
         return ImageMasks(image["id"], image["file_name"], size_hw, masks, scores, quality, maps)
 
 
@@ -112,9 +117,9 @@ def read_masks(path: str | os.PathLike[str]) -> MaskSet:
         path: COCO JSON.
 
     Raises:
-        StoreError: the file is missing or is no COCO JSON.
+        StoreError: the file is missing or no COCO JSON, or a record in it is wrong or has no mask.
     """
     path = Path(path)
     content = masks.read_masks(path)
-    masks.check_records(content, path)
+    check_masks(content.annotations, f"file {path}")
     return MaskSet(path, content)

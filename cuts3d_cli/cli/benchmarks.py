@@ -48,5 +48,5 @@ def command(name, data_root, write_truth):
     for note in truth.read.notes:
         logger.warning("benchmarks: %s", note)
     evaluate.write_truth(truth, write_truth)
-    n_images, n_objects = len(truth.read.document["images"]), len(truth.read.document["annotations"])
+    n_images, n_objects = len(truth.read.document.images), len(truth.read.document.annotations)
     click.echo(f"{write_truth}: {n_images} images, {n_objects} annotations")

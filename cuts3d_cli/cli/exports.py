@@ -51,7 +51,7 @@ def write_formats(
         logger.warning("%sno object is written%s; found %s", f"{source}: " if source else "",
                        "" if min_score is None else f" with --min-score {min_score:g}", found)  # fmt: skip
     for name, folder in places.items():
-        lost = export(masks, name, folder, min_score=min_score)
+        lost = export(masks, name, folder, min_score=min_score, source=f"file {source}" if source else "masks")
         logger.info("%s: %s of %s -> %s", name, counted(kept, "object"), counted(len(masks.images), "image"), folder)
         for what, n in lost.items():
             logger.warning("%s: %d %s", name, n, what)

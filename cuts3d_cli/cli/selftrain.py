@@ -11,6 +11,11 @@ from cuts3d_cli.cli.options import build_config, config_options, launcher_option
 @click.argument("images", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--round", "number", type=click.IntRange(1), default=1, show_default=True, help="Round number, t.")
 @click.option("--annotations", type=click.Path(path_type=Path), help="COCO JSON of the current masks.")
+@click.option(
+    "--image-root",
+    type=click.Path(path_type=Path),
+    help="Folder of the images of --annotations, where the file does not say it.",
+)
 @click.option("--checkpoint", required=True, type=click.Path(path_type=Path), help="Detector of the previous round.")
 @click.option("--depth-map", type=click.Path(path_type=Path), help="Folder with one depth map per image of IMAGES.")
 @click.option(
@@ -23,7 +28,7 @@ from cuts3d_cli.cli.options import build_config, config_options, launcher_option
 @launcher_option
 @config_options
 @section_options("selftrain")
-def command(images, number, annotations, checkpoint, depth_map, out, fresh, launcher, **options):
+def command(images, number, annotations, image_root, checkpoint, depth_map, out, fresh, launcher, **options):
     """Run one round of self-training: predict, keep confident masks, merge with the current ones, train (paper Sec. 4).
 
     Round t keeps predictions above score_threshold - score_step * t, and every earlier mask whose IoU with each of
@@ -44,6 +49,8 @@ def command(images, number, annotations, checkpoint, depth_map, out, fresh, laun
 
     if images and annotations:
         raise click.UsageError("give either --annotations FILE or images")
+    if image_root and not annotations:
+        raise click.UsageError("--image-root goes with --annotations")
     config = build_config(options, "selftrain", images=images)
     target = config.selftrain.target_images
     if not (images or annotations or target):
@@ -62,4 +69,4 @@ def command(images, number, annotations, checkpoint, depth_map, out, fresh, laun
         return
     if images:
         annotations = pseudo_masks(images, config, depth_map=depth_map)
-    selftrain.run(checkpoint, annotations, out, round_number=number, **shared)
+    selftrain.run(checkpoint, annotations, out, round_number=number, images=image_root, **shared)

@@ -17,7 +17,9 @@ from cuts3d_cli.cli.options import build_config, config_options, ignore_labels_o
     "files; without classes all objects are of one, `object`.",
 )
 @click.option(
-    "--image-root", type=click.Path(path_type=Path), help="Folder of the labelled images, if not next to the labels."
+    "--image-root",
+    type=click.Path(path_type=Path),
+    help="Folder of the images of --annotations or --labels, where the file does not say it.",
 )
 @ignore_labels_option
 @click.option("--depth-map", type=click.Path(path_type=Path), help="Folder with one depth map per image of IMAGES.")
@@ -56,8 +58,10 @@ def command(images, annotations, labels, image_root, ignore_labels, depth_map, o
 
     if [bool(images), bool(annotations), bool(labels)].count(True) != 1:
         raise click.UsageError("give either --annotations FILE, --labels FILE or images")
-    if not labels and (image_root or ignore_labels is not None):
-        raise click.UsageError(f"{'--image-root' if image_root else '--ignore-labels'} goes with --labels")
+    if not labels and ignore_labels is not None:
+        raise click.UsageError("--ignore-labels goes with --labels")
+    if images and image_root:
+        raise click.UsageError("--image-root goes with --annotations or --labels")
     if labels:
         options |= {key: value for key, value in train.SUPERVISED.items() if options[key] is None}
     config = build_config(options, "train", images=images)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,57 +16,57 @@ from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 from torch.utils.data import Dataset, Sampler
 
+from cuts3d_cli.detector.labels import dataset_entry
 from cuts3d_cli.errors import Cuts3dError, ImageError, StoreError
 from cuts3d_cli.log import logger
-from cuts3d_cli.store.coco import check_size, confidence_of, score_of, turned_images
-from cuts3d_cli.store.masks import read_masks
+from cuts3d_cli.store.coco import confidence_of, score_of
+from cuts3d_cli.store.masks import check_image_root, read_masks, to_learn
 
 
 @DATASETS.register_module()
 class PseudoMaskDataset(BaseDetDataset):
     """COCO JSON of pseudo-masks with their score and confidence.
 
-    Every annotation is an instance of the one class ``object``; crowd regions and what is flagged ``ignore``
-    are omitted, and so are images without an instance. Beside MMDetection's keys an instance has ``id``,
+    Every annotation to learn from (`to_learn`) is an instance of the one class ``object``; images without one are
+    omitted. Beside MMDetection's keys an instance has ``id``,
     ``score`` and ``confidence`` of its annotation; the last is decoded with the image (`store.coco.confidence_of`).
 
     Args:
         ann_file: the COCO JSON; its ``info.image_root`` says where the images lie.
         with_confidence: check the confidence maps, and say so where there is none.
+        image_root: folder of the images, if the JSON does not say it.
 
     Raises:
         StoreError: the JSON is missing, damaged or of an older cuts3d, or a confidence map is damaged.
-        Cuts3dError: it has no annotation, or one without mask, box or image, or of another size than its image.
+        Cuts3dError: a record is wrong or has no mask, there is nothing to learn from, or the images are elsewhere.
     """
 
     METAINFO = {"classes": ("object",), "palette": [(220, 20, 60)]}  # noqa: RUF012 (MMDetection's convention)
 
-    def __init__(self, ann_file: str | Path, *, with_confidence: bool = False, **kwargs):
+    def __init__(
+        self,
+        ann_file: str | Path,
+        *,
+        with_confidence: bool = False,
+        image_root: str | Path | None = None,
+        **kwargs,
+    ):
         self.with_confidence = with_confidence
+        self.image_root = None if image_root is None else Path(image_root)
         super().__init__(ann_file=str(ann_file), **kwargs)
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """One entry per image that has annotations."""
         path = Path(self.ann_file)
         masks = read_masks(path)
-        images = {image["id"]: image for image in turned_images(masks.images, masks.annotations)[0]}
-        instances = defaultdict(list)
-        for entry in masks.annotations:
-            if entry.get("iscrowd") or entry.get("ignore"):
-                continue
-            _check_annotation(entry, images, f"file {path}: annotation {entry.get('id', '')}".rstrip())
-            instances[entry["image_id"]].append(_instance(entry))
-        entries = [
-            {
-                "img_id": image["id"],
-                "img_path": str(masks.image_root / image["file_name"]),
-                "height": image["height"],
-                "width": image["width"],
-                "instances": instances[image["id"]],
-            }
-            for image in images.values()
-            if image["id"] in instances
-        ]
+        if self.image_root is not None:
+            masks = replace(masks, image_root=self.image_root)
+        annotations, n_left_out = to_learn(masks, path)
+        if n_left_out:
+            logger.info("train: %s: %d crowd regions, ignored or empty objects left out", path, n_left_out)
+        instances = {key: list(map(_instance, of_image)) for key, of_image in annotations.items()}
+        images = [image for image in masks.images if image["id"] in instances]
+        entries = [dataset_entry(image, masks.image_root, instances[image["id"]]) for image in images]
         if not entries:
             raise Cuts3dError(
                 f"file {path} has no annotation to train on",
@@ -75,19 +75,10 @@ class PseudoMaskDataset(BaseDetDataset):
                 hint="check the pseudo-masks first: lower localcut.tau_ncut or crf.min_iou (in-domain self-training: "
                 "selftrain.target_threshold), or use other images",
             )
+        check_image_root(replace(masks, images=images), path)
         if self.with_confidence:
             _check_confidence(path, (instance for of_image in instances.values() for instance in of_image))
         return entries
-
-
-def _check_annotation(entry: Mapping[str, Any], images: Mapping[Any, Mapping[str, Any]], name: str) -> None:
-    if missing := [key for key in ("image_id", "bbox", "segmentation") if key not in entry]:
-        raise Cuts3dError(f"{name} has no {missing[0]}")
-    if (image := images.get(entry["image_id"])) is None:
-        raise Cuts3dError(f"{name} is on image {entry['image_id']}, which is not listed")
-    mask = entry["segmentation"]
-    if isinstance(mask, dict) and mask.get("size") is not None:
-        check_size(mask, image, name)
 
 
 def _check_confidence(path: Path, instances: Iterable[Mapping[str, Any]]) -> None:
@@ -104,9 +95,8 @@ def _has_confidence(path: Path, instance: Mapping[str, Any]) -> bool:
 
 
 def _instance(entry: Mapping[str, Any]) -> dict[str, Any]:
-    x, y, width, height = entry["bbox"]
     return {
-        "bbox": [x, y, x + width, y + height],
+        "bbox": [0, 0, 1, 1],  # the training takes boxes from the masks
         "bbox_label": 0,
         "mask": entry["segmentation"],
         "ignore_flag": 0,

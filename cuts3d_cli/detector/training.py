@@ -43,6 +43,7 @@ def train(
     state: dict[str, Any] | None,
     meta: dict[str, Any],
     labels: Labels | None = None,
+    images: Path | None = None,
 ) -> None:
     """Train from ``state`` or from the start, and write the checkpoint.
 
@@ -60,13 +61,14 @@ def train(
         state: state of an interrupted training, as ``hooks.read_state`` gives it.
         meta: recorded in the checkpoint; its ``fingerprint`` marks the states.
         labels: what to learn instead of the masks, with classes; the detector is one of as many.
+        images: folder of the masks' images, if their file does not say it.
 
     Raises:
         Cuts3dError: nothing to train on, weights that do not fit, or a diverging loss.
     """
     check_batch(config)
     start = state["iteration"] if state is not None else 0
-    stream = training_stream(detector, annotations, config, seed, labels)
+    stream = training_stream(detector, annotations, config, seed, labels, images)
     loggers = []
     if distributed.is_main_process():
         loggers = open_loggers(config.loggers, checkpoint.parent, start=start, record=meta)
@@ -145,7 +147,12 @@ def weights_loader(labels: Labels | None) -> Callable[[torch.nn.Module, str], st
 
 
 def training_stream(
-    detector: dict[str, Any], annotations: Path, config: TrainConfig, seed: int, labels: Labels | None = None
+    detector: dict[str, Any],
+    annotations: Path,
+    config: TrainConfig,
+    seed: int,
+    labels: Labels | None = None,
+    images: Path | None = None,
 ) -> TrainingStream:
     """The augmented samples of a training on masks, or on labels with classes."""
     with_confidence = config.loss == "spatial" or (config.copy_paste and config.alpha_blend == "spatial")
@@ -162,7 +169,12 @@ def training_stream(
         "blend": config.alpha_blend,
     }
     pack = [{"type": "TightBoxes"}, {"type": "PackConfidenceInputs"}]
-    dataset = {"type": "PseudoMaskDataset", "ann_file": str(annotations), "with_confidence": with_confidence}
+    dataset = {
+        "type": "PseudoMaskDataset",
+        "ann_file": str(annotations),
+        "with_confidence": with_confidence,
+        "image_root": images,
+    }
     if labels is not None:
         dataset = {"type": "LabelDataset", "labels": labels}
     return TrainingStream(dataset, load, [paste] if config.copy_paste else [], pack, seed)

@@ -23,6 +23,7 @@ from cuts3d_cli.core.masks import boxes_xywh_px, resize_inside
 from cuts3d_cli.errors import ImageError
 from cuts3d_cli.store.coco import confidence_of
 from cuts3d_cli.store.images import read_image
+from cuts3d_cli.store.segmentations import sides, size_hint
 
 
 @TRANSFORMS.register_module()
@@ -65,8 +66,9 @@ class LoadPseudoMasks(LoadAnnotations):
         if tuple(results["ori_shape"]) != recorded:
             raise ImageError(
                 f"image {results['img_path']} differs in size from its masks",
-                expected=f"{recorded[1]} x {recorded[0]} px",
-                found=f"{results['ori_shape'][1]} x {results['ori_shape'][0]} px",
+                expected=sides(recorded),
+                found=sides(results["ori_shape"]),
+                hint=size_hint(results["ori_shape"], recorded),
             )
         results = super().transform(results)
         instances = results["instances"]

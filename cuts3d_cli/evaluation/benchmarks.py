@@ -258,7 +258,7 @@ def read_benchmark(benchmark: Benchmark, root: str | Path) -> GroundTruth:
     found, root = annotations_of(benchmark, root), Path(root)
     images = root / found.images if found.images else None
     truth = read_truth(root / found.path, format_name=found.format, splits=found.splits, images=images)
-    n_images = len(truth.document["images"])
+    n_images = len(truth.document.images)
     if benchmark.n_images is not None and n_images != benchmark.n_images:
         truth.notes.append(
             f"{benchmark.title} has {benchmark.n_images} images ({benchmark.n_images_source}),"

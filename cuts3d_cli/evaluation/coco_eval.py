@@ -11,7 +11,7 @@ import contextlib
 import copy
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,10 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from cuts3d_cli.evaluation.coco_files import CocoError, read_json
+from cuts3d_cli.errors import CocoError
 from cuts3d_cli.evaluation.matching import Matched, match
+from cuts3d_cli.store.coco_document import CocoDocument, read_coco
+from cuts3d_cli.store.json_files import read_json
 
 AREA_METRICS = {"APs": "small", "APm": "medium", "APl": "large"}
 
@@ -89,7 +91,7 @@ def evaluate_files(
     """Evaluate a file of predictions; see :func:`evaluate`."""
     return evaluate(
         read_json(predictions),
-        read_json(annotations),
+        read_coco(annotations),
         max_dets=max_dets,
         iou_types=iou_types,
         class_agnostic=class_agnostic,
@@ -100,8 +102,8 @@ def evaluate_files(
 
 
 def evaluate(
-    predictions: Any,
-    truth: Any,
+    predictions: CocoDocument | Mapping[str, Any] | Sequence[Any],
+    truth: CocoDocument | Mapping[str, Any],
     *,
     max_dets: Sequence[int] = (1, 10, 100),
     iou_types: Sequence[str] = ("bbox", "segm"),
@@ -289,9 +291,9 @@ def _comparable(matched: Matched, iou_types: Sequence[str], predictions_name: st
 
 
 def _require_masks(records: list[dict[str, Any]], name: str) -> None:
-    if any("segmentation" not in record for record in records):
+    if n := sum("segmentation" not in record for record in records):
         raise CocoError(
-            f"{name}: annotations without segmentation",
+            f"{name}: {n} of {len(records)} annotations without segmentation",
             expected="masks",
             hint="set evaluate.iou_types to [bbox] to compare boxes only",
         )

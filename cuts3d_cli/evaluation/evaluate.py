@@ -15,7 +15,6 @@ from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.evaluation import paper_tables
 from cuts3d_cli.evaluation.benchmarks import Benchmark, annotations_of, read_benchmark
 from cuts3d_cli.evaluation.coco_eval import evaluate
-from cuts3d_cli.evaluation.coco_files import read_json
 from cuts3d_cli.evaluation.pairing import pairs_by_name
 from cuts3d_cli.evaluation.readers.common import GroundTruth, one_category
 from cuts3d_cli.evaluation.readers.formats import read_truth
@@ -23,7 +22,9 @@ from cuts3d_cli.evaluation.readers.label_files import images_beside
 from cuts3d_cli.evaluation.table import format_classes, format_table
 from cuts3d_cli.log import logger
 from cuts3d_cli.store.coco import quality_of
+from cuts3d_cli.store.coco_document import CocoDocument, check_coco
 from cuts3d_cli.store.files import digest_file, fingerprint, write_json
+from cuts3d_cli.store.json_files import read_json
 from cuts3d_cli.store.masks import PSEUDO_MASKS
 
 __all__ = [
@@ -85,17 +86,17 @@ def of_images(truth: Truth, file_names: Collection[str]) -> Truth:
     none of the images, or no others, stays as it is.
     """
     document = truth.read.document
-    names = {image["id"]: image.get("file_name", "") for image in document["images"] if "id" in image}
+    names = {image["id"]: image["file_name"] for image in document.images}
     pairs, _ = pairs_by_name(dict(enumerate(file_names)), names)
     kept = {image_id for _, image_id in pairs}
-    if not kept or len(kept) == len(document["images"]):
+    if not kept or len(kept) == len(document.images):
         return truth
-    images = [image for image in document["images"] if image.get("id") in kept]
-    annotations = [record for record in document["annotations"] if record.get("image_id") in kept]
-    note = f"scored over the images given, {len(images)} of the ground truth's {len(document['images'])}"
+    images = [image for image in document.images if image["id"] in kept]
+    annotations = [record for record in document.annotations if record["image_id"] in kept]
+    note = f"scored over the images given, {len(images)} of the ground truth's {len(document.images)}"
     read = replace(
         truth.read,
-        document={**document, "images": images, "annotations": annotations},
+        document=replace(document, images=images, annotations=annotations),
         notes=[*truth.read.notes, note],
     )
     return replace(truth, read=read)
@@ -118,7 +119,7 @@ def write_truth(truth: Truth, out: Path, *, class_agnostic: bool = True) -> None
         "source": str(truth.path),
         "notes": truth.read.notes,
     }
-    write_json(out, {**document, "info": info})
+    write_json(out, {**document.other, **_lists(document), "info": info})
 
 
 def labels_file(
@@ -173,10 +174,11 @@ def run(
         Cuts3dError: the files cannot be compared.
     """
     truth = truth if isinstance(truth, Truth) else load_truth(truth)
-    predicted = read_json(predictions)
-    info = predicted.get("info", {}) if isinstance(predicted, dict) else {}
+    title = title or f"predictions {predictions}"
+    predicted = _read_predictions(predictions, title)
+    info = predicted.info if isinstance(predicted, CocoDocument) else {}
     iou_types, notes = _iou_types(config, truth)
-    if info.get("kind") == PSEUDO_MASKS:
+    if isinstance(predicted, CocoDocument) and info.get("kind") == PSEUDO_MASKS:
         predicted, more = ranked(predicted, config.pseudo_mask_rank)
         notes += more
     result = evaluate(
@@ -186,12 +188,12 @@ def run(
         iou_types=iou_types,
         class_agnostic=config.class_agnostic,
         difficult=config.difficult,
-        predictions_name=title or f"predictions {predictions}",
+        predictions_name=title,
         truth_name=f"ground truth {truth.path}",
     )
     result.notes[:0] = [*truth.read.notes, *notes]
     for note in result.notes:
-        logger.warning("evaluate: %s: %s", title or predictions, note)
+        logger.warning("evaluate: %s: %s", title, note)
     document = {
         **result.as_dict(),
         **_published(truth, config, published),
@@ -212,7 +214,13 @@ def run(
     return document
 
 
-def ranked(document: Mapping[str, Any], rank: str) -> tuple[Mapping[str, Any], list[str]]:
+def _read_predictions(path: Path, name: str) -> CocoDocument | list[Any]:
+    """COCO JSON, or a results list, which is checked once the images are known."""
+    content = read_json(path, name=name)
+    return content if isinstance(content, list) else check_coco(content, name)
+
+
+def ranked(document: CocoDocument, rank: str) -> tuple[CocoDocument, list[str]]:
     """Pseudo-masks whose scores give the order that ``evaluate.pseudo_mask_rank`` names, and notes for the reader.
 
     Spatial Confidence tells how stable a cut is, not how likely it is an object, and MaskCut has no score at all
@@ -223,11 +231,10 @@ def ranked(document: Mapping[str, Any], rank: str) -> tuple[Mapping[str, Any], l
         rank: ``score``, as it is; ``attempts``, the first attempt of each image highest; ``quality``, by that key. If
             a mask has none, all stay ranked by score, and a note says so.
     """
-    records: Sequence[Mapping[str, Any]] = document["annotations"]
     if rank == "score":
         return document, []
     if rank == "quality":
-        found = [quality_of(record) for record in records]
+        found = [quality_of(record) for record in document.annotations]
         if None in found:
             note = f"{found.count(None)} of {len(found)} pseudo-masks have no quality, so all are ranked by score"
             return document, [note]
@@ -235,11 +242,11 @@ def ranked(document: Mapping[str, Any], rank: str) -> tuple[Mapping[str, Any], l
     else:
         places: Counter[Any] = Counter()
         scores = []
-        for record in records:
+        for record in document.annotations:
             places[record["image_id"]] += 1
             scores.append(1 / places[record["image_id"]])
-    annotations = [{**record, "score": score} for record, score in zip(records, scores, strict=True)]
-    return {**document, "annotations": annotations}, []
+    annotations = [{**record, "score": score} for record, score in zip(document.annotations, scores, strict=True)]
+    return replace(document, annotations=annotations), []
 
 
 def format_results(
@@ -280,4 +287,8 @@ def _published(truth: Truth, config: EvaluateConfig, settings: Sequence[str]) ->
 
 def _digest(truth: Truth) -> str:
     """Hash of the file, or of what was read from a folder."""
-    return digest_file(truth.path) if truth.path.is_file() else fingerprint(truth.read.document)
+    return digest_file(truth.path) if truth.path.is_file() else fingerprint(_lists(truth.read.document))
+
+
+def _lists(document: CocoDocument) -> dict[str, Any]:
+    return {"images": document.images, "annotations": document.annotations, "categories": document.categories}

@@ -5,24 +5,22 @@ Nothing here computes a score; :mod:`cuts3d_cli.evaluation.coco_eval` does.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cuts3d_cli.evaluation.coco_files import (
-    ONE_CATEGORY,
-    CocoError,
-    Record,
-    area_of,
-    box_of,
+from pycocotools import mask as rle
+
+from cuts3d_cli.errors import CocoError
+from cuts3d_cli.evaluation.pairing import (
     categories_of,
-    check_references,
-    field_of,
-    images_by_id,
-    kind_of,
-    segmentation_of,
-    truth_images,
+    paired_categories,
+    paired_images,
+    with_categories,
+    wrong_sizes,
 )
-from cuts3d_cli.evaluation.pairing import paired_categories, paired_images, with_categories, wrong_sizes
+from cuts3d_cli.store.coco import CATEGORIES, run_lengths, score_of
+from cuts3d_cli.store.coco_document import CocoDocument, Record, check_annotations, check_categories, check_coco
 
 
 @dataclass(frozen=True)
@@ -50,8 +48,8 @@ class Matched:
 
 
 def match(
-    predictions: Any,
-    truth: Any,
+    predictions: CocoDocument | Mapping[str, Any] | Sequence[Any],
+    truth: CocoDocument | Mapping[str, Any],
     *,
     class_agnostic: bool = True,
     difficult: str = "ignore",
@@ -64,8 +62,9 @@ def match(
     paired by id. Annotations are copied, the inputs stay as they are.
 
     Args:
-        predictions: COCO JSON with images and annotations, or a COCO results list.
-        truth: COCO JSON.
+        predictions: COCO JSON with images and annotations, or a COCO results list; checked here unless it is a
+            `CocoDocument`.
+        truth: COCO JSON; checked here unless it is a `CocoDocument`.
         class_agnostic: take all categories as one; else they are matched by name, or by id where the predictions
             name none.
         difficult: ``ignore`` objects flagged ``ignore`` in the ground truth, or ``count`` them.
@@ -75,41 +74,38 @@ def match(
     Raises:
         CocoError: a wrong structure, an empty ground truth, no common image or category, or sizes that differ.
     """
-    notes: list[str] = []
-    images = truth_images(truth, truth_name)
-    categories = ONE_CATEGORY if class_agnostic else categories_of(truth, truth_name)
+    truth = truth if isinstance(truth, CocoDocument) else check_coco(truth, truth_name)
+    notes = list(truth.notes)
+    images = {image["id"]: image for image in truth.images}
+    categories = CATEGORIES if class_agnostic else categories_of(truth, truth_name)
     truth_annotations = _truth_annotations(truth, images, truth_name, notes, categories, difficult)
-    if isinstance(predictions, list):
-        pairs = {image_id: image_id for image_id in images}
-        found = predictions
-        listed = {field_of(record, "image_id", predictions_name) for record in found}
+    if isinstance(predictions, list | tuple):
+        found, more = check_annotations(predictions, truth.images, predictions_name, unlisted=True)
+        pairs, named = {image_id: image_id for image_id in images}, []
+        listed = {record["image_id"] for record in found}
         n_left_out = len(listed - set(images))
-        notes.append("the predictions are a plain results list without file names: images were paired by id")
-    elif isinstance(predictions, dict) and isinstance(predictions.get("annotations"), list):
-        predicted_images = images_by_id(predictions, predictions_name)
+        notes += [*more, "the predictions are a plain results list without file names: images were paired by id"]
+    else:
+        if not isinstance(predictions, CocoDocument):
+            predictions = check_coco(predictions, predictions_name)
+        notes += predictions.notes
+        predicted_images = {image["id"]: image for image in predictions.images}
         pairs = paired_images(predicted_images, images, predictions_name, truth_name, notes)
-        found = predictions["annotations"]
-        check_references(found, predicted_images, predictions_name)
+        found, named = predictions.annotations, predictions.categories
         listed = set(pairs.values())
         n_left_out = len(predicted_images) - len(pairs)
         boxes_only = not any("segmentation" in record for record in truth_annotations)
-        wrong = wrong_sizes(predicted_images, images, pairs, found, predictions_name, truth_name, notes, boxes_only)
+        wrong = wrong_sizes(predicted_images, images, pairs, predictions_name, truth_name, notes, boxes_only)
         if wrong:
             images = {image_id: record for image_id, record in images.items() if image_id not in wrong}
             truth_annotations = [record for record in truth_annotations if record["image_id"] not in wrong]
             pairs = {image_id: truth_id for image_id, truth_id in pairs.items() if truth_id not in wrong}
-    else:
-        raise CocoError(
-            predictions_name,
-            expected="COCO JSON with images and annotations, or a results list",
-            found=kind_of(predictions),
-        )
     if found and not listed & set(images):
         raise CocoError(
             f"{predictions_name} and {truth_name} share no image", hint="check that both are for the same images"
         )
-    kept = _predicted_annotations(found, pairs, images, predictions_name, truth_name, notes)
-    category_ids = None if class_agnostic else paired_categories(predictions, categories, predictions_name, truth_name)
+    kept = _predicted_annotations(found, pairs, images, notes)
+    category_ids = None if class_agnostic else paired_categories(named, categories, predictions_name, truth_name)
     kept = with_categories(kept, category_ids, predictions_name, truth_name, notes)
     n_missing = len(set(images) - listed)
     if n_missing:
@@ -120,25 +116,28 @@ def match(
 
 
 def _truth_annotations(
-    truth: Record, images: dict[Any, Record], name: str, notes: list[str], categories: list[Record], difficult: str
+    truth: CocoDocument,
+    images: dict[Any, Record],
+    name: str,
+    notes: list[str],
+    categories: list[Record],
+    difficult: str,
 ) -> list[Record]:
-    check_references(truth["annotations"], images, name)
-    class_agnostic, known = categories is ONE_CATEGORY, {record["id"] for record in categories}
+    class_agnostic = categories is CATEGORIES
+    if not class_agnostic:
+        check_categories(truth.annotations, categories, name)
     result = []
-    for record in truth["annotations"]:
-        image = images[record["image_id"]]
-        segmentation = segmentation_of(record, image, name, name)
-        category_id = ONE_CATEGORY[0]["id"] if class_agnostic else field_of(record, "category_id", name)
-        if category_id not in known:
-            raise CocoError(f"{name}: an annotation of category id {category_id}, which is not listed")
+    for record in truth.annotations:
+        segmentation = _run_lengths(record, images[record["image_id"]])
+        crowd = record.get("iscrowd", 0)
         result.append(
             {
                 "image_id": record["image_id"],
-                "category_id": category_id,
-                "bbox": box_of(record, segmentation, name),
-                "area": record.get("area", area_of(record, segmentation)),
-                "iscrowd": int(record.get("iscrowd") or 0),
-                "ignored": int(difficult == "ignore" and bool(record.get("ignore")) and not record.get("iscrowd")),
+                "category_id": CATEGORIES[0]["id"] if class_agnostic else record["category_id"],
+                "bbox": _box(record, segmentation),
+                "area": record["area"] if "area" in record else _area(record, segmentation),
+                "iscrowd": crowd,
+                "ignored": int(difficult == "ignore" and bool(record.get("ignore")) and not crowd),
                 **({"segmentation": segmentation} if segmentation else {}),
             }
         )
@@ -153,7 +152,10 @@ def _truth_annotations(
         notes.append(
             f"{n_ignored} objects flagged difficult or ignore count neither way; evaluate.difficult = count counts them"
         )
-    n_categories = len({record.get("category_id") for record in truth["annotations"]})
+    masks = [record["segmentation"] for record in result if "segmentation" in record and not record["iscrowd"]]
+    if n_empty := int((rle.area(masks) == 0).sum()) if masks else 0:
+        notes.append(f"the masks of {n_empty} objects of the ground truth have no pixel: no mask can find them")
+    n_categories = len({record.get("category_id") for record in truth.annotations})
     if class_agnostic and n_categories > 1:
         notes.append(
             f"the {n_categories} categories of the ground truth were merged to one: this evaluation knows no classes"
@@ -162,24 +164,38 @@ def _truth_annotations(
 
 
 def _predicted_annotations(
-    found: list[Record], pairs: dict[Any, Any], images: dict[Any, Record], name: str, truth_name: str, notes: list[str]
+    found: Sequence[Record], pairs: dict[Any, Any], images: dict[Any, Record], notes: list[str]
 ) -> list[Record]:
     result, n_without_score = [], 0
     for record in found:
         image_id = pairs.get(record["image_id"])
         if image_id is None:
             continue
-        segmentation = segmentation_of(record, images[image_id], name, truth_name)
+        segmentation = _run_lengths(record, images[image_id])
         n_without_score += "score" not in record
         result.append(
             {
                 "image_id": image_id,
                 "category_id": record.get("category_id"),
-                "bbox": box_of(record, segmentation, name),
-                "score": float(record.get("score", 1.0)),
+                "bbox": _box(record, segmentation),
+                "score": score_of(record),
                 **({"segmentation": segmentation} if segmentation else {}),
             }
         )
     if n_without_score:
         notes.append(f"{n_without_score} of {len(result)} predictions have no score; it was taken as 1.0")
     return result
+
+
+def _run_lengths(record: Record, image: Record) -> Record | None:
+    """Compressed run-length code of a checked annotation, or None where it has no mask."""
+    mask = record.get("segmentation")
+    return None if mask is None else run_lengths(mask, (image["height"], image["width"]))
+
+
+def _box(record: Record, segmentation: Record | None) -> list[float]:
+    return [float(value) for value in (record["bbox"] if "bbox" in record else rle.toBbox(segmentation))]
+
+
+def _area(record: Record, segmentation: Record | None) -> float:
+    return float(rle.area(segmentation)) if segmentation else float(record["bbox"][2] * record["bbox"][3])

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
-from cuts3d_cli.evaluation.coco_files import ONE_CATEGORY, CocoError, Record, field_of, normal_name, size_error
+from cuts3d_cli.errors import CocoError
+from cuts3d_cli.store.coco import CATEGORIES, normal_name
+from cuts3d_cli.store.coco_document import CocoDocument, Record
+from cuts3d_cli.store.segmentations import sides, size_hint
 
 MAX_LEFT_OUT = 0.01
 """Largest fraction of box-annotated images that may be omitted for another size (rotation flags, wrong records)."""
@@ -91,36 +94,33 @@ def wrong_sizes(
     predicted: dict[Any, Record],
     truth: dict[Any, Record],
     pairs: dict[Any, Any],
-    annotations: list[Record],
     name: str,
     truth_name: str,
     notes: list[str],
     boxes_only: bool,
 ) -> set[Any]:
-    """Compare image records; exchanged width and height pass where the masks themselves have the right size.
+    """Compare image records of both files.
 
     Returns:
         Ground-truth ids of the images to skip: a few images of a ground truth of boxes may differ in size.
+
+    Raises:
+        CocoError: another size, of any image where masks are compared, of more than `MAX_LEFT_OUT` where boxes are.
     """
-    with_mask = {record["image_id"] for record in annotations if isinstance(record.get("segmentation"), dict)}
-    n_exchanged, wrong = 0, {}
+    wrong = {}
     for image_id, truth_id in pairs.items():
         record, right = predicted[image_id], truth[truth_id]
-        if not record.get("height") or not record.get("width"):
-            continue  # optional here; 0 = an image that could not be read
         size_hw, right_hw = (record["height"], record["width"]), (right["height"], right["width"])
-        if size_hw == right_hw:
+        if size_hw in (right_hw, (0, 0)):  # the latter is of an image that could not be read
             continue
-        if size_hw == right_hw[::-1] and image_id in with_mask:
-            n_exchanged += 1
-            continue
-        wrong[truth_id] = size_error(f"{name}: image {record['file_name']}", size_hw, right_hw, truth_name)
+        wrong[truth_id] = CocoError(
+            f"{name}: image {record['file_name']}",
+            expected=f"{sides(right_hw)} as in {truth_name}",
+            found=sides(size_hw),
+            hint=size_hint(size_hw, right_hw) or "predict on the images that were annotated",
+        )
         if not boxes_only:
             raise wrong[truth_id]
-    if n_exchanged:
-        notes.append(
-            f"{n_exchanged} image records of the predictions have width and height exchanged; their masks are right"
-        )
     if len(wrong) > MAX_LEFT_OUT * len(pairs):
         raise next(iter(wrong.values()))
     if wrong:
@@ -130,13 +130,30 @@ def wrong_sizes(
     return set(wrong)
 
 
-def paired_categories(predictions: Any, truth: list[Record], name: str, truth_name: str) -> dict[Any, Any]:
+def categories_of(truth: CocoDocument, name: str) -> list[Record]:
+    """Categories of a ground truth that is evaluated with classes.
+
+    Raises:
+        CocoError: it has none, or two have one name.
+    """
+    if not truth.categories:
+        raise CocoError(
+            f"{name}: no categories",
+            expected="COCO JSON with categories",
+            hint="evaluate.class_agnostic evaluates all objects as one category",
+        )
+    names = Counter(record["name"] for record in truth.categories)
+    if repeated := [each for each, n in names.items() if n > 1]:
+        raise CocoError(f"{name}: category name {repeated[0]} occurs twice")
+    return [{"id": record["id"], "name": record["name"]} for record in truth.categories]
+
+
+def paired_categories(predicted: Sequence[Record], truth: list[Record], name: str, truth_name: str) -> dict[Any, Any]:
     """Ground-truth id of each category id of the predictions: by name where they name theirs, else the same id."""
-    records = predictions.get("categories") if isinstance(predictions, dict) else None
-    if not records:
+    if not predicted:
         return {record["id"]: record["id"] for record in truth}
     by_name = {record["name"].strip().lower(): record["id"] for record in truth}
-    names = {field_of(record, "id", name): str(field_of(record, "name", name)).strip().lower() for record in records}
+    names = {record["id"]: record["name"].strip().lower() for record in predicted}
     pairs = {category_id: by_name[key] for category_id, key in names.items() if key in by_name}
     if not pairs:
         raise CocoError(
@@ -153,7 +170,7 @@ def with_categories(
 ) -> list[Record]:
     """Predictions with the ground truth's category ids; those of a category that it lacks are omitted."""
     if pairs is None:
-        return [{**record, "category_id": ONE_CATEGORY[0]["id"]} for record in found]
+        return [{**record, "category_id": CATEGORIES[0]["id"]} for record in found]
     for record in found:
         if record["category_id"] is None:
             raise CocoError(

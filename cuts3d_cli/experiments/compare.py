@@ -10,11 +10,11 @@ from typing import Any
 from cuts3d_cli import __version__
 from cuts3d_cli.config import Config
 from cuts3d_cli.errors import Cuts3dError
-from cuts3d_cli.evaluation.coco_files import read_json
 from cuts3d_cli.evaluation.table import SPLIT_NAMES, TYPE_NAMES
 from cuts3d_cli.experiments import ablations as ex
 from cuts3d_cli.pipeline.methods import METHODS
 from cuts3d_cli.store.files import atomic_path, write_json
+from cuts3d_cli.store.json_files import read_json
 from cuts3d_cli.tables import markdown_table
 from cuts3d_cli.training.selftrain import round_config
 

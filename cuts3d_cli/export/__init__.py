@@ -39,7 +39,9 @@ def writer(name: str) -> Writer:
     return cast(Writer, import_module(f"cuts3d_cli.export.{name.replace('-', '_')}").write)
 
 
-def export(masks: MaskFile, name: str, folder: str | Path, *, min_score: float | None = None) -> Lost:
+def export(
+    masks: MaskFile, name: str, folder: str | Path, *, min_score: float | None = None, source: str = "masks"
+) -> Lost:
     """Write masks in a format; the folder appears whole or not at all.
 
     Args:
@@ -47,22 +49,27 @@ def export(masks: MaskFile, name: str, folder: str | Path, *, min_score: float |
         name: one of `FORMATS`.
         folder: new, empty, or that of an earlier export, which is replaced.
         min_score: least score of the objects written, None for all; an object without a score has 1.
+        source: what errors call the masks.
 
     Returns:
         What the format could not hold.
 
     Raises:
-        StoreError: a record or a mask of the file is wrong.
+        StoreError: a record is wrong, an annotation has no mask, or is of a category that is not listed.
         Cuts3dError: the folder holds something else.
     """
-    from cuts3d_cli.store.coco import score_of
+    from cuts3d_cli.store.coco import CATEGORIES, score_of
+    from cuts3d_cli.store.coco_document import check_categories, check_coco, check_masks
     from cuts3d_cli.store.files import atomic_path
     from cuts3d_cli.store.image_files import OUTPUT_RECORD
-    from cuts3d_cli.store.masks import check_records
 
     folder = Path(folder)
     check_folder(folder)
-    check_records(masks, "of masks")
+    content = {"images": masks.images, "annotations": masks.annotations, "categories": masks.categories}
+    document = check_coco(content, source)  # they need not come from a file
+    check_masks(document.annotations, source, hint="boxes alone cannot be exported")
+    check_categories(document.annotations, document.categories or CATEGORIES, source, optional=True)
+    masks = replace(masks, images=document.images, annotations=document.annotations)
     kept = [entry for entry in masks.annotations if min_score is None or score_of(entry) >= min_score]
     with atomic_path(folder) as temporary:
         temporary.mkdir()

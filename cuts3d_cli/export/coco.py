@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cuts3d_cli.store.coco import CATEGORIES, run_lengths, turned_images, without_id
+from cuts3d_cli.store.coco import CATEGORIES, run_lengths, without_id
 from cuts3d_cli.store.masks import KINDS, MaskFile, write_masks
 
 FILE = "masks.json"
@@ -39,12 +39,11 @@ def write_document(
         segmentation: gives the segmentation written from an annotation and its image.
         drop: keys of annotations to leave out.
     """
-    images, _ = turned_images(masks.images, masks.annotations)
-    by_id = {image["id"]: image for image in images}
+    by_id = {image["id"]: image for image in masks.images}
     info = {"description": masks.description, "kind": masks.kind, "image_root": masks.image_root.as_posix()}
     if masks.kind in KINDS:
         info["made_by"] = asdict(masks.provenance)
-    head = {"info": info, "categories": list(masks.categories or CATEGORIES), "images": images}
+    head = {"info": info, "categories": list(masks.categories or CATEGORIES), "images": list(masks.images)}
     with path.open("w", encoding="utf-8") as file:
         file.write(json.dumps(head)[:-1] + ', "annotations": [')
         for number, entry in enumerate(masks.annotations, start=1):

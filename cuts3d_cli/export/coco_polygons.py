@@ -20,7 +20,7 @@ def write(masks: MaskFile, folder: Path) -> dict[str, int]:
     """Write ``masks.json``; confidence maps, which only cuts3d reads, are left out."""
 
     def polygons(entry: Mapping[str, Any], image: Mapping[str, Any]) -> Any:
-        mask = mask_of(entry, image, str(image["file_name"]))
+        mask = mask_of(entry, image)
         if entry.get("iscrowd"):
             return encode_mask(mask)
         return [joined(part).ravel().tolist() for part in edge_parts(mask)]

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cuts3d_cli.errors import StoreError
-from cuts3d_cli.store.coco import CATEGORIES, mask_of, quality_of, score_of, turned_images
+from cuts3d_cli.store.coco import CATEGORIES, mask_of, quality_of, score_of
 from cuts3d_cli.store.image_files import distinct_names
 from cuts3d_cli.store.masks import MaskFile
 
@@ -87,28 +86,23 @@ def objects_of(masks: MaskFile, lost: Counter[str]) -> Iterator[ImageObjects]:
     """The images of a mask file one by one, masks decoded; crowd regions and empty masks are left out and counted.
 
     Raises:
-        StoreError: a category is not listed, or a mask cannot be decoded.
         Cuts3dError: two images have one name.
     """
     places = {category["id"]: index for index, category in enumerate(masks.categories or CATEGORIES)}
     names = class_names(masks)
-    images, _ = turned_images(masks.images, masks.annotations)
-    targets = distinct_names([str(image["file_name"]) for image in images])
+    targets = distinct_names([str(image["file_name"]) for image in masks.images])
     by_image = masks.by_image()
-    for image, target in zip(images, targets, strict=True):
+    for image, target in zip(masks.images, targets, strict=True):
         found = []
         for number, entry in enumerate(by_image[image["id"]], start=1):
             if entry.get("iscrowd"):
                 lost[CROWD] += 1
                 continue
-            category = entry.get("category_id", next(iter(places)))
-            if category not in places:
-                raise StoreError(f"annotation {entry.get('id', '')}: category {category} is not listed in categories")
-            mask = mask_of(entry, image, str(image["file_name"]))
+            mask = mask_of(entry, image)
             if not mask.any():
                 lost[EMPTY] += 1
                 continue
-            index = places[category]
+            index = places.get(entry.get("category_id"), 0)
             found.append(Object(number, names[index], index, score_of(entry), mask, entry))
         path = masks.image_root / image["file_name"]
         yield ImageObjects(str(image["file_name"]), path, target, (image["height"], image["width"]), found)

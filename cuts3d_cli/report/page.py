@@ -14,7 +14,6 @@ from cuts3d_cli import __version__
 from cuts3d_cli.config import Config
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.evaluation import table
-from cuts3d_cli.evaluation.coco_files import read_json
 from cuts3d_cli.log import logger
 from cuts3d_cli.report import figures
 from cuts3d_cli.report.depth_facts import depth_facts
@@ -33,6 +32,7 @@ from cuts3d_cli.report.run_summary import (
 from cuts3d_cli.report.words import glossary, introduction
 from cuts3d_cli.store.curve import read_curve
 from cuts3d_cli.store.files import atomic_path, write_json
+from cuts3d_cli.store.json_files import read_json
 from cuts3d_cli.store.layout import manifest_path, round_path
 
 MAX_FAILURES = 100

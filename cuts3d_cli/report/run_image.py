@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from cuts3d_cli.errors import Cuts3dError
-from cuts3d_cli.evaluation.coco_files import masks_by_name, normal_name
+from cuts3d_cli.evaluation.readers.common import masks_by_name
 from cuts3d_cli.evaluation.readers.formats import read_truth
 from cuts3d_cli.pipeline.declarations import LAST
 from cuts3d_cli.pipeline.graph import result_path
 from cuts3d_cli.pipeline.methods import OWN
 from cuts3d_cli.report.annotations import score_name
 from cuts3d_cli.report.overlay import resized
+from cuts3d_cli.store.coco import normal_name
 from cuts3d_cli.store.images import read_image
 from cuts3d_cli.store.layout import FAILED, shard_name
 from cuts3d_cli.store.manifest import ImageRecord, Manifest, shard_range
@@ -100,7 +101,7 @@ class Reader:
     def _truth(self) -> dict[str, list]:
         read = read_truth(self.truth_file.path, images=self.truth_file.images,
                           ignore_labels=self.truth_file.ignore_labels)  # fmt: skip
-        return masks_by_name(read.document, self.names, name=f"ground truth {self.truth_file.path}")
+        return masks_by_name(read.document, self.names)
 
     def has(self, stage: str, method: str = OWN) -> bool:
         """Whether the run has any result of a stage."""

@@ -8,16 +8,17 @@ has ``score`` and, where there is one, ``quality`` (`core.quality`), ``cut`` (th
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as mask_api
 
-from cuts3d_cli.errors import Cuts3dError, StoreError
+from cuts3d_cli.errors import StoreError
 from cuts3d_cli.store.confidence import Confidence
 from cuts3d_cli.store.manifest import ImageRecord
+from cuts3d_cli.store.segmentations import check_polygons
 
 CATEGORIES = [{"id": 1, "name": "object"}]
 
@@ -34,45 +35,30 @@ def decode_mask(rle: Mapping[str, Any]) -> np.ndarray:
 
 
 def polygon_mask(polygons: Sequence[Sequence[float]], size_hw: tuple[int, int]) -> np.ndarray:
-    """Mask (H, W) bool of polygons, each x, y, x, y, ... in px, as COCO draws them; what lies outside is cut."""
+    """Mask (H, W) bool of polygons, each x, y, x, y, ... in px, as COCO draws them; what lies outside is cut.
+
+    Raises:
+        Fault: they are no polygons, or lie outside the image.
+    """
+    check_polygons(polygons, size_hw)
     return decode_mask(run_lengths([list(polygon) for polygon in polygons], size_hw))
 
 
 def run_lengths(mask: list | dict[str, Any], size_hw: tuple[int, int]) -> dict[str, Any]:
-    """Run-length code of a COCO segmentation: polygons, a code that is not compressed, or one that is already."""
+    """Compressed run-length code of a checked COCO segmentation: polygons, or a code of either kind."""
     if isinstance(mask, list):
         return mask_api.merge(mask_api.frPyObjects(mask, *size_hw))
     return mask_api.frPyObjects(mask, *size_hw) if isinstance(mask["counts"], list) else mask
 
 
-def mask_of(entry: Mapping[str, Any], image: Mapping[str, Any], file: str) -> np.ndarray:
-    """Mask (H, W) bool of an annotation, at the size of its image's record; ``file`` is named in errors.
-
-    Raises:
-        StoreError: there is none that can be decoded.
-        Cuts3dError: it has another size.
-    """
-    name = f"{file}: annotation {entry.get('id', '')}".rstrip()
-    try:
-        runs = run_lengths(entry["segmentation"], (image["height"], image["width"]))
-        check_size(runs, image, name)
-        return decode_mask(runs)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise StoreError(f"{name}: no mask that can be decoded", found=repr(error)) from None
+def mask_of(entry: Mapping[str, Any], image: Mapping[str, Any]) -> np.ndarray:
+    """Mask (H, W) bool of a checked annotation, at the size of its image's record."""
+    return decode_mask(run_lengths(entry["segmentation"], (image["height"], image["width"])))
 
 
-def check_size(mask: Mapping[str, Any], image: Mapping[str, Any], name: str) -> None:
-    """Check that a run-length mask has the size of its image's record; ``name`` is the annotation's in the error.
-
-    Raises:
-        Cuts3dError: it has another.
-    """
-    if list(mask["size"]) != [image["height"], image["width"]]:
-        raise Cuts3dError(
-            f"{name}: mask differs in size from image {image['file_name']}",
-            expected=f"size [{image['height']}, {image['width']}]",
-            found=mask["size"],
-        )
+def normal_name(file_name: str) -> str:
+    """A file name as POSIX path without ``./``; names that differ in spelling only become equal."""
+    return str(PurePosixPath(str(file_name).replace("\\", "/")))
 
 
 def image_entry(record: ImageRecord) -> dict[str, Any]:
@@ -142,35 +128,3 @@ def confidence_of(entry: Mapping[str, Any]) -> Confidence | None:
 def without_id(entry: Mapping[str, Any]) -> dict[str, Any]:
     """An annotation without its number."""
     return {key: value for key, value in entry.items() if key != "id"}
-
-
-def turned_images(
-    images: Sequence[dict[str, Any]], annotations: Sequence[Mapping[str, Any]]
-) -> tuple[list[dict[str, Any]], int]:
-    """Image records with exchanged width and height put right, and their number.
-
-    Pseudo-masks published with CutLER have such records, while their masks and annotation records are right.
-    A record is turned only where every annotation of the image that knows its size (run-length masks, or ``width`` and
-    ``height`` of the annotation) says so.
-    """
-    sizes: dict[Any, set[tuple[int, int]]] = defaultdict(set)
-    for record in annotations:
-        size_hw = _annotated_size(record)
-        if size_hw:
-            sizes[record.get("image_id")].add(size_hw)
-    found, n_turned = [], 0
-    for record in images:
-        height, width = record.get("height"), record.get("width")
-        if height != width and sizes.get(record.get("id")) == {(width, height)}:
-            record, n_turned = {**record, "height": width, "width": height}, n_turned + 1
-        found.append(record)
-    return found, n_turned
-
-
-def _annotated_size(record: Mapping[str, Any]) -> tuple[int, int] | None:
-    segmentation = record.get("segmentation")
-    if isinstance(segmentation, dict) and len(segmentation.get("size", ())) == 2:
-        return tuple(segmentation["size"])
-    if record.get("height") and record.get("width"):
-        return record["height"], record["width"]
-    return None

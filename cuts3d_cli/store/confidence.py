@@ -18,6 +18,10 @@ LEVELS = 255
 """Codes of patches inside the instance; code 0 is outside."""
 
 
+MOST_PATCHES = 4096
+"""Most rows or columns of a map that is read; no model has a patch grid of so many."""
+
+
 @dataclass(frozen=True, eq=False)
 class Confidence:
     """Confidence map of an instance.
@@ -68,14 +72,18 @@ class Confidence:
         try:
             h, w = record["size"]
             x, y, width, height = record["box"]
+            if not (0 <= x <= x + width <= w <= MOST_PATCHES and 0 <= y <= y + height <= h <= MOST_PATCHES):
+                raise ValueError(f"a box outside the map, or more than {MOST_PATCHES} patches a side")
             values = np.asarray(record["values"] if "values" in record else _levels(*record["range"]), np.float64)
             if not ((values >= 0) & (values <= 1 + 1e-6)).all():  # levels are rounded
                 raise ValueError("a value outside [0, 1]")
-            packed, sc_min = zlib.decompress(base64.b64decode(record["codes"], validate=True)), float(record["sc_min"])
-            codes = np.frombuffer(packed, np.uint8).reshape(height, width)
+            packed, sc_min = base64.b64decode(record["codes"], validate=True), float(record["sc_min"])
+            if not 0 <= sc_min <= 1:
+                raise ValueError("sc_min outside [0, 1]")
+            codes = _unpacked(packed, height * width).reshape(height, width)
             grid = np.zeros((h, w), np.float32)
             grid[y : y + height, x : x + width] = np.array([0, *values], np.float32)[codes]
-        except (KeyError, IndexError, TypeError, ValueError, zlib.error) as error:
+        except (KeyError, IndexError, TypeError, ValueError, OverflowError, zlib.error) as error:
             raise ValueError(f"damaged confidence ({type(error).__name__}: {error})") from None
         return cls(grid, sc_min)
 
@@ -87,6 +95,17 @@ def _box(inside: np.ndarray) -> list[int]:
         return [0, 0, 0, 0]
     x, y = int(columns[0]), int(rows[0])
     return [x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y]
+
+
+def _unpacked(packed: bytes, n: int) -> np.ndarray:
+    """(n,) uint8 of zlib-compressed bytes, of which no more are unpacked than there should be."""
+    unpacking = zlib.decompressobj()
+    codes = np.frombuffer(unpacking.decompress(packed, n + 1), np.uint8)
+    if len(codes) == n and not unpacking.eof:
+        unpacking.decompress(unpacking.unconsumed_tail, 1)
+    if len(codes) != n or not unpacking.eof:
+        raise ValueError(f"codes of another number than the {n} of the box")
+    return codes
 
 
 def _levels(low: float, high: float) -> np.ndarray:

@@ -7,7 +7,6 @@ none of this, are read too.
 
 from __future__ import annotations
 
-import json
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -16,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from cuts3d_cli import __version__
-from cuts3d_cli.errors import StoreError
-from cuts3d_cli.store.coco import CATEGORIES, without_id
+from cuts3d_cli.errors import CocoError, Cuts3dError, StoreError
+from cuts3d_cli.log import logger
+from cuts3d_cli.store.coco import CATEGORIES, mask_of, without_id
+from cuts3d_cli.store.coco_document import check_masks, read_coco
 from cuts3d_cli.store.files import write_json
+from cuts3d_cli.store.json_files import is_text, shown
 from cuts3d_cli.store.layout import FORMAT_VERSION
 
 PSEUDO_MASKS, PREDICTIONS = KINDS = ("pseudo-masks", "predictions")
@@ -131,6 +133,8 @@ def write_masks(path: str | Path, masks: MaskFile) -> None:
 def read_masks(path: str | Path, *, own: bool = False) -> MaskFile:
     """Read a mask file, or any COCO JSON of others; their provenance and counts are empty.
 
+    All records are checked (`coco_document`); what is odd about them is logged.
+
     Args:
         path: the file.
         own: it must be one of ours.
@@ -139,10 +143,9 @@ def read_masks(path: str | Path, *, own: bool = False) -> MaskFile:
         StoreError: it is missing, damaged or no COCO JSON, of another format version of ours, or not ours if ``own``.
     """
     path = Path(path)
-    document = _read_json(path)
-    info = document.get("info")
-    info = info if isinstance(info, dict) else {}
-    _check_version(path, info, document["annotations"])
+    document = read_coco(path)
+    info = document.info
+    _check_version(path, info, document.annotations)
     if own and not _is_own(info):
         raise StoreError(
             f"masks {path} are damaged or were not made by cuts3d",
@@ -150,56 +153,60 @@ def read_masks(path: str | Path, *, own: bool = False) -> MaskFile:
             found=info.get("kind", "none"),
         )
     provenance, counts = _record(path, info) if _is_own(info) else (Provenance(version=""), Counts())
-    root = info.get("image_root")
+    root = info.get("image_root") or "."
+    if not is_text(root, path=True):
+        raise StoreError(f"file {path}: info.image_root", expected="the name of a folder", found=shown(root))
+    for note in document.notes:
+        logger.warning("%s: %s", path, note)
     return MaskFile(
         kind=str(info.get("kind", "")),
-        image_root=Path(os.path.abspath(path.parent / (root if isinstance(root, str) else ""))),
-        images=document["images"],
-        annotations=document["annotations"],
-        categories=document.get("categories", []),
+        image_root=Path(os.path.abspath(path.parent / root)),
+        images=document.images,
+        annotations=document.annotations,
+        categories=document.categories,
         provenance=provenance,
         counts=counts,
         description=str(info.get("description", "")),
     )
 
 
-def check_records(masks: MaskFile, path: str | Path) -> None:
-    """Check that the records of a file of others, ``path`` in errors, are such that its masks can be drawn.
+def to_learn(masks: MaskFile, path: str | Path) -> tuple[dict[Any, list[dict[str, Any]]], int]:
+    """Annotations that a training learns from, by the id of their image, and how many are left out.
+
+    Crowd regions, objects flagged ``ignore`` and those that say their area is 0 are left out.
+
+    Args:
+        masks: the masks or labels.
+        path: their file, for errors.
 
     Raises:
-        StoreError: a record lacks a key, or an annotation is of an image that is not listed.
+        CocoError: an annotation to learn from has no mask, or no mask has a pixel.
     """
-    records: dict[str, Sequence[Any]] = {"images": masks.images, "annotations": masks.annotations}
-    for key, needed in (("images", ("id", "file_name", "height", "width")), ("annotations", ("image_id",))):
-        for record in records[key]:
-            missing = [name for name in needed if not isinstance(record, Mapping) or name not in record]
-            if missing:
-                found = f"no {missing[0]} in {str(record)[:80]}"
-                raise StoreError(f"file {path}: {key}", expected=", ".join(needed), found=found)
-    listed = {image["id"] for image in masks.images}
-    for entry in masks.annotations:
-        if entry["image_id"] not in listed:
-            name = f"file {path}: annotation {entry.get('id', '')}"
-            raise StoreError(name, expected="an image_id that is listed in images", found=repr(entry["image_id"]))
+    kept = [entry for entry in masks.annotations
+            if not entry.get("iscrowd") and not entry.get("ignore") and entry.get("area") != 0]  # fmt: skip
+    check_masks(kept, f"file {path}", hint="nothing can be learned from boxes alone")
+    images = {image["id"]: image for image in masks.images}
+    if kept and not any(mask_of(entry, images[entry["image_id"]]).any() for entry in kept):
+        raise CocoError(f"file {path}: no mask has a pixel", expected="masks to train on", found=f"{len(kept)} empty")
+    found = defaultdict(list)
+    for entry in kept:
+        found[entry["image_id"]].append(entry)
+    return found, len(masks.annotations) - len(kept)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StoreError(f"no file {path}", hint="first run the stage that writes it") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise StoreError(f"file {path}", expected="COCO JSON", found=str(error)) from None
-    missing = [
-        key
-        for key in ("images", "annotations")
-        if not isinstance(document, dict) or not isinstance(document.get(key), list)
-    ]
-    if missing:
-        raise StoreError(
-            f"file {path}", expected="COCO JSON with images and annotations", found=f"no {' and no '.join(missing)}"
+def check_image_root(masks: MaskFile, path: str | Path, n: int = 20) -> None:
+    """Check that images lie where a file of masks, ``path`` in errors, says: at least one of ``n`` spread over it.
+
+    Raises:
+        Cuts3dError: there is none.
+    """
+    names = [image["file_name"] for image in masks.images[:: max(1, len(masks.images) // n)]]
+    if names and not any(os.path.isfile(masks.image_root / name) for name in names):
+        raise Cuts3dError(
+            f"the images of {path} are not in {masks.image_root}",
+            found=f"no {names[0]}",
+            hint="give their folder: --image-root DIR",
         )
-    return document
 
 
 def _is_own(info: Mapping[str, Any]) -> bool:

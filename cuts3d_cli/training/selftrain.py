@@ -17,10 +17,19 @@ from cuts3d_cli.core.masks import merge_round
 from cuts3d_cli.errors import Cuts3dError, StoreError
 from cuts3d_cli.log import logger
 from cuts3d_cli.pipeline.runner import check_failed, images_fingerprint
-from cuts3d_cli.store.coco import decode_mask, image_entry, run_lengths, turned_images, without_id
+from cuts3d_cli.store.coco import decode_mask, image_entry, run_lengths, without_id
 from cuts3d_cli.store.files import digest_file, fingerprint, remove
 from cuts3d_cli.store.manifest import ImageRecord
-from cuts3d_cli.store.masks import PSEUDO_MASKS, Counts, MaskFile, Provenance, read_masks, write_masks
+from cuts3d_cli.store.masks import (
+    PSEUDO_MASKS,
+    Counts,
+    MaskFile,
+    Provenance,
+    check_image_root,
+    read_masks,
+    to_learn,
+    write_masks,
+)
 from cuts3d_cli.training import train as train_stage
 
 if TYPE_CHECKING:
@@ -41,6 +50,7 @@ def run(
     threads: int | None = None,
     launcher: str = "none",
     max_failed: float = 1.0,
+    images: Path | None = None,
 ) -> Counts:
     """Run round t; write ``annotations.json`` (its labels) and what ``cuts3d train`` writes into ``out``.
 
@@ -61,6 +71,7 @@ def run(
         threads: CPU threads; by default what the environment says.
         launcher: what started the processes: ``none``, ``pytorch`` (torchrun) or ``slurm``.
         max_failed: fraction of the images that may fail in predicting; checked before the training.
+        images: folder of the images, if ``annotations`` does not say it.
 
     Returns:
         How predicting on the training images ended.
@@ -82,7 +93,7 @@ def run(
         distributed.barrier()
         counts = make_labels(
             checkpoint, annotations, labels,
-            round_number=round_number, config=config, device=str(own_device), threads=threads,
+            round_number=round_number, config=config, device=str(own_device), threads=threads, images=images,
         )  # fmt: skip
         check_failed(counts, max_failed, "selftrain")
         train_stage.run(
@@ -204,6 +215,7 @@ def make_labels(
     config: SelfTrainConfig,
     device: str = "auto",
     threads: int | None = None,
+    images: Path | None = None,
 ) -> Counts:
     """Predict on the training images and merge with the earlier masks into ``labels``; reuse them if they fit."""
     from cuts3d_cli.backends.torch_tools import resolve_device
@@ -212,8 +224,13 @@ def make_labels(
     from cuts3d_cli.detector.runner import limit_threads
 
     earlier = read_masks(annotations)
-    # Those published with CutLER exchange width and height.
-    earlier = replace(earlier, images=turned_images(earlier.images, earlier.annotations)[0])
+    kept, _ = to_learn(earlier, annotations)
+    earlier = replace(
+        earlier,
+        annotations=[entry for of_image in kept.values() for entry in of_image],
+        image_root=earlier.image_root if images is None else images.absolute(),
+    )
+    check_image_root(earlier, annotations)
     threshold = round_threshold(config, round_number)
     settings = {"score_threshold": threshold, "merge_iou": config.merge_iou, "max_detections": config.max_detections}
     inputs = {"checkpoint": digest_file(_existing(checkpoint)), "annotations": digest_file(annotations)}

@@ -69,7 +69,7 @@ def run(
         launcher: what started the processes: ``none``, ``pytorch`` (torchrun) or ``slurm``.
         labels: ``annotations`` are labels with classes, of which ``config.fraction`` is learned; ``config`` should
             have the values of ``SUPERVISED``.
-        images: folder of the labelled images, if the labels do not say.
+        images: folder of the images, if the file does not say it.
 
     Raises:
         Cuts3dError: nothing to train on, weights missing or of another detector, a batch that the
@@ -90,7 +90,7 @@ def run(
         with distributed.main_process_first():  # it may fetch a file
             init = resolve_init(init if init is not None else config.init)
         chosen = read_labels(annotations, root=images, fraction=config.fraction, seed=seed) if labels else None
-        _run(annotations, out, config, seed, own_device, init, resume, threads, chosen)
+        _run(annotations, out, config, seed, own_device, init, resume, threads, chosen, images)
 
 
 def _run(
@@ -103,6 +103,7 @@ def _run(
     resume: bool,
     threads: int | None,
     labels: Labels | None,
+    images: Path | None,
 ) -> None:
     """The training of one process, which may be one of several."""
     from cuts3d_cli.detector import distributed
@@ -139,7 +140,7 @@ def _run(
     train(
         detector, annotations, work, out / "checkpoint.pth",
         config=config, seed=seed, device=device, init=init, state=state, meta=record,
-        labels=labels,
+        labels=labels, images=images,
     )  # fmt: skip
     if distributed.is_main_process():
         _write_results(out, work, record)

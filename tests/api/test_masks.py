@@ -75,10 +75,13 @@ def test_an_image_without_masks(tmp_path):
     [
         (
             {"images": [{"id": 3, "file_name": "a.jpg"}]},
-            "images; expected id, file_name, height, width; found no height",
+            "image 3: height; expected a whole number of pixels; found none",
         ),
-        ({"annotations": [5]}, "annotations; expected image_id; found no image_id in 5"),
-        ({"annotations": [{"id": 8, "image_id": 4}]}, "annotation 8; expected an image_id that is listed in images"),
+        ({"annotations": [5]}, r"annotations\[0\]; expected an object; found 5"),
+        (
+            {"annotations": [{"id": 8, "image_id": 4}]},
+            "annotation 8: image_id; expected the id of a listed image; found 4",
+        ),
     ],
 )
 def test_damaged_files_are_refused(tmp_path, changes, message):
@@ -89,18 +92,23 @@ def test_damaged_files_are_refused(tmp_path, changes, message):
 @pytest.mark.parametrize(
     ("segmentation", "message"),
     [
-        (None, "annotation 1: no mask that can be decoded"),
-        ({"size": [6, 8]}, "annotation 1: no mask that can be decoded; found KeyError"),
-        ({"size": [8, 6], "counts": "0"}, "annotation 1: mask differs in size from image a.jpg"),
+        (None, "annotation 1; expected a segmentation or a bbox; found neither"),
+        ({"size": [6, 8]}, "annotation 1: counts of the segmentation; expected a list of runs, or a compressed code"),
+        ({"size": [6, 6], "counts": "0"}, "annotation 1: size of the segmentation; expected that of the image"),
     ],
 )
 def test_masks_that_cannot_be_decoded_are_named(tmp_path, segmentation, message):
     entry = {"id": 1, "image_id": 3, "segmentation": segmentation}
-    found = cuts3d.read_masks(written(tmp_path, document(annotations=[entry])))
-    with pytest.raises(cuts3d.Cuts3dError, match=message):
-        found[0]
+    with pytest.raises(cuts3d.StoreError, match=message):
+        cuts3d.read_masks(written(tmp_path, document(annotations=[entry])))
+
+
+def test_boxes_alone_are_no_masks(tmp_path):
+    entry = {"id": 1, "image_id": 3, "bbox": [0, 0, 4, 4]}
+    with pytest.raises(cuts3d.StoreError, match=r"annotation 1: segmentation; expected polygons .*; found none"):
+        cuts3d.read_masks(written(tmp_path, document(annotations=[entry])))
 
 
 def test_a_missing_file(tmp_path):
-    with pytest.raises(cuts3d.StoreError, match="no file"):
+    with pytest.raises(cuts3d.StoreError, match="found no such file"):
         cuts3d.read_masks(tmp_path / "nosuch.json")

@@ -24,7 +24,6 @@ def test_entries_carry_score_and_confidence(labelled):
     assert (entry["height"], entry["width"]) == (60, 96)
     first, second = entry["instances"]
     assert (first["score"], second["score"]) == (0.8, 0.55)
-    assert first["bbox"][2] - first["bbox"][0] == 28
     confidence = confidence_of(second)
     grid = confidence.grid
     assert grid.shape == (12, 12) and confidence.sc_min == 0.5
@@ -46,12 +45,60 @@ def test_nothing_to_train_on(labelled):
         PseudoMaskDataset(labelled)
 
 
-@pytest.mark.parametrize("key", ["image_id", "bbox", "segmentation"])
+@pytest.mark.parametrize(
+    ("segmentation", "told"),
+    [
+        ([], "10 of 10 annotations are wrong, the first is annotation 1: segmentation; .* found none -> nothing can"),
+        ([[1.2, 1.2, 1.3, 1.2, 1.3, 1.3]], "no mask has a pixel; expected masks to train on; found 10 empty"),
+        ({"size": [60, 96], "counts": [5760]}, "no mask has a pixel; expected masks to train on; found 10 empty"),
+    ],
+)
+def test_training_on_nothing(labelled, segmentation, told):
+    document = json.loads(labelled.read_text())
+    for entry in document["annotations"]:
+        entry["segmentation"] = segmentation
+    labelled.write_text(json.dumps(document))
+    with pytest.raises(Cuts3dError, match=told):
+        PseudoMaskDataset(labelled)
+    document["annotations"][7]["segmentation"] = [[10, 10, 30, 10, 30, 30]]
+    labelled.write_text(json.dumps(document))
+    if segmentation:
+        assert len(PseudoMaskDataset(labelled)) == 5
+
+
+def test_images_that_lie_elsewhere(labelled, tmp_path):
+    """A JSON of others does not say where its images are."""
+    document = json.loads(labelled.read_text())
+    del document["info"]
+    (tmp_path / "elsewhere").mkdir()
+    path = tmp_path / "elsewhere/masks.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(Cuts3dError, match=r"are not in .*elsewhere; found no 1.png -> .* --image-root DIR"):
+        PseudoMaskDataset(path)
+    found = PseudoMaskDataset(path, image_root=tmp_path / "images")
+    assert found.get_data_info(0)["img_path"] == str(tmp_path / "images/1.png")
+    (tmp_path / "images/1.png").unlink()  # one that is missing costs that image alone
+    assert len(PseudoMaskDataset(path, image_root=tmp_path / "images")) == 5
+
+
+def test_an_image_turned_against_its_record_is_told(labelled):
+    document = json.loads(labelled.read_text())
+    for record in document["images"]:
+        record |= {"height": 96, "width": 60}
+    for entry in document["annotations"]:
+        entry["segmentation"] = [[10, 10, 30, 10, 30, 30]]
+    labelled.write_text(json.dumps(document))
+    stream, _ = stream_of(labelled)
+    with pytest.raises(ImageError, match=r"height 96 and width 60; found height 60 and width 96 -> .*exchanged\?"):
+        stream[0]
+
+
+@pytest.mark.parametrize("key", ["image_id", "segmentation"])
 def test_an_incomplete_annotation(labelled, key):
     document = json.loads(labelled.read_text())
     del document["annotations"][3][key]
     labelled.write_text(json.dumps(document))
-    with pytest.raises(Cuts3dError, match=f"annotation 4 has no {key}"):
+    with pytest.raises(Cuts3dError, match=f"annotation 4: {key}; .* found none"):
         PseudoMaskDataset(labelled)
 
 
@@ -67,11 +114,13 @@ def test_a_mask_of_another_size_and_one_on_no_image(labelled):
     document = json.loads(labelled.read_text())
     document["images"][1]["width"] = 50
     labelled.write_text(json.dumps(document))
-    with pytest.raises(Cuts3dError, match=r"annotation 3: mask differs in size from image 2.png; .*60, 50.*60, 96"):
+    with pytest.raises(
+        Cuts3dError, match=r"2 of 10 .* annotation 3: size of the seg.* 60 and width 50; .* 60 and width 96"
+    ):
         PseudoMaskDataset(labelled)
     document["images"].pop(1)
     labelled.write_text(json.dumps(document))
-    with pytest.raises(Cuts3dError, match="annotation 3 is on image 2, which is not listed"):
+    with pytest.raises(Cuts3dError, match="annotation 3: image_id; expected the id of a listed image; found 2"):
         PseudoMaskDataset(labelled)
 
 
@@ -132,7 +181,7 @@ def test_the_file_alone_is_all_a_training_needs(labelled, tmp_path):
 
 
 def test_a_missing_file(tmp_path):
-    with pytest.raises(StoreError, match="no file"):
+    with pytest.raises(StoreError, match="no such file"):
         PseudoMaskDataset(tmp_path / "none.json")
 
 

@@ -144,7 +144,7 @@ class TestReading:
 
         def change(document):
             document["annotations"][2]["ignore"] = 1
-            document["annotations"][3]["segmentation"] = [[1, 1, 2, 2]]
+            document["annotations"][3]["area"] = 0
 
         found = changed(change).record  # both objects of the second image
         assert found["left_out"] == 3 and found["of"] == 19 and found["objects"] == 38
@@ -174,24 +174,24 @@ class TestReading:
         [
             (lambda d: d.pop("categories"), r"has no categories; expected .*--annotations"),
             (lambda d: d.update(categories=[]), "has no categories"),
-            (lambda d: d["categories"].append({"id": 3, "name": "twice"}), "id 3 occurs twice"),
+            (lambda d: d["categories"].append({"id": 3, "name": "twice"}), "category id 3 occurs twice"),
             (
                 lambda d: d["annotations"][4].update(category_id=99),
-                r"annotation 5 is of category 99, which is not",
+                "annotation 5: category_id; expected one of the 3 categories listed; found 99",
             ),
-            (lambda d: d["annotations"][4].update(image_id=99), "annotation 5 is on image 99, which is not listed"),
-            (lambda d: d["annotations"][4].pop("segmentation"), r"annotation 5 has no mask; expected a segmentation"),
+            (lambda d: d["annotations"][4].update(image_id=99), "annotation 5: image_id; .* listed image; found 99"),
+            (lambda d: d["annotations"][4].pop("segmentation"), r"annotation 5: segmentation; .* found none"),
             (
                 lambda d: d["annotations"][4].update(segmentation={"size": [2, 3], "counts": [6]}),
-                r"annotation 5: mask differs in size from image 03.png; expected size \[60, 96\]; found \[2, 3\]",
+                r"annotation 5: size of the segmentation; .*height 60 and width 96; found height 2 and width 3",
             ),
             (
                 lambda d: d["annotations"][4].update(segmentation=[1, 2, 3]),
-                r"annotation 5 has no mask; .*or RLE",
+                r"annotation 5: segmentation; expected polygons, .* found 1 -> each polygon is a list of its own",
             ),
-            (lambda d: d["annotations"].append(3), "annotations; expected a list of objects; found 3"),
+            (lambda d: d["annotations"].append(3), r"annotations\[41\]; expected an object; found 3"),
             (lambda d: d.update(annotations=[]), "has no object to train on"),
-            (lambda d: d["images"][0].pop("width"), "a record lacks width"),
+            (lambda d: d["images"][0].pop("width"), "image 1: width; expected a whole number"),
             (lambda d: d["images"][0].update(file_name="gone.png"), r"1 of 20 images .*no gone.png.*--image-root DIR"),
         ],
     )

@@ -89,6 +89,30 @@ def test_two_rounds(round0, labelled, micro, tmp_path):
     assert (tmp_path / "round2/checkpoint.pth").is_file() and (tmp_path / "round2/config.json").is_file()
 
 
+def test_a_file_of_others_with_its_images_elsewhere(labelled, micro, tmp_path):
+    document = json.loads(labelled.read_text())
+    del document["info"]
+    for entry in document["annotations"]:
+        x, y, w, h = entry["bbox"]
+        entry |= {"segmentation": [[x, y, x + w, y, x + w, y + h, x, y + h]]}
+        del entry["score"], entry["confidence"], entry["cut"]
+    document["annotations"].append({"id": 99, "image_id": 1, "iscrowd": 1, "bbox": [0, 0, 20, 20]})
+    (tmp_path / "theirs").mkdir()
+    path = tmp_path / "theirs/coco.json"
+    path.write_text(json.dumps(document))
+    train.run(path, tmp_path / "round0", config=micro, device="cpu", threads=1, images=tmp_path / "images")
+    config = SelfTrainConfig(iterations=2, batch_size=2, warmup_iterations=1, score_threshold=1.0, score_step=0.0)
+    inputs = (tmp_path / "round0/checkpoint.pth", path, tmp_path / "round1")
+    options = {"round_number": 1, "config": config, "train": micro.model_copy(update={"lr_steps": []}),
+               "device": "cpu", "threads": 1}  # fmt: skip
+    with pytest.raises(Cuts3dError, match="--image-root DIR"):
+        selftrain.run(*inputs, **options)
+    counts = selftrain.run(*inputs, **options, images=tmp_path / "images")
+    labels = read_masks(tmp_path / "round1/annotations.json")
+    assert not counts.failures and len(labels.annotations) == 10
+    assert labels.image_root.resolve() == (tmp_path / "images").resolve()
+
+
 def test_without_confident_predictions_the_masks_stay(round0, labelled, micro, tmp_path):
     run(round0, labelled, tmp_path / "round1", micro, score_threshold=1.0, score_step=0.0)
     before, after = read_masks(labelled).annotations, read_masks(tmp_path / "round1/annotations.json").annotations

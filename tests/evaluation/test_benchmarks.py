@@ -90,7 +90,7 @@ def test_original_voc_folders_are_read_by_their_lists(tmp_path, name, lists):
         (folder / "ImageSets" / "Main" / f"{split}.txt").write_text(f"im{number}\n")
         (folder / "Annotations" / f"im{number}.xml").write_text(XML.format(stem=f"im{number}"))
     truth = read_benchmark(get_benchmark(name), tmp_path)
-    assert [image["file_name"] for image in truth.document["images"]] == ["im0.jpg", "im1.jpg"]
+    assert [image["file_name"] for image in truth.document.images] == ["im0.jpg", "im1.jpg"]
     assert "this ground truth 2" in truth.notes[-1]
 
 
@@ -100,7 +100,7 @@ def test_original_kitti_folders_are_read_with_their_images(tmp_path):
     (tmp_path / "kitti/training/label_2/000000.txt").write_text("Car 0 0 0 1 2 11 12 1 1 1 1 1 1 1\n")
     Image.new("L", (40, 30)).save(tmp_path / "kitti/training/image_2/000000.png")
     truth = read_benchmark(get_benchmark("kitti"), tmp_path)
-    assert truth.document["annotations"][0]["bbox"] == [1, 2, 10, 10]
+    assert truth.document.annotations[0]["bbox"] == [1, 2, 10, 10]
 
 
 def test_layout_says_what_is_there_and_where_to_get_it(tmp_path):

@@ -1,7 +1,8 @@
 import pytest
 
-from cuts3d_cli.evaluation.coco_files import CocoError, normal_name
+from cuts3d_cli.errors import CocoError
 from cuts3d_cli.evaluation.matching import match
+from cuts3d_cli.store.coco import normal_name
 
 
 def one_line(error):
@@ -59,13 +60,19 @@ def test_an_empty_results_list_is_all_misses(truth):
 
 def test_masks_of_another_size_are_refused(predictions, truth, make_record):
     predictions["annotations"][0] = make_record(predictions["annotations"][0]["image_id"], (60, 60), (1, 1, 9, 9))
-    with pytest.raises(CocoError, match=r"expected height x width 90 x 90 .*found 60 x 60"):
+    with pytest.raises(
+        CocoError,
+        match=r"annotations\[0\]: size of the seg.* height 90 and width 90; found height 60",
+    ):
         match(predictions, truth)
 
 
 def test_records_of_another_size_are_refused(predictions, truth):
+    for annotation in predictions["annotations"]:
+        x, y, w, h = annotation["bbox"]
+        annotation["segmentation"] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
     predictions["images"][0]["width"] += 1
-    with pytest.raises(CocoError, match=r"expected height x width 90 x 90 .*found 90 x 91"):
+    with pytest.raises(CocoError, match=r"expected height 90 and width 90 .*found height 90 and width 91"):
         match(predictions, truth)
 
 
@@ -78,7 +85,7 @@ def test_exchanged_records_pass_where_masks_are_right(predictions, truth):
     assert any("2 image records" in note for note in matched.notes)
     for annotation in predictions["annotations"]:
         del annotation["segmentation"]
-    with pytest.raises(CocoError, match="height x width"):
+    with pytest.raises(CocoError, match=r"image sub/im3.jpg; .* -> height and width exchanged\?"):
         match(predictions, truth)
 
 
@@ -94,16 +101,28 @@ def test_sizes_of_unreadable_images_are_not_compared(predictions, truth):
     [
         (lambda t: t["annotations"].clear(), "no object to find"),
         (lambda t: [a.update(iscrowd=1) for a in t["annotations"]], "no object to find"),
-        (lambda t: t.pop("images"), "list of images"),
+        (lambda t: t.pop("images"), "expected COCO JSON with images and annotations; found no images"),
         (lambda t: t.pop("annotations"), "images and annotations"),
-        (lambda t: t["images"][0].pop("width"), "a record lacks width"),
-        (lambda t: t["images"][0].pop("file_name"), "a record lacks file_name"),
+        (lambda t: t["images"][0].pop("width"), "image 7: width; expected a whole number of pixels; found none"),
+        (lambda t: t["images"][0].pop("file_name"), "image 7: file_name; expected a file name; found none"),
         (lambda t: t["images"].append(dict(t["images"][0])), "image id 7 occurs twice"),
         (lambda t: t["images"].append({**t["images"][0], "id": 8}), r"file name sub/im7\.jpg occurs twice"),
-        (lambda t: t["annotations"][0].update(image_id=1234), "image id 1234, which is not listed"),
-        (lambda t: t["annotations"][0].update(segmentation={"counts": "x"}), "polygons or RLE"),
-        (lambda t: t["annotations"][0].update(segmentation=[], bbox=[]), "neither bbox nor segmentation"),
-        (lambda t: t["annotations"][0].update(bbox=[1, 2, 3]), "x, y, width, height"),
+        (
+            lambda t: t["annotations"][0].update(image_id=1234),
+            "annotation 1: image_id; .* found 1234",
+        ),
+        (
+            lambda t: t["annotations"][0].update(segmentation={"counts": "x"}),
+            "expected polygons, or a run-length code",
+        ),
+        (
+            lambda t: t["annotations"][0].update(segmentation=[], bbox=[]),
+            "expected a segmentation or a bbox; found neither",
+        ),
+        (
+            lambda t: t["annotations"][0].update(bbox=[1, 2, 3]),
+            "annotation 1: bbox; .*found a list of 3",
+        ),
     ],
 )
 def test_wrong_ground_truth_is_named(predictions, truth, change, message):
@@ -141,7 +160,7 @@ def test_few_images_of_another_size_are_left_out_where_boxes_are_compared(truth)
         "1 images were skipped because their size differs" in note and "more149.jpg" in note for note in matched.notes
     )
     predictions["images"][-2]["width"] = 21
-    with pytest.raises(CocoError, match=r"more148\.jpg.*expected height x width 10 x 20"):
+    with pytest.raises(CocoError, match=r"more148\.jpg.*expected height 10 and width 20"):
         match(predictions, truth)
 
 

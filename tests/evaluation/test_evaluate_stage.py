@@ -12,6 +12,7 @@ from cuts3d_cli.evaluation.benchmarks import get_benchmark
 from cuts3d_cli.evaluation.paper_tables import TABLE_1
 from cuts3d_cli.log import logger
 from cuts3d_cli.store.coco import encode_mask
+from cuts3d_cli.store.coco_document import check_coco
 
 
 @pytest.fixture
@@ -89,13 +90,13 @@ def test_written_ground_truth_scores_the_same(files, truth, make_record, tmp_pat
     before = evaluate.load_truth(annotations)
     evaluate.write_truth(before, tmp_path / "one.json")
     after = evaluate.load_truth(tmp_path / "one.json")
-    assert {a["category_id"] for a in after.read.document["annotations"]} == {1}
-    assert after.read.document["categories"] == [{"id": 1, "name": "object"}]
+    assert {a["category_id"] for a in after.read.document.annotations} == {1}
+    assert after.read.document.categories == [{"id": 1, "name": "object"}]
     found, expected = (evaluate.run(predictions, t, config=EvaluateConfig()) for t in (after, before))
     assert found["metrics"] == expected["metrics"]
     assert (found["n_ignored"], found["n_crowd"]) == (1, 1)
     evaluate.write_truth(before, tmp_path / "all.json", class_agnostic=False)
-    assert len(evaluate.load_truth(tmp_path / "all.json").read.document["categories"]) == 2
+    assert len(evaluate.load_truth(tmp_path / "all.json").read.document.categories) == 2
 
 
 def test_classes_are_in_the_json_and_the_table(files, truth):
@@ -122,10 +123,9 @@ def test_pseudo_masks_can_be_ranked_by_the_attempt_that_found_them(files, predic
     for record in predictions["annotations"]:  # an image's attempts in order, the surest last
         places[record["image_id"]] = places.get(record["image_id"], 0) + 1
         record["score"] = 0.1 * places[record["image_id"]]
-    expected, _ = evaluate.ranked(predictions, "attempts")
-    assert [r["score"] for r in expected["annotations"]] == [
-        1 / round(10 * r["score"]) for r in predictions["annotations"]
-    ]
+    ranked = evaluate.ranked(check_coco(predictions, "p"), "attempts")[0].annotations
+    assert [r["score"] for r in ranked] == [1 / round(10 * r["score"]) for r in predictions["annotations"]]
+    expected = {**predictions, "annotations": ranked}
 
     def ap(document, config):
         path.write_text(json.dumps(document))

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from cuts3d_cli.detector.labels import read_labels
-from cuts3d_cli.evaluation.coco_files import CocoError
+from cuts3d_cli.errors import CocoError
 from cuts3d_cli.evaluation.evaluate import labels_file
 from cuts3d_cli.evaluation.readers.formats import read_truth
 from cuts3d_cli.store.coco import decode_mask
@@ -46,8 +46,8 @@ def write_map(path, values, mode=None):
 
 
 def masks(truth, image=0):
-    image_id = truth.document["images"][image]["id"]
-    found = [record for record in truth.document["annotations"] if record["image_id"] == image_id]
+    image_id = truth.document.images[image]["id"]
+    found = [record for record in truth.document.annotations if record["image_id"] == image_id]
     return [decode_mask(record["segmentation"]) for record in found]
 
 
@@ -61,8 +61,8 @@ def test_holes_and_parts_of_a_label_map_stay(tmp_path, rings):
     truth = read_truth(tmp_path / "labels")
     assert truth.format == "png"
     assert_rings(truth, rings)
-    assert truth.document["annotations"][1]["bbox"] == [2, 30, 48, 8]
-    assert truth.document["categories"] == [{"id": 1, "name": "object"}]
+    assert truth.document.annotations[1]["bbox"] == [2, 30, 48, 8]
+    assert truth.document.categories == [{"id": 1, "name": "object"}]
     assert [note for note in truth.notes if "0 (background)" in note]
 
 
@@ -101,7 +101,7 @@ def test_values_of_few_bits_are_not_scaled(tmp_path, rings, bits):
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels/a.png").write_bytes(packed_png(rings, bits))
     assert_rings(read_truth(tmp_path / "labels"), rings)
-    assert len(read_truth(tmp_path / "labels", ignore_labels=[0, 2]).document["annotations"]) == 1
+    assert len(read_truth(tmp_path / "labels", ignore_labels=[0, 2]).document.annotations) == 1
 
 
 def test_255_is_the_outline_beside_other_values_and_an_object_alone(tmp_path, rings):
@@ -127,7 +127,7 @@ def test_images_are_matched_by_stem_and_the_rest_is_told(tmp_path, photos, rings
     for name in ("a.png", "day/c.png", "nobody.png"):
         write_map(tmp_path / "gt" / name, rings)
     truth = read_truth(tmp_path / "gt", images=photos)
-    assert [image["file_name"] for image in truth.document["images"]] == ["a.jpg", "day/c.jpg"]
+    assert [image["file_name"] for image in truth.document.images] == ["a.jpg", "day/c.jpg"]
     assert any("1 of 3 label files have no image" in note and "nobody.png" in note for note in truth.notes)
     assert any("1 of 3 images" in note and "b.jpg" in note for note in truth.notes)
     with pytest.raises(CocoError, match="none has an image in"):
@@ -172,9 +172,9 @@ def test_yolo_polygons_have_the_size_of_their_image(yolo):
     for path in (yolo, yolo / "labels"):
         truth = read_truth(path)
         assert truth.format == "yolo"
-        assert [image["file_name"] for image in truth.document["images"]] == ["a.jpg", "b.jpg"]
-        names = {c["id"]: c["name"] for c in truth.document["categories"]}
-        assert [names[a["category_id"]] for a in truth.document["annotations"]] == ["box", "cup"]
+        assert [image["file_name"] for image in truth.document.images] == ["a.jpg", "b.jpg"]
+        names = {c["id"]: c["name"] for c in truth.document.categories}
+        assert [names[a["category_id"]] for a in truth.document.annotations] == ["box", "cup"]
         box = masks(truth)[0]
         assert box[10:30, 30:45].all() and box.sum() == 20 * 15
     assert any("such as c.jpg" in note for note in truth.notes)
@@ -183,7 +183,7 @@ def test_yolo_polygons_have_the_size_of_their_image(yolo):
 def test_yolo_boxes_and_malformed_lines(yolo):
     file = yolo / "labels/a.txt"
     file.write_text("0 0.5 0.5 0.2 0.5\n")
-    assert read_truth(yolo).document["annotations"][0]["bbox"] == pytest.approx([24, 10, 12, 20])
+    assert read_truth(yolo).document.annotations[0]["bbox"] == pytest.approx([24, 10, 12, 20])
     for line, message in (
         ("0 0.5 0.5 0.2 0.5\n0 0 0 1 0 1 1\n", "1 objects are boxes"),
         ("0 0.1 0.2 0.3\n", r"line 1.*found 3 numbers"),
@@ -199,7 +199,7 @@ def test_yolo_without_images_says_so(yolo):
     (yolo / "images").rename(yolo / "elsewhere")
     with pytest.raises(CocoError, match="--truth-images"):
         read_truth(yolo / "labels")
-    assert len(read_truth(yolo / "labels", images=yolo / "elsewhere").document["images"]) == 2
+    assert len(read_truth(yolo / "labels", images=yolo / "elsewhere").document.images) == 2
 
 
 def shape(label, points, kind="polygon", **more):
@@ -220,16 +220,16 @@ def test_labelme_shapes(tmp_path):
     (tmp_path / "json").mkdir()
     (tmp_path / "json/a.json").write_text(json.dumps(content))
     truth = read_truth(tmp_path / "json")
-    assert truth.format == "labelme" and truth.document["images"][0]["file_name"] == "a.jpg"
+    assert truth.format == "labelme" and truth.document.images[0]["file_name"] == "a.jpg"
     cup, ball, bit = masks(truth)
     assert cup.sum() == 200 and cup[25, 25] and cup[5, 5]
     assert ball.sum() == pytest.approx(np.pi * 25, rel=0.1)
     assert bit.sum() == 20 and bit[30:35, 50:54].all()
     assert truth.notes == ["1 labelme shapes of type point were left out: they have no area"]
-    assert len(read_truth(tmp_path / "json/a.json").document["annotations"]) == 3
+    assert len(read_truth(tmp_path / "json/a.json").document.annotations) == 3
     content["shapes"] = [shape("cup", [[0, 0], [1, 1]])]
     (tmp_path / "json/a.json").write_text(json.dumps(content))
-    with pytest.raises(CocoError, match="three corners or more"):
+    with pytest.raises(CocoError, match="three points or more"):
         read_truth(tmp_path / "json")
 
 

@@ -5,10 +5,11 @@ import json
 import pytest
 from PIL import Image
 
+from cuts3d_cli.errors import CocoError
 from cuts3d_cli.evaluation.coco_eval import evaluate
-from cuts3d_cli.evaluation.coco_files import CocoError
 from cuts3d_cli.evaluation.readers.common import clip_box, one_category
 from cuts3d_cli.evaluation.readers.formats import read_truth
+from cuts3d_cli.store.coco_document import CocoDocument
 
 VOC_OBJECT = """\
 	<object>
@@ -112,10 +113,10 @@ def kitti_folder(tmp_path):
 
 
 def boxes(truth, **selected):
-    names = {record["id"]: record["name"] for record in truth.document["categories"]}
+    names = {record["id"]: record["name"] for record in truth.document.categories}
     return {
         names[record["category_id"]]: record["bbox"]
-        for record in truth.document["annotations"]
+        for record in truth.document.annotations
         if all(record[key] == value for key, value in selected.items())
     }
 
@@ -127,19 +128,19 @@ def one_line(error):
 def test_voc_pixels_count_from_one_with_the_last_inside(voc_folder):
     truth = read_truth(voc_folder, splits=("trainval", "test"))
     assert truth.format == "voc"
-    assert [image["file_name"] for image in truth.document["images"]] == ["000002.jpg", "000001.jpg", "000003.jpg"]
-    assert {(image["height"], image["width"]) for image in truth.document["images"]} == {(500, 353)}
+    assert [image["file_name"] for image in truth.document.images] == ["000002.jpg", "000001.jpg", "000003.jpg"]
+    assert {(image["height"], image["width"]) for image in truth.document.images} == {(500, 353)}
     found = boxes(truth, ignore=0)
     assert found["dog"] == [47, 239, 148, 132]  # pixels 48 to 195 and 240 to 371
     assert found["sofa"] == [0.5, 1, 29.75, 39]
     assert boxes(truth, ignore=1) == {"train": [0, 0, 353, 500]}
-    assert not any(record["iscrowd"] for record in truth.document["annotations"])
-    assert len(truth.document["annotations"]) == 5  # parts are no objects
+    assert not any(record["iscrowd"] for record in truth.document.annotations)
+    assert len(truth.document.annotations) == 5  # parts are no objects
 
 
 def test_voc_lists_choose_images(voc_folder):
-    assert len(read_truth(voc_folder, splits=("test",)).document["images"]) == 1
-    assert len(read_truth(voc_folder / "Annotations").document["images"]) == 3
+    assert len(read_truth(voc_folder, splits=("test",)).document.images) == 1
+    assert len(read_truth(voc_folder / "Annotations").document.images) == 3
     with pytest.raises(CocoError, match=r"val\.txt.*a list of image ids") as error:
         read_truth(voc_folder, splits=("val",))
     one_line(error)
@@ -150,10 +151,10 @@ def test_voc_lists_choose_images(voc_folder):
 
 def test_difficult_objects_count_neither_way_or_are_counted(voc_folder):
     truth = read_truth(voc_folder).document
-    images = truth["images"]
-    sure = [record for record in truth["annotations"] if not record["ignore"]]
+    images = truth.images
+    sure = [record for record in truth.annotations if not record["ignore"]]
     found = [{"image_id": r["image_id"], "bbox": r["bbox"], "score": 0.5} for r in sure]
-    difficult = next(record for record in truth["annotations"] if record["ignore"])
+    difficult = next(record for record in truth.annotations if record["ignore"])
     on_it = {"image_id": difficult["image_id"], "bbox": difficult["bbox"], "score": 0.9}
 
     def score(records, **options):
@@ -207,9 +208,7 @@ def test_imagenet_corners_are_edges_and_names_follow_folders(tmp_path):
     (train / "n01440764_18.xml").write_text(IMAGENET_FILE.format(folder="n01440764", stem="n01440764_18"))
     truth = read_truth(tmp_path / "CLS-LOC" / "train")
     assert truth.format == "imagenet"
-    assert truth.document["images"] == [
-        {"id": 1, "file_name": "n01440764/n01440764_18.JPEG", "height": 375, "width": 500}
-    ]
+    assert truth.document.images == [{"id": 1, "file_name": "n01440764/n01440764_18.JPEG", "height": 375, "width": 500}]
     assert boxes(truth) == {"n01440764": [0, 14, 500, 286]}
     (train / "n01440764_18.xml").unlink()
     with pytest.raises(CocoError, match="XML files of ImageNet"):
@@ -220,8 +219,8 @@ def test_kitti_regions_are_crowd_and_boxes_continuous(kitti_folder):
     for path in (kitti_folder, kitti_folder / "label_2"):
         truth = read_truth(path)
         assert truth.format == "kitti"
-        assert [image["file_name"] for image in truth.document["images"]] == ["000001.png", "000002.png"]
-        assert truth.document["images"][0]["width"] == 1242
+        assert [image["file_name"] for image in truth.document.images] == ["000001.png", "000002.png"]
+        assert truth.document.images[0]["width"] == 1242
         assert boxes(truth, iscrowd=0)["Truck"] == pytest.approx([599.41, 156.40, 30.34, 32.85])
         assert set(boxes(truth, iscrowd=0)) == {"Truck", "Cyclist"}
         assert boxes(truth, iscrowd=1)["DontCare"] == pytest.approx([503.89, 169.71, 86.72, 20.42])
@@ -230,10 +229,10 @@ def test_kitti_regions_are_crowd_and_boxes_continuous(kitti_folder):
 def test_detections_in_kitti_regions_count_neither_way(kitti_folder):
     truth = read_truth(kitti_folder).document
     found = [
-        {"image_id": r["image_id"], "bbox": r["bbox"], "score": 0.5} for r in truth["annotations"] if not r["iscrowd"]
+        {"image_id": r["image_id"], "bbox": r["bbox"], "score": 0.5} for r in truth.annotations if not r["iscrowd"]
     ]
     inside = [{"image_id": 1, "bbox": [510 + 10 * n, 172, 9, 15], "score": 0.9} for n in range(4)]
-    result = evaluate({"images": truth["images"], "annotations": found + inside}, truth, iou_types=["bbox"])
+    result = evaluate({"images": truth.images, "annotations": found + inside}, truth, iou_types=["bbox"])
     assert result.metrics["bbox"]["AP"] == pytest.approx(1)
     assert (result.n_objects, result.n_crowd) == (2, 1)
 
@@ -256,7 +255,7 @@ def test_kitti_needs_its_images(kitti_folder, tmp_path):
     (kitti_folder / "image_2").rename(tmp_path / "elsewhere")
     with pytest.raises(CocoError, match=r"image of 000001, needed for its size, is missing.*--truth-images"):
         read_truth(kitti_folder)
-    assert len(read_truth(kitti_folder, images=tmp_path / "elsewhere").document["images"]) == 2
+    assert len(read_truth(kitti_folder, images=tmp_path / "elsewhere").document.images) == 2
 
 
 def test_openimages_shares_become_pixels_and_groups_crowd(tmp_path):
@@ -297,10 +296,10 @@ def test_lvis_names_come_from_urls_and_nothing_is_crowd(tmp_path, make_record):
     path.write_text(json.dumps({"images": [image], "annotations": [record], "categories": categories}))
     truth = read_truth(path)
     assert truth.format == "lvis"
-    assert truth.document["images"][0]["file_name"] == "val2017/000000397133.jpg"
-    assert truth.document["annotations"][0]["iscrowd"] == 0
+    assert truth.document.images[0]["file_name"] == "val2017/000000397133.jpg"
+    assert truth.document.annotations[0]["iscrowd"] == 0
     assert "1 of 1 images are not annotated exhaustively" in truth.notes[0]
-    assert one_category(truth.document)["annotations"][0]["category_id"] == 1
+    assert one_category(truth.document).annotations[0]["category_id"] == 1
     predictions = {
         "images": [{"id": 1, "file_name": "val2017/000000397133.jpg", "height": 40, "width": 60}],
         "annotations": [{**record, "image_id": 1, "score": 0.5}],
@@ -308,7 +307,7 @@ def test_lvis_names_come_from_urls_and_nothing_is_crowd(tmp_path, make_record):
     assert evaluate(predictions, truth.document).metrics["segm"]["AP"] == pytest.approx(1)
     del image["coco_url"]
     path.write_text(json.dumps({"images": [image], "annotations": []}))
-    with pytest.raises(CocoError, match="coco_url or file_name; found neither"):
+    with pytest.raises(CocoError, match="image 397133: file_name; expected a file name; found none"):
         read_truth(path)
 
 
@@ -319,7 +318,7 @@ def test_exchanged_sizes_of_image_records_are_put_right(tmp_path, truth):
     path = tmp_path / "cutler.json"
     path.write_text(json.dumps(truth))
     read = read_truth(path)
-    sizes = {image["id"]: (image["height"], image["width"]) for image in read.document["images"]}
+    sizes = {image["id"]: (image["height"], image["width"]) for image in read.document.images}
     assert sizes == {7: (120, 200), 3: (200, 120), 5: (90, 90)}
     assert read.notes == ["2 image records have width and height exchanged; the annotations' sizes were taken"]
     for record in truth["annotations"]:  # polygons do not tell, the annotation's own size does
@@ -336,7 +335,7 @@ def test_right_coco_files_stay_as_they_are(tmp_path, truth):
     path = tmp_path / "gt.json"
     path.write_text(json.dumps(truth))
     read = read_truth(path)
-    assert (read.document, read.notes, read.format) == (truth, [], "coco")
+    assert (read.document, read.notes, read.format) == (CocoDocument(**truth, notes=()), [], "coco")
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"images": []}', '{"images": {}, "annotations": []}', "nonsense"])

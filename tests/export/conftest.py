@@ -44,7 +44,7 @@ def mask_file(folder: Path, found: dict[str, list[np.ndarray]], **more) -> MaskF
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.full((*SIZE_HW, 3), 20 * number, np.uint8)).save(path)
         images.append({"id": number, "file_name": name, "height": SIZE_HW[0], "width": SIZE_HW[1]})
-        entries += [annotation(number, mask, 1 - 0.1 * place) for place, mask in enumerate(masks)]
+        entries += [annotation(number, mask, max(0, 1 - 0.1 * place)) for place, mask in enumerate(masks)]
     entries = [{"id": number, **entry} for number, entry in enumerate(entries, start=1)]
     return MaskFile(PSEUDO_MASKS, folder, images, entries, **more)
 

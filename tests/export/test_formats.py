@@ -281,7 +281,7 @@ def test_only_an_earlier_export_is_replaced(hard, tmp_path):
 
 def test_a_failed_export_leaves_nothing(hard, tmp_path):
     wrong = {**hard.annotations[-1], "segmentation": {"size": [3, 3], "counts": "09"}}
-    with pytest.raises(Cuts3dError, match="differs in size"):
+    with pytest.raises(Cuts3dError, match="size of the segmentation"):
         export(replace(hard, annotations=[*hard.annotations[:-1], wrong]), "npy", tmp_path / "out")
     assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".out*"))
 
@@ -289,10 +289,13 @@ def test_a_failed_export_leaves_nothing(hard, tmp_path):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"annotations": [{"image_id": 99, "segmentation": []}]}, "listed in images"),
-        ({"annotations": [{"image_id": 1}]}, "no mask that can be decoded"),
-        ({"images": [{"id": 1, "file_name": "a.png"}]}, "no height"),
-        ({"annotations": [{"image_id": 1, "category_id": 5, "segmentation": []}]}, "category 5"),
+        ({"annotations": [{"image_id": 99, "bbox": [0, 0, 1, 1]}]}, "image_id; expected the id of a listed image"),
+        ({"annotations": [{"image_id": 1, "bbox": [0, 0, 1, 1]}]}, "segmentation; expected polygons .* found none"),
+        ({"images": [{"id": 1, "file_name": "a.png"}]}, "image 1: height; expected a whole number"),
+        (
+            {"annotations": [{"image_id": 1, "category_id": 5, "segmentation": [[1, 1, 5, 1, 5, 5]]}]},
+            "category_id; expected one of the 1 categories listed; found 5",
+        ),
     ],
 )
 def test_wrong_records_are_one_line(hard, tmp_path, change, told):

@@ -1,6 +1,8 @@
 """A confidence map in an annotation: exact where a byte can name its values, else in 255 levels."""
 
+import base64
 import json
+import zlib
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from benchmarks.measuring import peak_gb, reset_peak
 from cuts3d_cli.store.confidence import LEVELS, Confidence
 
 shapes = hnp.array_shapes(min_dims=2, max_dims=2, max_side=20)
@@ -98,3 +101,31 @@ def test_values_that_are_no_confidence_are_damage(change):
     record = {key: value for key, value in record.items() if value is not None}
     with pytest.raises(ValueError, match="damaged confidence"):
         Confidence.decode(record)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"size": [10**6, 10**6]},
+        {"size": [10**6, 10**6], "box": [0, 0, 10**6, 10**6]},
+        {"size": [3, 10**30]},
+        {"size": [-3, 4]},
+        {"box": [-1, 0, 4, 3]},
+        {"box": [0, -1, 4, 3]},
+        {"box": [0, 0, 10**400, 3]},
+        {"range": [0, float("inf")], "values": None},
+        {"sc_min": float("nan")},
+        {"sc_min": 7},
+        {"codes": base64.b64encode(zlib.compress(bytes(10**8), 9)).decode()},
+        {"codes": base64.b64encode(zlib.compress(bytes(11))).decode()},
+        {"codes": base64.b64encode(zlib.compress(bytes(12))[:-2]).decode()},
+    ],
+)
+def test_a_record_that_would_fill_the_memory_is_damage(change):
+    record = {**Confidence(np.full((3, 4), 0.75), 0.5).encode(), **change}
+    record = {key: value for key, value in record.items() if value is not None}
+    reset_peak()
+    before = peak_gb()
+    with pytest.raises(ValueError, match="damaged confidence"):
+        Confidence.decode(record)
+    assert peak_gb() < before + 0.05

@@ -89,12 +89,12 @@ def test_another_kind_is_not_written(masks, path):
     "info", [None, {}, {"version": "1.0", "description": "COCO"}, {"kind": "ground truth", "version": "0.1.0"}]
 )
 def test_files_of_others_have_no_provenance(tmp_path, info):
-    document = {"images": IMAGES, "annotations": [{"id": 5, "image_id": 1, "confidence": 0.5}]}
+    document = {"images": IMAGES, "annotations": [{"id": 5, "image_id": 1, "bbox": [1, 1, 2, 2], "confidence": 0.5}]}
     path = tmp_path / "m.json"
     path.write_text(json.dumps(document if info is None else {"info": info, **document}))
     found = read_masks(path)
     assert (found.provenance, found.counts) == (Provenance(version=""), Counts())
-    assert found.image_root == tmp_path and found.categories == [] and found.images == IMAGES
+    assert found.image_root == tmp_path and not found.categories and found.images == IMAGES
     with pytest.raises(StoreError, match=r"m.json are damaged or were not made by cuts3d; expected info with kind"):
         read_masks(path, own=True)
 
@@ -108,9 +108,9 @@ def test_a_file_of_others_may_name_the_folder_of_its_images(tmp_path):
     ("text", "message"),
     [
         ("{", "expected COCO JSON"),
-        ("[]", "no images and no annotations"),
+        ("[]", "expected COCO JSON with images and annotations; found an empty list"),
         ('{"images": []}', "no annotations"),
-        ('{"images": {}, "annotations": []}', "no images"),
+        ('{"images": {}, "annotations": []}', "found an empty object as images"),
     ],
 )
 def test_other_files_are_refused(tmp_path, text, message):

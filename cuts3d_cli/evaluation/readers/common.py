@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pycocotools import mask as mask_api
 
-from cuts3d_cli.evaluation.coco_files import ONE_CATEGORY, CocoError, Record
+from cuts3d_cli.errors import CocoError
+from cuts3d_cli.store.coco import CATEGORIES, normal_name, run_lengths
+from cuts3d_cli.store.coco_document import CocoDocument, Record
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPEG", ".JPG", ".PNG")
 
@@ -19,13 +21,13 @@ class GroundTruth:
     """Ground truth of one dataset as a COCO document.
 
     Attributes:
-        document: ``images``, ``annotations`` and ``categories`` as in COCO; an annotation has ``iscrowd`` 1 for a
-            region that takes in any number of detections, and ``ignore`` 1 for an object that may be missed or found.
+        document: an annotation has ``iscrowd`` 1 for a region that takes in any number of detections, and ``ignore``
+            1 for an object that may be missed or found; without notes, which stand here.
         format: name of the format it was read from.
         notes: what a reader of the numbers has to know, one line each.
     """
 
-    document: Record
+    document: CocoDocument
     format: str
     notes: list[str] = field(default_factory=list)
 
@@ -59,7 +61,7 @@ class BoxedImage:
     objects: Sequence[Object]
 
 
-def document(images: Iterable[BoxedImage]) -> tuple[Record, int]:
+def document(images: Iterable[BoxedImage]) -> tuple[CocoDocument, int]:
     """COCO document of images with boxes or masks; ids from 1 in the order given, categories by name.
 
     Boxes are cut to their image; what has no area then is omitted.
@@ -93,7 +95,7 @@ def document(images: Iterable[BoxedImage]) -> tuple[Record, int]:
                 }
             )
     categories = [{"id": number, "name": name} for name, number in category_ids.items()]
-    return {"images": records, "annotations": annotations, "categories": categories}, n_empty
+    return CocoDocument(records, annotations, categories), n_empty
 
 
 def ground_truth(images: Iterable[BoxedImage], format_name: str) -> GroundTruth:
@@ -110,10 +112,27 @@ def clip_box(box_xywh: Sequence[float], size_hw: tuple[int, int]) -> tuple[float
     return left, top, min(x + w, float(size_hw[1])) - left, min(y + h, float(size_hw[0])) - top
 
 
-def one_category(truth: Record) -> Record:
+def one_category(truth: CocoDocument) -> CocoDocument:
     """A COCO document with all categories taken as one; the flags and everything else stay."""
-    annotations = [{**record, "category_id": ONE_CATEGORY[0]["id"]} for record in truth["annotations"]]
-    return {**truth, "annotations": annotations, "categories": ONE_CATEGORY}
+    annotations = [{**record, "category_id": CATEGORIES[0]["id"]} for record in truth.annotations]
+    return replace(truth, annotations=annotations, categories=CATEGORIES)
+
+
+def masks_by_name(truth: CocoDocument, names: Collection[str]) -> dict[str, list[Record]]:
+    """Run-length masks of the objects of some images, by normal file name; crowd regions are omitted.
+
+    Args:
+        truth: ground truth.
+        names: normal file names (`normal_name`) of the images wanted.
+    """
+    images = {image["id"]: image for image in truth.images if normal_name(image["file_name"]) in names}
+    masks: dict[str, list[Record]] = {normal_name(image["file_name"]): [] for image in images.values()}
+    for record in truth.annotations:
+        image = images.get(record["image_id"])
+        if image is not None and not record.get("iscrowd") and "segmentation" in record:
+            code = run_lengths(record["segmentation"], (image["height"], image["width"]))
+            masks[normal_name(image["file_name"])].append(code)
+    return masks
 
 
 def image_of(stem: str, folders: Sequence[Path], source: Path) -> Path:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from cuts3d_cli.evaluation.coco_files import CocoError, read_json
+from cuts3d_cli.errors import CocoError
 from cuts3d_cli.evaluation.readers import coco, imagenet, kitti, label_maps, labelme, lvis, openimages, voc, yolo
 from cuts3d_cli.evaluation.readers.common import GroundTruth
 from cuts3d_cli.evaluation.readers.label_files import label_paths
 from cuts3d_cli.evaluation.readers.voc_xml import read_xml
+from cuts3d_cli.store.coco_document import check_coco
+from cuts3d_cli.store.json_files import read_json
 
 FORMATS = ("coco", "lvis", "voc", "imagenet", "kitti", "openimages", "png", "yolo", "labelme")
 
@@ -43,14 +45,13 @@ def read_truth(
         format_name = _folder_format(path)
     elif format_name == "auto" and path.suffix.lower() == ".csv":
         format_name = "openimages"
-    if format_name == "auto":
-        truth = read_json(path)
-        if labelme.is_labelme(truth):
+    if format_name in ("auto", "coco", "lvis"):
+        content = read_json(path)
+        if format_name == "auto" and labelme.is_labelme(content):
             return labelme.read(path, images=images)
-        truth = coco.checked(truth, path)
-        return lvis.convert(truth, path) if lvis.is_lvis(truth) else coco.convert(truth)
-    if format_name in ("coco", "lvis"):
-        return (coco if format_name == "coco" else lvis).read(path)
+        document = check_coco(content, f"file {path}")
+        is_lvis = format_name == "lvis" or (format_name == "auto" and lvis.is_lvis(document))
+        return (lvis if is_lvis else coco).convert(document)
     if not path.exists():
         raise CocoError(f"ground truth {path}", expected="a file or folder", found="none")
     if format_name == "voc":

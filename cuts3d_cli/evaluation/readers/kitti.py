@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cuts3d_cli.evaluation.coco_files import CocoError
+from cuts3d_cli.errors import CocoError
 from cuts3d_cli.evaluation.readers.common import (
     BoxedImage,
     GroundTruth,

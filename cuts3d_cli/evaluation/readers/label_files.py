@@ -11,8 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from cuts3d_cli.errors import Cuts3dError
-from cuts3d_cli.evaluation.coco_files import CocoError
+from cuts3d_cli.errors import CocoError, Cuts3dError
 from cuts3d_cli.store.image_files import counted, find_images
 
 LABEL_FOLDERS = ("labels", "masks", "annotations")

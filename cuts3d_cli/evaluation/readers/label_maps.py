@@ -14,11 +14,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from cuts3d_cli.errors import ImageError
-from cuts3d_cli.evaluation.coco_files import ONE_CATEGORY, CocoError, Record
+from cuts3d_cli.errors import CocoError, ImageError
 from cuts3d_cli.evaluation.readers.common import BoxedImage, GroundTruth, Object, ground_truth
 from cuts3d_cli.evaluation.readers.label_files import LabelFile, images_beside, label_paths, matched
-from cuts3d_cli.store.coco import decode_mask, encode_mask
+from cuts3d_cli.store.coco import CATEGORIES, decode_mask, encode_mask
+from cuts3d_cli.store.coco_document import Record
 from cuts3d_cli.store.images import image_size, opened
 
 SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
@@ -123,7 +123,7 @@ def _read(file: LabelFile) -> tuple[dict[int, Record], tuple[int, int], bool]:
 
 
 def _image(file: LabelFile, objects: dict[int, Record], size_hw: tuple[int, int], ignored: set[int]) -> BoxedImage:
-    kept = [Object(ONE_CATEGORY[0]["name"], None, mask=mask) for value, mask in objects.items() if value not in ignored]
+    kept = [Object(CATEGORIES[0]["name"], None, mask=mask) for value, mask in objects.items() if value not in ignored]
     return BoxedImage(file.file_name, size_hw, kept)
 
 

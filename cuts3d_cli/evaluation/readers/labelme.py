@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cuts3d_cli.errors import ImageError
-from cuts3d_cli.evaluation.coco_files import CocoError, Record, normal_name, read_json
+from cuts3d_cli.errors import CocoError, ImageError
 from cuts3d_cli.evaluation.readers.common import BoxedImage, GroundTruth, Object, ground_truth
 from cuts3d_cli.evaluation.readers.label_files import LabelFile, images_beside, label_paths, matched
-from cuts3d_cli.store.coco import encode_mask, polygon_mask
-from cuts3d_cli.store.images import image_size
-
-CIRCLE_CORNERS = 64
+from cuts3d_cli.store.coco import encode_mask, normal_name, polygon_mask
+from cuts3d_cli.store.coco_document import Record
+from cuts3d_cli.store.images import MAX_PIXELS, image_size
+from cuts3d_cli.store.json_files import read_json, shown
+from cuts3d_cli.store.segmentations import Fault
 
 WITHOUT_AREA = ("point", "points", "line", "linestrip")
 
@@ -74,9 +74,13 @@ def _image(file: LabelFile, left_out: dict[str, int]) -> BoxedImage:
     objects = []
     for (label, key), shapes in parts.items():
         masks = [_mask(shape, size_hw, f"{where}: shape {label} {key}") for shape in shapes]
-        difficult = any((shape.get("flags") or {}).get("difficult") or shape.get("difficult") for shape in shapes)
+        difficult = any(_flags(shape).get("difficult") or shape.get("difficult") for shape in shapes)
         objects.append(Object(label, None, ignore=bool(difficult), mask=encode_mask(np.any(masks, axis=0))))
     return BoxedImage(_file_name(content, file), size_hw, objects)
+
+
+def _flags(shape: Record) -> Record:
+    return flags if isinstance(flags := shape.get("flags"), dict) else {}
 
 
 def _size(content: Record, file: LabelFile, where: str) -> tuple[int, int]:
@@ -90,8 +94,9 @@ def _size(content: Record, file: LabelFile, where: str) -> tuple[int, int]:
             raise CocoError(str(error)) from None
         if written == (None, None):
             return right_hw
-    if not all(isinstance(side, int) and side > 0 for side in written):
-        raise CocoError(where, expected="imageHeight and imageWidth", found=f"{written[0]}, {written[1]}",
+    if not all(isinstance(side, int) and side > 0 for side in written) or math.prod(written) > MAX_PIXELS:
+        raise CocoError(where, expected=f"imageHeight and imageWidth, up to {MAX_PIXELS} pixels",
+                        found=" and ".join(map(shown, written)),
                         hint="name the folder of the annotated images with --truth-images")  # fmt: skip
     if right_hw not in (None, written):
         raise CocoError(
@@ -114,23 +119,34 @@ def _mask(shape: Record, size_hw: tuple[int, int], where: str) -> np.ndarray:
     kind = shape.get("shape_type") or "polygon"
     try:
         points = [(float(x), float(y)) for x, y in shape["points"]]
+        if not np.isfinite(points).all():
+            raise ValueError("a coordinate that is no finite number")
         if kind == "mask":
             return _pasted(shape["mask"], points[0], size_hw)
         if kind == "circle":
-            (x, y), edge = points
-            radius = math.dist((x, y), edge)
-            turns = [2 * math.pi * i / CIRCLE_CORNERS for i in range(CIRCLE_CORNERS)]
-            points = [(x + radius * math.cos(turn), y + radius * math.sin(turn)) for turn in turns]
-        elif kind == "rectangle" and len(points) == 2:
+            return _disc(*points, size_hw)
+        if kind == "rectangle" and len(points) == 2:
             (left, top), (right, bottom) = points
             points = [(left, top), (right, top), (right, bottom), (left, bottom)]
         elif kind not in ("polygon", "rectangle", "oriented_rectangle"):
             raise CocoError(where, expected="a polygon, rectangle, circle or mask", found=kind)
-        if len(points) < 3:
-            raise CocoError(where, expected="three corners or more", found=len(points))
-    except (KeyError, TypeError, ValueError, IndexError, OSError, binascii.Error) as error:
+        return polygon_mask([[value for point in points for value in point]], size_hw)
+    except Fault as fault:
+        raise CocoError(where, expected=fault.expected, found=fault.found, hint=fault.hint) from None
+    except _WRONG as error:
         raise CocoError(where, expected=f"a {kind} of labelme", found=repr(error)[:120]) from None
-    return polygon_mask([[value for point in points for value in point]], size_hw)
+
+
+_WRONG = (
+    KeyError, TypeError, ValueError, IndexError, OverflowError, OSError, binascii.Error, Image.DecompressionBombError,
+)  # fmt: skip
+"""What a shape may raise whose points or mask are none."""
+
+
+def _disc(centre: tuple[float, float], edge: tuple[float, float], size_hw: tuple[int, int]) -> np.ndarray:
+    """Mask (H, W) bool of the pixels whose centre lies in a circle through ``edge``."""
+    y, x = np.ogrid[: size_hw[0], : size_hw[1]]
+    return np.hypot(x + 0.5 - centre[0], y + 0.5 - centre[1]) <= math.dist(centre, edge)
 
 
 def _pasted(encoded: str, corner_xy: tuple[float, float], size_hw: tuple[int, int]) -> np.ndarray:

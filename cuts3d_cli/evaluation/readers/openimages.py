@@ -11,7 +11,7 @@ import csv
 from collections import defaultdict
 from pathlib import Path
 
-from cuts3d_cli.evaluation.coco_files import CocoError, Record
+from cuts3d_cli.errors import CocoError
 from cuts3d_cli.evaluation.readers.common import (
     BoxedImage,
     GroundTruth,
@@ -20,6 +20,7 @@ from cuts3d_cli.evaluation.readers.common import (
     image_of,
     number,
 )
+from cuts3d_cli.store.coco_document import Record
 from cuts3d_cli.store.images import image_size
 
 COLUMNS = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax", "IsGroupOf")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cuts3d_cli.evaluation.coco_files import CocoError
+from cuts3d_cli.errors import CocoError
 from cuts3d_cli.evaluation.readers.common import BoxedImage, GroundTruth, Object, ground_truth
 from cuts3d_cli.evaluation.readers.voc_xml import read_xml
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from cuts3d_cli.evaluation.coco_files import CocoError
+from cuts3d_cli.errors import CocoError
 from cuts3d_cli.evaluation.readers.common import number
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")

@@ -12,11 +12,11 @@ from typing import Any
 
 import yaml
 
-from cuts3d_cli.errors import Cuts3dError
-from cuts3d_cli.evaluation.coco_files import CocoError, Record
+from cuts3d_cli.errors import CocoError, Cuts3dError
 from cuts3d_cli.evaluation.readers.common import BoxedImage, GroundTruth, Object, ground_truth, number
 from cuts3d_cli.evaluation.readers.label_files import LabelFile, images_beside, label_paths, matched
 from cuts3d_cli.store.coco import encode_mask, polygon_mask
+from cuts3d_cli.store.coco_document import Record
 from cuts3d_cli.store.images import image_size
 
 NOT_LABELS = frozenset({"classes.txt", "labels.txt", "train.txt", "val.txt", "test.txt", "readme.txt", "names.txt"})
@@ -41,8 +41,8 @@ def read(path: Path, *, images: Path | None = None) -> GroundTruth:
     files = matched(paths, folder, images or images_beside(folder) or folder, notes)
     names = _names(folder)
     truth = ground_truth((_image(file, names) for file in files), "yolo")
-    n_boxes = sum("segmentation" not in record for record in truth.document["annotations"])
-    if 0 < n_boxes < len(truth.document["annotations"]):
+    n_boxes = sum("segmentation" not in record for record in truth.document.annotations)
+    if 0 < n_boxes < len(truth.document.annotations):
         raise CocoError(
             f"labels {path}: {n_boxes} objects are boxes, the others polygons",
             expected="polygons alone, or boxes alone",

@@ -1,0 +1,158 @@
+"""Checks of COCO's annotations, one by one and in one form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cuts3d_cli.store.json_files import is_number, is_text, shown, whole
+from cuts3d_cli.store.segmentations import (
+    Fault,
+    Size,
+    check_box,
+    check_code_size,
+    check_codes,
+    check_polygons,
+    check_runs,
+    code_of,
+)
+
+Record = dict[str, Any]
+
+OPTIONAL = ("id", "category_id", "segmentation", "bbox", "area", "iscrowd", "ignore", "score")
+"""Keys that an annotation may lack; null says the same, and so does an empty list as ``segmentation`` or ``bbox``."""
+
+ROUNDING = 1.0
+"""How far polygons reach outside their image by rounding, px."""
+
+
+class Annotations:
+    """The check of a file's annotations.
+
+    An annotation that passed has ``image_id`` and ``segmentation`` or ``bbox``, and no key of `OPTIONAL` without a
+    value. ``segmentation`` is a list of polygons or a run-length code of its image's size, ``bbox`` x, y, width and
+    height, ``area`` is at least 0, ``score`` in [0, 1], ``iscrowd`` and ``ignore`` are 0 or 1.
+
+    Args:
+        images: checked records of the images.
+        unlisted: annotations of other images may be among them; their masks are not checked.
+    """
+
+    def __init__(self, images: Sequence[Record], *, unlisted: bool = False):
+        self._sizes = {image["id"]: (image["height"], image["width"]) for image in images}
+        self._unlisted = unlisted
+        self._codes: dict[int, bytes] = {}
+        self._n_pixels: list[int] = []
+        self._ids: set[int | str] = set()
+        self._n_repeated = self._n_outside = 0
+        self._reach = 0.0
+
+    def checked(self, place: int, record: Any) -> Record:
+        """The annotation at a place of the file, in one form; `code_faults` tells of compressed codes.
+
+        Raises:
+            Fault: it is wrong.
+        """
+        if not isinstance(record, Mapping):
+            raise Fault("", expected="an object", found=shown(record))
+        fixed: Record = {"image_id": identifier(record.get("image_id"), "image_id", missing="image_id" not in record)}
+        size_hw = self._size(fixed["image_id"])
+        given = {key: record[key] for key in OPTIONAL if key in record and not _is_nothing(record[key], key)}
+        for key, value in given.items():
+            if key in ("id", "category_id"):
+                fixed[key] = identifier(value, key)
+            elif key in ("iscrowd", "ignore"):
+                fixed[key] = _flag(value, key)
+            elif key in ("score", "area"):
+                _check_amount(value, key, most=1 if key == "score" else None)
+            elif key == "bbox":
+                check_box(value, size_hw)
+        if "segmentation" in given:
+            self._check_segmentation(place, given["segmentation"], size_hw)
+        elif "bbox" not in given:
+            raise Fault("", expected="a segmentation or a bbox", found="neither")
+        if (number := fixed.get("id")) is not None:
+            self._n_repeated += number in self._ids
+            self._ids.add(number)
+        kept = {key: value for key, value in record.items() if key in given or key not in OPTIONAL}
+        return {**kept, **fixed}
+
+    def code_faults(self) -> dict[int, Fault]:
+        """Faults of compressed run-length codes, by the place of their annotation."""
+        places = list(self._codes)
+        found = check_codes(list(self._codes.values()), self._n_pixels)
+        return {places[number]: fault for number, fault in found.items()}
+
+    def notes(self) -> list[str]:
+        """What is odd and was taken as it is."""
+        notes = []
+        if self._n_outside:
+            notes.append(
+                f"polygons of {self._n_outside} annotations reach up to {self._reach:.0f} px outside their image, "
+                "where they were cut off"
+            )
+        if self._n_repeated:
+            notes.append(f"{self._n_repeated} annotations have the id of an earlier one; each counts by itself")
+        return notes
+
+    def _size(self, image_id: int | str) -> Size | None:
+        if (size_hw := self._sizes.get(image_id)) is None:
+            if self._unlisted:
+                return None
+            other = whole(float(image_id)) if isinstance(image_id, str) and image_id.isdecimal() else str(image_id)
+            hint = f"images has {shown(other)}" if other in self._sizes else None
+            raise Fault("image_id", expected="the id of a listed image", found=shown(image_id), hint=hint)
+        if not size_hw[0]:
+            raise Fault("image_id", expected="an image that could be read", found="one of 0 x 0 pixels")
+        return size_hw
+
+    def _check_segmentation(self, place: int, value: Any, size_hw: Size | None) -> None:
+        if isinstance(value, Mapping):
+            if size_hw is None:
+                return
+            check_code_size(value, size_hw)
+            counts, n_pixels = value.get("counts"), size_hw[0] * size_hw[1]
+            if isinstance(counts, list | tuple):
+                check_runs(counts, n_pixels)
+            else:
+                self._codes[place] = code_of(counts)
+                self._n_pixels.append(n_pixels)
+        elif isinstance(value, list | tuple):
+            if size_hw is None:
+                return
+            reach = check_polygons(value, size_hw)
+            self._n_outside += reach > ROUNDING
+            self._reach = max(self._reach, reach)
+        else:
+            raise Fault("segmentation", expected="polygons or a run-length code", found=shown(value))
+
+
+def identifier(value: Any, key: str, *, missing: bool = False) -> int | str:
+    """An id: a whole number within 64 bits or a text.
+
+    Raises:
+        Fault: it is neither, or ``missing``.
+    """
+    if type(value) is int and -(2**63) <= value < 2**63:
+        return value
+    if is_text(value):
+        return str(value)
+    if (number := whole(value)) is None:
+        raise Fault(key, expected="a whole number or a text", found="none" if missing else shown(value))
+    return number
+
+
+def _is_nothing(value: Any, key: str) -> bool:
+    return value is None or (key in ("segmentation", "bbox") and isinstance(value, list | tuple) and not value)
+
+
+def _flag(value: Any, key: str) -> int:
+    if not isinstance(value, int | float) or value not in (0, 1):
+        raise Fault(key, expected="0 or 1", found=shown(value))
+    return int(value)
+
+
+def _check_amount(value: Any, key: str, *, most: float | None) -> None:
+    if not is_number(value) or value < 0 or (most is not None and value > most):
+        expected = "a number of at least 0" if most is None else f"a number from 0 to {most:g}"
+        raise Fault(key, expected=expected, found=shown(value))

@@ -1,0 +1,99 @@
+"""Reading JSON that anybody may have written, and showing in an error what was found in it."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from cuts3d_cli.errors import CocoError
+
+_SHOWN = 60
+"""Most characters of a value in an error."""
+
+
+def read_json(path: str | Path, *, expected: str = "COCO JSON", name: str | None = None) -> Any:
+    """Content of a JSON file in UTF-8, with or without a byte order mark.
+
+    Args:
+        path: the file.
+        expected: what it should be, for errors.
+        name: what errors call it; ``file PATH`` when omitted.
+
+    Raises:
+        CocoError: there is none, it cannot be read, or it is not JSON.
+    """
+    name = name or f"file {path}"
+    try:
+        content = Path(path).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise CocoError(
+            name, expected=expected, found="no such file", hint="correct the path, or first run what writes the file"
+        ) from None
+    except IsADirectoryError:
+        raise CocoError(name, expected=expected, found="a folder", hint="name the file in it") from None
+    except (OSError, ValueError) as error:  # a path may hold what no file system takes
+        raise CocoError(f"{name} cannot be read", found=str(error)) from None
+    if not content.strip():
+        raise CocoError(name, expected=expected, found="an empty file", hint="write it again")
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise CocoError(name, expected=f"{expected} in UTF-8", found="text in UTF-16", hint="save it as UTF-8")
+    try:
+        return json.loads(content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise CocoError(name, expected=f"{expected} in UTF-8", found=f"other bytes ({error})") from None
+    except RecursionError:
+        raise CocoError(name, expected=expected, found="lists or objects nested too deeply") from None
+    except ValueError as error:  # JSONDecodeError, and integers of more digits than Python reads
+        raise CocoError(name, expected=expected, found=f"something else ({error})") from None
+
+
+def shown(value: Any) -> str:
+    """What a value of a JSON is, for an error: ``null``, ``the string "96"``, ``a list of 3``, ``NaN``, ``4.5``."""
+    if isinstance(value, dict):
+        return f"an object with {_cut('keys ' + json.dumps(list(value))[1:-1])}" if value else "an empty object"
+    if isinstance(value, list | tuple):
+        return f"a list of {len(value)}" if value else "an empty list"
+    if isinstance(value, str):
+        return f"the string {_cut(json.dumps(value))}"
+    if isinstance(value, int) and value.bit_length() > 200:
+        return "a number of more than 60 digits"
+    if isinstance(value, int | float) or value is None:
+        return _cut(json.dumps(value))
+    return type(value).__name__
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number; ``true`` and ``false`` are none."""
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        return False
+
+
+def whole(value: Any) -> int | None:
+    """A whole number within 64 bits as an integer, 96.0 included; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -(2**63) <= value < 2**63:
+        return None
+    return int(value) if value == int(value) else None
+
+
+def is_text(value: Any, *, path: bool = False) -> bool:
+    """Whether a value is a text, not empty, that can be written: no null character and no half of a character.
+
+    Args:
+        value: the value.
+        path: it names a file; bytes that are not UTF-8, as Python reads them from a disk, are then fine.
+    """
+    if not isinstance(value, str) or not value or "\0" in value:
+        return False
+    try:
+        value.encode("utf-8", "surrogateescape" if path else "strict")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
