@@ -1,7 +1,7 @@
 """Compares rankings of pseudo-masks: the AP that each gives, and how well it agrees with the overlap.
 
     python benchmarks/ranking.py --set photos --data ../coco --cache ../cache --bootstrap 1000
-    python benchmarks/ranking.py --set rgbd --data ../mosd --methods CutS3D --vary crf.enabled=true
+    python benchmarks/ranking.py --set rgbd --data ../mosd --methods CutS3D --vary crf.outlines=refined
 
 The same masks, made as the stages make them, in every order; photographs take the preset photo, RGB-D images the preset
 rgbd. A ranking is chosen on one half of the images and reported on the rest. Rankings:

@@ -4,7 +4,8 @@
 
 SCENES holds rgb/NAME.jpg, depth_mm/NAME.png (16 bit, mm, 0 = no reading) and labels/NAME.png (0 = background, one value
 an object). A row is NAME: and settings over the preset rgbd (or another: preset=embedded), separated by blanks; each is
-made by the stages of the package. Columns are class-agnostic mask AP / AP50 in percent, over
+made by the stages of the package and ranked by evaluate.pseudo_mask_rank. Columns are class-agnostic mask AP / AP50 in
+percent, over
 
 \b
     all            every scene
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -31,6 +32,7 @@ from scipy import ndimage
 from cuts3d_cli.config import Config, resolve
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.evaluation.coco_eval import evaluate
+from cuts3d_cli.evaluation.evaluate import ranked
 from cuts3d_cli.pipeline.declarations import upstream_of
 from cuts3d_cli.pipeline.graph import execute, result_path
 from cuts3d_cli.pipeline.runner import Source
@@ -102,14 +104,15 @@ def kind_of(masks: np.ndarray, depth_mm: np.ndarray) -> str:
 
 
 def pseudo_masks(folder: Path, names: list[str], config: Config, run: Path) -> dict[str, list[dict]]:
-    """Annotations of each scene, made by the stages of a run."""
+    """Annotations of each scene, made by the stages of a run, whose scores are the rank; what ``run`` holds is kept."""
     manifest = prepare.run(folder / "rgb", manifest_path(run), n_shards=1)
     records = [record for record in manifest.records(0) if Path(record.file_name).stem in names]
     source = Source(records, manifest.image_root, folder / "depth_mm")
     for stage in [*upstream_of("crf", config), "crf"]:
         execute(stage, source, config, lambda name: result_path(run, name, shard_name(0)))
     masks = read_masks(result_path(run, "crf", shard_name(0)), own=True)
-    annotations = masks.by_image()
+    document, _ = ranked({"annotations": masks.annotations}, config.evaluate.pseudo_mask_rank)
+    annotations = replace(masks, annotations=document["annotations"]).by_image()
     return {Path(image["file_name"]).stem: annotations[image["id"]] for image in masks.images}
 
 
@@ -187,8 +190,8 @@ def main(scenes: Path, rows: tuple[str, ...], n: int, only: str) -> None:
 
     focal = configs[0][1].features.focal
     show("plane and components", {scene.name: baseline(scene, focal) for scene in loaded})
-    for name, config in configs:
-        with tempfile.TemporaryDirectory() as run:
+    with tempfile.TemporaryDirectory() as run:  # rows share what they have in common
+        for name, config in configs:
             show(name, pseudo_masks(scenes, [scene.name for scene in loaded], config, Path(run)))
 
 

@@ -292,7 +292,12 @@ class ConfidenceConfig(Section):
 class CrfConfig(Section):
     """Dense CRF at a working size, then hole filling and rejection as in CutLER."""
 
-    enabled: bool = Field(True, description="refine masks with the CRF; off: only resize them")
+    enabled: bool = Field(True, description="run the CRF; off: masks are only resized")
+    outlines: Literal["refined", "grid"] = Field(
+        "refined",
+        description="outlines of the masks: refined by the CRF, or those of the patch grid, which the CRF then only "
+        "judges (min_iou, quality)",
+    )
     image_size: int = Field(
         480, ge=16, description="side of the square image on which the CRF works", json_schema_extra={"unit": "px"}
     )
@@ -328,7 +333,7 @@ class CrfConfig(Section):
     bilateral_compat: float = Field(10.0, ge=0, description="weight of the appearance kernel")
     fill_holes: bool = Field(True, description="fill the holes of a refined mask")
     min_iou: float = Field(
-        0.5, ge=0, le=1, description="a refined mask below this IoU with the unrefined one is rejected"
+        0.5, ge=0, le=1, description="a mask whose refined version has a lower IoU with it is rejected"
     )
 
     @model_validator(mode="after")

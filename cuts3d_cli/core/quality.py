@@ -18,9 +18,9 @@ from cuts3d_cli.core.affinity import directions
 def contrast(features: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """How much more alike the patches of a mask are among themselves than with the patches outside it.
 
-    |m|^2 - m.o, where m and o are the mean unit features inside and outside the mask: the mean cosine over all pairs of
-    patches inside, less the mean over all pairs of one inside and one outside, kept within [0, 1]. Neither the lengths
-    of the features nor the other masks matter.
+    (|m|^2 - m.o) / 2, at least 0, where m and o are the mean unit features inside and outside the mask: half the
+    difference between the mean cosine of the pairs of patches inside and that of the pairs with one inside and one
+    outside. Neither the lengths of the features nor the other masks matter.
 
     Args:
         features: (C, h, w), any float type.
@@ -41,9 +41,9 @@ def contrast(features: np.ndarray, masks: np.ndarray) -> np.ndarray:
     without = unit.sum(axis=1) - within
     mean_in = within / np.maximum(count, 1)[:, None]
     mean_out = without / np.maximum(unit.shape[1] - count, 1)[:, None]
-    difference = (mean_in * (mean_in - mean_out)).sum(axis=1)
+    half = (mean_in * (mean_in - mean_out)).sum(axis=1) / 2
     valid = (count > 0) & (count < unit.shape[1])
-    return np.where(valid, np.clip(difference, 0, 1), 0).astype(np.float32)
+    return np.where(valid, np.clip(half, 0, 1), 0).astype(np.float32)
 
 
 def border_share(masks: np.ndarray) -> np.ndarray:

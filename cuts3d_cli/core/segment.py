@@ -14,7 +14,7 @@ Stages, benchmarks and the library all use these functions, so that an image has
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,7 @@ CUT_SETTINGS = ("tau_knn", "k", "xy_extent", "background_z", "capacity", "maxflo
 _JUDGING = ("unary", "fill_holes", "min_iou")
 """Keys of the section crf that `crf.refine_images` takes."""
 
-_NOT_OF_THE_CRF = (*_JUDGING, "enabled", "image_size", "confidence")
+_NOT_OF_THE_CRF = (*_JUDGING, "enabled", "outlines", "image_size", "confidence")
 """Keys of the section crf that `crf.DenseCrfs` does not take."""
 
 
@@ -99,7 +99,7 @@ class Refined:
     """Candidates of an image at the working size.
 
     Attributes:
-        masks: (M, S, S) bool.
+        masks: (M, S, S) bool, with the outlines that ``crf.outlines`` says.
         probability: (M, S, S) float32, the CRF's foreground probability; the mask itself where the CRF is off.
         accepted: (M,) bool.
         agreement: (M,) float64 in [0, 1], IoU of the mask before and after the CRF; 1 where it is off.
@@ -260,8 +260,9 @@ def candidates(
 def refine(
     images: Sequence[np.ndarray], chosen: Sequence[Candidates], crf: Section, *, device: str = "cpu"
 ) -> list[Refined]:
-    """Bring the candidates of some images to the CRF's working size, refine and judge them; only enlarge them where the
-    CRF is off.
+    """Bring the candidates of some images to the CRF's working size, refine and judge them.
+
+    With ``crf.outlines: grid`` they are judged but stay as they are; where the CRF is off they are only enlarged.
 
     Args:
         images: (S, S, 3) uint8 each, working images of ``crf.image_size``.
@@ -291,6 +292,9 @@ def refine(
     )
     for place, result in zip(places, refined, strict=True):
         results[place] = Refined(*result)
+        if crf["outlines"] == "grid":
+            accepted = results[place].agreement >= crf["min_iou"]
+            results[place] = replace(results[place], masks=enlarged[place], accepted=accepted)
     return results
 
 

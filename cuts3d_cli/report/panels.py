@@ -181,7 +181,7 @@ def _pseudo_masks(image: RunImage, method: str) -> tuple[str, list[Layer]]:
     found = image.pseudo_masks(method)
     config = image.reader.masks(image.shard, method)[0].provenance.config
     if method == OWN:
-        settings = _settings(config.get("crf", {}), "crf", ("enabled", "unary", "min_iou"))
+        settings = _settings(config.get("crf", {}), "crf", ("enabled", "outlines", "unary", "min_iou"))
     else:
         settings = _settings(config.get("localcut", {}), f"{method}: localcut", ("tau_ncut", "local_cut"))
     name = image.score_name(method)

@@ -57,7 +57,9 @@ def glossary(config: Config, depth: DepthFacts | None) -> list[tuple[str, str]]:
     """The terms that the report and its settings use, with their values in this run."""
     cut, grid = config.localcut, config.features.grid
     tau_ncut = "the backend's own" if cut.tau_ncut is None else f"{cut.tau_ncut:g}"
-    crf_off = "" if config.crf.enabled else " It is off in this run (crf.enabled)."
+    crf_used = "" if config.crf.outlines == "refined" else " In this run it only judges the masks (crf.outlines)."
+    if not config.crf.enabled:
+        crf_used = " It is off in this run (crf.enabled)."
     return [
         (
             "pseudo-mask",
@@ -91,7 +93,7 @@ def glossary(config: Config, depth: DepthFacts | None) -> list[tuple[str, str]]:
             "times the IoU of the mask before and after the CRF, times the fraction of the image's border outside the "
             "mask. Its scale depends on the features, so compare only masks of one run. Training does not use it.",
         ),
-        ("CRF", f"moves the outline of a mask from the patch grid to the photograph's edges of colour.{crf_off}"),
+        ("CRF", f"moves the outline of a mask from the patch grid to the photograph's edges of colour.{crf_used}"),
         (
             "IoU, overlap",
             "area shared by mask and object over the area of both together; 1 is a perfect fit. The overlap of an "

@@ -19,14 +19,14 @@ def drawn(seed, n_channels=6, grid_hw=(5, 7), n=3):
 seeds = st.integers(0, 10_000)
 
 
-def test_contrast_is_the_mean_cosine_inside_less_that_across():
+def test_contrast_is_half_the_difference_of_the_mean_cosines():
     features, masks = drawn(0)
     masks[:, :2, :2] = [[True, True], [False, True]]
     unit = features.reshape(6, -1).T
     unit = unit / np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
     cosine = unit @ unit.T
     for mask, found in zip(masks.reshape(3, -1), contrast(features, masks), strict=True):
-        expected = cosine[np.ix_(mask, mask)].mean() - cosine[np.ix_(mask, ~mask)].mean()
+        expected = (cosine[np.ix_(mask, mask)].mean() - cosine[np.ix_(mask, ~mask)].mean()) / 2
         assert found == pytest.approx(max(expected, 0), abs=1e-6)
 
 
@@ -35,7 +35,7 @@ def test_an_object_of_its_own_look_ranks_above_a_part_of_it_and_above_a_random_p
     part, piece = two_boxes.boxes[0], np.zeros_like(boxes)
     piece[:8, 8:16] = True  # half on the boxes, half on the ground
     whole, of_part, random = contrast(two_boxes.features, np.stack([boxes, part, piece]))
-    assert whole > 0.5 and random < 0.5 * of_part < of_part < whole
+    assert whole > 0.25 and random < 0.5 * of_part < of_part < whole
 
 
 def test_unlike_sides_are_the_limit():
@@ -43,7 +43,7 @@ def test_unlike_sides_are_the_limit():
     features[:, :2] = -1
     top = np.zeros((1, 4, 4), bool)
     top[0, :2] = True
-    assert contrast(features, top).tolist() == [1.0]  # 2 before it is cut off
+    assert contrast(features, top) == pytest.approx([1]) and contrast(features, top) <= 1
     assert contrast(np.ones((2, 4, 4)), top).tolist() == [0.0]
 
 

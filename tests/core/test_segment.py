@@ -94,6 +94,33 @@ def test_without_the_crf_masks_are_only_enlarged(scene):
     np.testing.assert_array_equal(result.instances.quality, result.found.cuts.contrast[result.instances.slots])
 
 
+@pytest.mark.parametrize("min_iou", [0, 0.97])
+def test_the_crf_may_only_judge(scene, min_iou):
+    """The image is half a patch off, so the refined masks differ; those of the grid stay, unless they are rejected."""
+    features, depth, image = scene
+    moved = np.roll(image, 2, 0)
+    off, on, judged = (
+        segment(features, depth, moved, (96, 96), settings_of(crf={"min_iou": min_iou, **changes}))
+        for changes in ({"enabled": False}, {}, {"outlines": "grid"})
+    )
+    np.testing.assert_array_equal(judged.refined.masks, off.refined.masks)
+    np.testing.assert_array_equal(judged.refined.agreement, on.refined.agreement)
+    np.testing.assert_array_equal(judged.refined.probability, on.refined.probability)
+    kept = judged.refined.agreement >= min_iou
+    np.testing.assert_array_equal(judged.instances.masks, off.instances.masks[kept])
+    assert kept.any() == (min_iou == 0) and not (on.refined.masks == off.refined.masks).all()
+    assert (judged.instances.quality < off.instances.quality[kept]).all()
+
+
+def test_a_mask_that_the_crf_would_erase_stays_where_it_only_judges(scene):
+    _, _, image = scene
+    speck = np.zeros((1, 24, 24), bool)
+    speck[0, 2, 2] = True
+    crf = settings_of(crf={"outlines": "grid", "min_iou": 0}).crf
+    refined = refine([image], [candidates(speck)], crf)[0]
+    assert refined.accepted.all() and refined.masks.sum() == 16 and refined.agreement == [0]
+
+
 @pytest.mark.parametrize("localcut", [{}, NO_DEPTH, NO_DEPTH | {"exclude": "features", "stop_at_rest": False}])
 def test_quality_is_the_product_of_its_factors(scene, localcut):
     """By every method; the masks lie inside the image, then at its border, and half a patch below their objects."""
@@ -121,7 +148,7 @@ def test_an_object_ranks_above_the_wall_behind_it(scene, two_boxes):
     settings = settings_of(crf={"enabled": False})
     refined = refine([image], [chosen], settings.crf)[0]
     of_wall, of_object = finish(chosen, refined, SIZE_HW, crf=settings.crf, confidence=settings.confidence).quality
-    assert of_wall == 0 and of_object > 0.5
+    assert of_wall == 0 and of_object > 0.25
 
 
 def test_without_contrast_no_quality_is_known():
