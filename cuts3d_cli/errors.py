@@ -47,6 +47,11 @@ def missing_package(error: ModuleNotFoundError) -> Cuts3dError:
         return Cuts3dError(
             "Python package cv2 is missing", hint="pip install opencv-python-headless (or opencv-python)"
         )
+    if name == "OpenEXR":
+        return Cuts3dError(
+            "EXR files are read by the Python package OpenEXR, which is missing",
+            hint="pip install 'cuts3d[exr]', or convert the depth maps to 32-bit TIFF or NPY",
+        )
     extra = f"[{_EXTRAS[name]}]" if name in _EXTRAS else ""
     return Cuts3dError(f"Python package {name} is missing", hint=f"pip install 'cuts3d{extra}'")
 

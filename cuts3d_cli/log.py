@@ -13,9 +13,6 @@ logger = logging.getLogger("cuts3d")
 notices = logging.getLogger("cuts3d.notices")
 """For what is said even while a stage runs quietly: where weights and depth come from."""
 
-per_image = notices.getChild("image")
-"""For what is said of a single image; where there are many it is counted instead."""
-
 
 def setup(verbosity: int = 0) -> None:
     """Send messages to stderr: warnings at -1 (``-q``), progress at 0, details at 1 (``-v``)."""

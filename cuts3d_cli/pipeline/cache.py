@@ -11,11 +11,13 @@ from cuts3d_cli.config import Config
 from cuts3d_cli.errors import Cuts3dError, ImageError
 from cuts3d_cli.log import logger, quiet
 from cuts3d_cli.pipeline.declarations import LAST, upstream_of
+from cuts3d_cli.pipeline.depth_notes import notes_of
 from cuts3d_cli.pipeline.graph import execute, expected_fingerprints
 from cuts3d_cli.pipeline.runner import Source
 from cuts3d_cli.store.files import remove
 from cuts3d_cli.store.image_files import find_images, make_record
 from cuts3d_cli.store.masks import Counts
+from cuts3d_cli.store.zarr_store import open_store
 
 CACHE = Path(".cuts3d")
 """Folder below the working directory; safe to delete at any time."""
@@ -36,6 +38,13 @@ class ImageResult:
     source: Source
     paths: dict[str, Path]
     counts: Counts
+
+    @property
+    def depth_notes(self) -> dict[str, list[str]]:
+        """What there is to say of its depth; see `depth_notes.notes_of`."""
+        if "depth" not in self.paths:
+            return {}
+        return notes_of(open_store(self.paths["depth"], "depth"), [str(self.path)])
 
 
 @dataclass(frozen=True)
