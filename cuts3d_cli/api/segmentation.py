@@ -160,6 +160,10 @@ def segment(
     """
     path = Path(rgb) if isinstance(rgb, str | os.PathLike) else None
     if depth_settings is not None:
+        if not isinstance(depth_settings, Mapping):
+            raise ConfigError(
+                "depth_settings", expected='settings by name, such as {"kind": "inverse"}', found=repr(depth_settings)
+            )
         overrides["depth"] = dict(depth_settings)
     settings = method_config(method, _config(preset, config, overrides, path))
     cut = settings.localcut
@@ -252,6 +256,9 @@ def _config(
                 hint="give single settings by section",
             )  # fmt: skip
         values = config.model_dump()
+    elif not isinstance(config, Mapping | str | os.PathLike):
+        expected = "a YAML file, settings by section, or a Config"
+        raise ConfigError("config", expected=expected, found=f"{config!r} of type {type(config).__name__}")
     else:
         values = dict(config) if isinstance(config, Mapping) else read_values(Path(config))
         resolve(values, source="config" if isinstance(config, Mapping) else str(config))  # its mistakes under its name

@@ -77,7 +77,7 @@ def single_channel(values: np.ndarray, what: str) -> np.ndarray:
     """
     shape = values.shape
     if values.dtype.kind not in "fiub":
-        raise ImageError(f"{what} does not contain numbers", found=str(values.dtype), hint=_CONVERT)
+        raise ImageError(f"{what} does not contain numbers", found=str(values.dtype))
     while values.ndim > 2 and 1 in (values.shape[0], values.shape[-1]):
         values = values[0] if values.shape[0] == 1 else values[..., 0]
     if values.ndim == 3 and values.shape[2] in (3, 4) and np.all(values[..., :1] == values[..., 1:3]):
