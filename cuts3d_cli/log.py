@@ -8,17 +8,27 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from cuts3d_cli.errors import printable
+
 logger = logging.getLogger("cuts3d")
 
 notices = logging.getLogger("cuts3d.notices")
 """For what is said even while a stage runs quietly: where weights and depth come from."""
 
 
+class OneLine(logging.Formatter):
+    """Shows a message in one line, whatever the names of files in it hold."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+
 def setup(verbosity: int = 0) -> None:
     """Send messages to stderr: warnings at -1 (``-q``), progress at 0, details at 1 (``-v``)."""
     level = {-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG)
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(OneLine("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     logger.handlers[:] = [handler]
     logger.propagate = False
     logger.setLevel(level)

@@ -45,7 +45,7 @@ def find_depth_map(file_name: str, image_root: str | Path, depth_maps: str | Pat
         place = (Path(depth_maps) / file_name).parent
         candidates = _with_suffixes(place / image.stem, *_marked(place, image.stem))
     for path in candidates:
-        if path.is_file() and not (image.exists() and path.samefile(image)):
+        if os.path.isfile(path) and not (image.exists() and path.samefile(image)):  # Path.is_file fails on long names
             return path
     where = f"beside it ({image.stem}_depth.png, {image.stem}.npy)" if depth_maps is None else f"in {depth_maps}"
     raise ImageError(

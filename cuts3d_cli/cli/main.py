@@ -86,6 +86,8 @@ def main(args: list[str] | None = None) -> None:
     from cuts3d_cli.errors import Cuts3dError, missing_package
 
     threads.limit()
+    for stream in (sys.stdout, sys.stderr):  # whatever a terminal's encoding lacks is shown as an escape
+        stream.reconfigure(errors="backslashreplace")
     # Waiting threads sleep instead of spinning, which on a shared machine costs several times the work itself.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

@@ -43,7 +43,7 @@ def command(images, out, formats, depth_map, method, min_score, cores, **options
     from cuts3d_cli.pipeline.cache import check_depth_map, image_files
     from cuts3d_cli.pipeline.image_set import common_root, relative_name
     from cuts3d_cli.pipeline.methods import method_config
-    from cuts3d_cli.store.image_files import distinct_names
+    from cuts3d_cli.store.names import distinct_names
 
     check_is_folder(out, f"{FILE}, pictures and the formats asked for")
     _check_earlier(out)

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from cuts3d_cli.config import Config
-from cuts3d_cli.errors import Cuts3dError
+from cuts3d_cli.errors import Cuts3dError, printable
 from cuts3d_cli.log import logger, progress
 from cuts3d_cli.pipeline import depth_notes
 from cuts3d_cli.pipeline.cache import check_depth_map, image_files, run_image
@@ -131,7 +131,8 @@ def on_images(
             if len(files) == 1:
                 raise
             counts.failures[str(path)] = str(error)
-            click.echo(f"cuts3d: {error}" if str(path) in str(error) else f"cuts3d: {path} failed: {error}", err=True)
+            name = printable(str(path))
+            click.echo(f"cuts3d: {error}" if name in str(error) else f"cuts3d: {name} failed: {error}", err=True)
             continue
         counts.done += 1
         notes.append(result.depth_notes)
@@ -149,5 +150,5 @@ def on_images(
         score = preview.score_column(stage, config)
         click.echo(preview.table(rows, score=score))  # one table for all images, so that the columns are aligned
         for target in pictures:
-            click.echo(f"picture: {target}", err=True)
+            click.echo(printable(f"picture: {target}"), err=True)
     check_failed(counts, max_failed, stage)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cuts3d_cli.config import Config
+from cuts3d_cli.errors import printable
 from cuts3d_cli.log import logger, progress
 from cuts3d_cli.pipeline import depth_notes
 from cuts3d_cli.pipeline.cache import CACHE, ImageFile, check_depth_map, expand, image_files
@@ -71,7 +72,7 @@ def pseudo_masks(images: Sequence[Path], config: Config, *, depth_map: Path | No
 def tell_failure(file: ImageFile, outcome: Outcome) -> None:
     """Say in one line why an image failed, if it did."""
     if outcome.failure:
-        named = str(file.path) in outcome.failure
+        named = printable(str(file.path)) in outcome.failure
         logger.warning("%s%s", "" if named else f"{file.path} failed: ", outcome.failure)
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from cuts3d_cli.errors import Cuts3dError, ImageError
 from cuts3d_cli.log import logger, progress
@@ -65,22 +64,6 @@ def find_stamps(folder: Path) -> dict[str, str]:
 def counted(n: int, name: str) -> str:
     """A number with its noun: 1 file, 2 files."""
     return f"{n} {name}" + ("" if n == 1 else "s")
-
-
-def distinct_names(file_names: Sequence[str]) -> list[PurePosixPath]:
-    """What the results of each image are called, below any folder: its name without suffix, subfolders kept.
-
-    Where names differ in the suffix alone they keep it; ``..`` and a leading ``/`` are dropped.
-
-    Raises:
-        Cuts3dError: two images have one name.
-    """
-    inside = [PurePosixPath(*(p for p in PurePosixPath(name).parts if p not in ("/", ".."))) for name in file_names]
-    repeated = [str(name) for name, n in Counter(inside).items() if n > 1]
-    if repeated:
-        raise Cuts3dError(f"two images are called {repeated[0]}", expected="a name of its own for each image")
-    stems = Counter(str(name.with_suffix("")).lower() for name in inside)
-    return [name if stems[str(name.with_suffix("")).lower()] > 1 else name.with_suffix("") for name in inside]
 
 
 def _files(folder: Path) -> Iterator[tuple[str, str]]:
