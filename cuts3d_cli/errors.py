@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 
+CONFIG_KEY = "config key "
+"""What messages write before a key of the configuration; a command writes its option instead (`cli.typed`)."""
+
 _UNSHOWN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Categories of characters that move the cursor, turn the direction of writing, end a line or are none at all."""
 

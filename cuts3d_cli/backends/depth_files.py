@@ -8,11 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cuts3d_cli.backends.base import WITHOUT_MODEL
-from cuts3d_cli.backends.depth_reading import ARRAY_SUFFIXES, DEPTH_SUFFIXES, KINDS, is_turned, read_raw
+from cuts3d_cli.backends.depth_reading import KINDS, is_turned, read_raw
 from cuts3d_cli.backends.depth_values import DepthMap, depth_of_array
 from cuts3d_cli.errors import ImageError
 from cuts3d_cli.store.files import digest_file
-from cuts3d_cli.store.images import COLOUR_MARKS, DEPTH_MARKS, exif_orientation, image_size
+from cuts3d_cli.store.images import (
+    ARRAY_SUFFIXES,
+    COLOUR_MARKS,
+    DEPTH_MARKS,
+    DEPTH_SUFFIXES,
+    exif_orientation,
+    image_size,
+)
 
 if TYPE_CHECKING:
     from cuts3d_cli.config import DepthConfig

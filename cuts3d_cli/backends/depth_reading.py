@@ -17,14 +17,8 @@ import numpy as np
 from cuts3d_cli.errors import ImageError, first_line
 from cuts3d_cli.store.images import MAX_PIXELS, check_regular, exif_orientation, opened, upright
 
-DEPTH_SUFFIXES = (".png", ".npy", ".tif", ".tiff", ".npz", ".pfm", ".exr", ".pgm")
-"""File name endings of depth maps, in the order they are looked for."""
-
-ARRAY_SUFFIXES = (".npy", ".npz", ".pfm", ".exr")
-"""Those of files that cannot be taken for an image, so that beside it they need no mark in their name."""
-
 KINDS = "a PNG, TIFF, PGM, PFM, NPY, NPZ or EXR file"
-"""The same in words."""
+"""What a depth map may be, in words."""
 
 _NPY, _ZIP, _EXR = b"\x93NUMPY", (b"PK\x03\x04", b"PK\x05\x06"), b"\x76\x2f\x31\x01"
 _CONVERT = "save it with numpy.save, as an array (H, W)"

@@ -76,13 +76,16 @@ def cli(verbose: int, quiet: bool) -> None:
     Each command works on image files (results are cached in .cuts3d/) or, with --run, on a shard of a run.
     """
     from cuts3d_cli import log
+    from cuts3d_cli.cli import typed
 
-    log.setup(-1 if quiet else verbose)
+    typed.forget()
+    log.setup(-1 if quiet else verbose, typed.shown)
 
 
 def main(args: list[str] | None = None) -> None:
     """Entry point: errors become one line on stderr and exit code 1 (2 for wrong usage, 130 for Ctrl-C)."""
     from cuts3d_cli import threads
+    from cuts3d_cli.cli.typed import as_typed
     from cuts3d_cli.errors import Cuts3dError, missing_package
 
     threads.limit()
@@ -100,7 +103,7 @@ def main(args: list[str] | None = None) -> None:
         click.echo("cuts3d: interrupted; finished stages are kept, run the same command to continue", err=True)
         sys.exit(130)
     except Cuts3dError as error:
-        click.echo(f"cuts3d: error: {error}", err=True)
+        click.echo(f"cuts3d: error: {as_typed(str(error))}", err=True)
         sys.exit(1)
     except ModuleNotFoundError as error:
         click.echo(f"cuts3d: error: {missing_package(error)}", err=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from cuts3d_cli.cli.typed import shown
 from cuts3d_cli.config import Config
 from cuts3d_cli.errors import Cuts3dError, printable
 from cuts3d_cli.log import logger, progress
@@ -131,8 +132,8 @@ def on_images(
             if len(files) == 1:
                 raise
             counts.failures[str(path)] = str(error)
-            name = printable(str(path))
-            click.echo(f"cuts3d: {error}" if name in str(error) else f"cuts3d: {name} failed: {error}", err=True)
+            named = printable(str(path)) in str(error)
+            click.echo(shown(f"cuts3d: {'' if named else f'{path} failed: '}{error}"), err=True)
             continue
         counts.done += 1
         notes.append(result.depth_notes)
@@ -150,5 +151,5 @@ def on_images(
         score = preview.score_column(stage, config)
         click.echo(preview.table(rows, score=score))  # one table for all images, so that the columns are aligned
         for target in pictures:
-            click.echo(printable(f"picture: {target}"), err=True)
+            click.echo(shown(f"picture: {target}"), err=True)
     check_failed(counts, max_failed, stage)

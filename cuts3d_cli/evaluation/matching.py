@@ -110,7 +110,11 @@ def match(
         )
     kept = _predicted_annotations(found, pairs, images, predictions_name, truth_name, notes)
     category_ids = None if class_agnostic else paired_categories(predictions, categories, predictions_name, truth_name)
+    n_categories = len({record["category_id"] for record in kept})
     kept = with_categories(kept, category_ids, predictions_name, truth_name, notes)
+    if class_agnostic and n_categories > 1 and len({record.get("category_id") for record in truth["annotations"]}) > 1:
+        notes.append(f"the predictions' {n_categories} classes count as one, as do those of the ground truth; "
+                     "--no-class-agnostic scores them apart")  # fmt: skip
     n_missing = len(set(images) - listed)
     if n_missing:
         notes.append(f"{n_missing} of {len(images)} images have no prediction and count as misses")
@@ -152,11 +156,6 @@ def _truth_annotations(
     if n_ignored:
         notes.append(
             f"{n_ignored} objects flagged difficult or ignore count neither way; evaluate.difficult = count counts them"
-        )
-    n_categories = len({record.get("category_id") for record in truth["annotations"]})
-    if class_agnostic and n_categories > 1:
-        notes.append(
-            f"the {n_categories} categories of the ground truth were merged to one: this evaluation knows no classes"
         )
     return result
 

@@ -14,6 +14,7 @@ Decisions, each tested:
 from __future__ import annotations
 
 import contextlib
+import os
 import struct
 import warnings
 import zlib
@@ -30,6 +31,12 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".
 
 DEPTH_MARKS = ("_depth", "-depth")
 """Ends of the name of a depth map that lies beside its image."""
+
+DEPTH_SUFFIXES = (".png", ".npy", ".tif", ".tiff", ".npz", ".pfm", ".exr", ".pgm")
+"""File name endings (lower case) of depth maps, in the order they are looked for."""
+
+ARRAY_SUFFIXES = (".npy", ".npz", ".pfm", ".exr")
+"""Those of files that cannot be taken for an image, so that beside it they need no mark in their name."""
 
 COLOUR_MARKS = ("-color", "_color", "-rgb", "_rgb")
 """Ends of the name of an image that a depth map beside it does without: 0-color.png has 0-depth.png."""
@@ -124,10 +131,15 @@ def check_regular(path: Path, what: str) -> None:
     Raises:
         ImageError: it is missing, or something else than a regular file; ``what`` names it.
     """
-    if not path.exists():
+    if os.path.isfile(path):
+        return
+    if not os.path.lexists(path):
         raise ImageError(f"{what} {path} does not exist")
-    if not path.is_file():
-        raise ImageError(f"{what} {path}", expected="a file", found="a folder" if path.is_dir() else "no regular file")
+    if os.path.exists(path):
+        found = "a folder" if path.is_dir() else "a pipe or a device"
+    else:
+        found = "a link that leads nowhere"
+    raise ImageError(f"{what} {path}", expected="a file", found=found)
 
 
 def _reason(path: Path, error: BaseException) -> str:
