@@ -2,6 +2,35 @@
 
 from __future__ import annotations
 
+import unicodedata
+
+CONFIG_KEY = "config key "
+"""What messages write before a key of the configuration; a command writes its option instead (`cli.typed`)."""
+
+_UNSHOWN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Categories of characters that move the cursor, turn the direction of writing, end a line or are none at all."""
+
+_JOINERS = "\u200c\u200d"
+"""Of these, the two that words of some scripts, and emoji, are written with."""
+
+
+def printable(text: str) -> str:
+    """A text in one line that a terminal shows as it is: control characters and bytes that are no UTF-8 as escapes.
+
+    Names of files may hold anything but ``/``; whatever prints one goes through here.
+    """
+    if text.isprintable():
+        return text
+    return "".join(_escaped(char) for char in text)
+
+
+def _escaped(char: str) -> str:
+    if unicodedata.category(char) not in _UNSHOWN or char in _JOINERS:
+        return char
+    if "\udc80" <= char <= "\udcff":  # how Python holds a byte that is no UTF-8
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    return char.encode("unicode_escape").decode("ascii")
+
 
 class Cuts3dError(Exception):
     """An error that a user can act on.
@@ -25,7 +54,7 @@ class Cuts3dError(Exception):
         line = "; ".join(parts)
         if hint:
             line += f" -> {hint}"
-        super().__init__(" ".join(line.split()))
+        super().__init__(printable(" ".join(line.split())))
 
 
 def first_line(error: BaseException) -> str:
@@ -46,6 +75,11 @@ def missing_package(error: ModuleNotFoundError) -> Cuts3dError:
     if name == "cv2":
         return Cuts3dError(
             "Python package cv2 is missing", hint="pip install opencv-python-headless (or opencv-python)"
+        )
+    if name == "OpenEXR":
+        return Cuts3dError(
+            "EXR files are read by the Python package OpenEXR, which is missing",
+            hint="pip install 'cuts3d[exr]', or convert the depth maps to 32-bit TIFF or NPY",
         )
     extra = f"[{_EXTRAS[name]}]" if name in _EXTRAS else ""
     return Cuts3dError(f"Python package {name} is missing", hint=f"pip install 'cuts3d{extra}'")

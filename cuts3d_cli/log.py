@@ -5,27 +5,53 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+
+from cuts3d_cli.errors import printable
 
 logger = logging.getLogger("cuts3d")
 
 notices = logging.getLogger("cuts3d.notices")
 """For what is said even while a stage runs quietly: where weights and depth come from."""
 
-per_image = notices.getChild("image")
-"""For what is said of a single image; where there are many it is counted instead."""
+
+class _Formatter(logging.Formatter):
+    def __init__(self, shown: Callable[[str], str]) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+        self._shown = shown
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = self._shown(record.message)
+        return super().formatMessage(record)
 
 
-def setup(verbosity: int = 0) -> None:
-    """Send messages to stderr: warnings at -1 (``-q``), progress at 0, details at 1 (``-v``)."""
+def setup(verbosity: int = 0, shown: Callable[[str], str] = printable) -> None:
+    """Send messages to stderr: warnings at -1 (``-q``), progress at 0, details at 1 (``-v``).
+
+    Args:
+        verbosity: -1, 0 or 1.
+        shown: gives each message as it is written, in one line whatever the names of files in it hold.
+    """
     level = {-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG)
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(_Formatter(shown))
     logger.handlers[:] = [handler]
+    _said.clear()
     logger.propagate = False
     logger.setLevel(level)
     notices.setLevel(level)
+
+
+_said: set[str] = set()
+"""What this command has said already."""
+
+
+def info_once(message: str) -> None:
+    """Say something that is found more than once in a command, such as by every look into a folder, the first time."""
+    if message not in _said:
+        _said.add(message)
+        logger.info("%s", message)
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from typing import Any
 
 from tabulate import SEPARATING_LINE, DataRow, Line, TableFormat, tabulate
 
+from cuts3d_cli.errors import printable
+
 Rows = Sequence[Sequence[object]]
 
 _CELLS = DataRow("", "  ", "")
@@ -34,7 +36,7 @@ def markdown_table(head: Sequence[str], rows: Rows, *, left: int | None = 1) -> 
 
 
 def _texts(rows: Rows) -> list[list[str]]:
-    return [[str(cell) for cell in row] for row in rows]
+    return [[printable(str(cell)) for cell in row] for row in rows]
 
 
 def _options(head: Sequence[str], left: int | None) -> dict[str, Any]:

@@ -68,6 +68,8 @@ def run_snakemake(config_file: Path, words: Sequence[str]) -> NoReturn:
         )
     if importlib.util.find_spec("snakemake") is None:
         raise ModuleNotFoundError(name="snakemake")
+    if executor := _value(words, "--executor", "-e"):
+        check_executor(executor)
     # -P: a file of the current folder must not stand in for a module
     command = [sys.executable, "-P", "-m", "snakemake", *snakemake_words(config_file, words)]
     path = os.pathsep.join([sysconfig.get_path("scripts"), BEFORE.get("PATH", os.defpath)])  # jobs call cuts3d
@@ -92,6 +94,33 @@ def snakemake_words(config_file: Path, words: Sequence[str]) -> list[str]:
 def _option(word: str) -> str:
     """The option that a word of a command line starts with: --cores=4 and -c4 give --cores and -c."""
     return word.split("=")[0] if word.startswith("--") else word[:2]
+
+
+def _value(words: Sequence[str], long: str, short: str) -> str | None:
+    """The value of an option in a command line, however it is written; None where it is not there."""
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word in (long, short):
+            return following
+        if _option(word) in (long, short):
+            return word.removeprefix(f"{long}=").removeprefix(short).removeprefix("=")
+    return None
+
+
+def check_executor(name: str) -> None:
+    """Check that Snakemake has an executor; if not, end the process with one line. The profile ``slurm`` calls this.
+
+    Snakemake itself would only say that it knows no such choice.
+    """
+    module = f"snakemake_executor_plugin_{name.replace('-', '_')}"
+    if name in ("local", "dryrun", "touch") or importlib.util.find_spec(module) is not None:
+        return
+    package = "'cuts3d[workflow]'" if name == "slurm" else module.replace("_", "-")
+    error = Cuts3dError(
+        f"Snakemake's executor {name} is not installed", expected=f"its plug-in {module.replace('_', '-')}",
+        hint=f"pip install {package}, or leave out --profile and --executor to run on this machine",
+    )  # fmt: skip
+    print(f"cuts3d: error: {error}", file=sys.stderr)
+    raise SystemExit(1)
 
 
 def _with_profiles(words: Sequence[str]) -> list[str]:
@@ -164,7 +193,7 @@ def _check_images(config: Config, source: str) -> None:
     """
     for key, base in (("images", Path(config.run)), ("val_images", Path(config.run) / "val")):
         folder = getattr(config.data, key)
-        if folder is None or Path(folder).is_dir() or _listed(base) == Path(folder).resolve():
+        if folder is None or Path(folder).is_dir() or _listed(base) == Path(os.path.realpath(folder)):
             continue
         found = "a file" if Path(folder).exists() else "nothing"
         hint = None if Path(folder).is_absolute() else f"relative paths start in the current folder, {Path.cwd()}"

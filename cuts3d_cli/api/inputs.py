@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cuts3d_cli.errors import ImageError
+from cuts3d_cli.errors import ImageError, first_line
 from cuts3d_cli.store.images import pixels_of, read_image
 
 ImageLike = np.ndarray | Image.Image | str | os.PathLike[str]
@@ -25,7 +25,7 @@ def pixels(rgb: ImageLike) -> np.ndarray:
         return read_image(Path(rgb))
     if isinstance(rgb, Image.Image):
         return pixels_of(rgb)
-    array = np.asarray(rgb)
+    array = array_of(rgb, "image")
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or not array.size:
         raise ImageError(
             "image",
@@ -34,6 +34,18 @@ def pixels(rgb: ImageLike) -> np.ndarray:
             hint="PIL.Image.fromarray takes grey levels and transparency",
         )
     return np.ascontiguousarray(array)
+
+
+def array_of(values: object, what: str) -> np.ndarray:
+    """Whatever NumPy takes for an array as one; masked arrays stay masked.
+
+    Raises:
+        ImageError: it takes it for none; ``what`` names it.
+    """
+    try:
+        return np.asanyarray(values)
+    except Exception as error:  # of lists of unequal length, of tensors on a GPU, of anything else
+        raise ImageError(what, expected="an array", found=f"{type(values).__name__}: {first_line(error)}") from None
 
 
 def described(masks: np.ndarray, scores: np.ndarray) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from cuts3d_cli.api.inputs import ImageLike, described, pixels
+from cuts3d_cli.api.inputs import ImageLike, array_of, described, pixels
 from cuts3d_cli.config import (
     Config,
     DepthConfig,
@@ -32,7 +32,7 @@ from cuts3d_cli.pipeline.methods import OWN, method_config
 
 if TYPE_CHECKING:
     from cuts3d_cli.backends.base import DepthBackend, DepthFeatureBackend, FeatureBackend
-    from cuts3d_cli.backends.depth_files import DepthMap
+    from cuts3d_cli.backends.depth_values import DepthMap
 
 DepthLike = np.ndarray | str | os.PathLike[str]
 """(H, W) integers or floats, or the path of a depth map or of a folder of them."""
@@ -140,9 +140,10 @@ def segment(
 
     Args:
         rgb: (H, W, 3) uint8 RGB, a Pillow image, or the path of an image file.
-        depth: depth of the image, (H, W) numbers or the path of a map (PNG, NPY, TIFF); of any size, but the aspect
-            ratio of the image. What they hold says ``depth.kind``: distances in any unit (``metric``, far is large), or
-            inverse depth (``inverse``, near is large); 0 and NaN are holes (``depth.holes``). None: what
+        depth: depth of the image, (H, W) numbers or the path of a map (see `depth_reading`); of any size, but the
+            aspect ratio of the image. What they hold says ``depth.kind``: distances in any unit (``metric``, far is
+            large), or inverse depth (``inverse``, near is large); 0 and NaN are holes (``depth.holes``), and what a
+            masked array masks. None: what
             ``depth.backend`` names; for an image file also a map beside it.
         preset: name of a preset, see `presets`; by default that of ``config``, else ``photo`` (``embedded``, which
             needs no weights, for files of the sample).
@@ -161,6 +162,10 @@ def segment(
     """
     path = Path(rgb) if isinstance(rgb, str | os.PathLike) else None
     if depth_settings is not None:
+        if not isinstance(depth_settings, Mapping):
+            raise ConfigError(
+                "depth_settings", expected='settings by name, such as {"kind": "inverse"}', found=repr(depth_settings)
+            )
         overrides["depth"] = dict(depth_settings)
     settings = method_config(method, _config(preset, config, overrides, path))
     cut = settings.localcut
@@ -202,6 +207,7 @@ def _segmented(image: np.ndarray, path: Path | None, depth: DepthLike | None, co
     found, source, kept = None, None, None
     if cut.sharpen or cut.local_cut or needs_depth(features.backend):
         found, source = _depth(image, path, depth, config)
+        _tell(found, path)
         kept = core.half(found.depth, "values of depth")
     working = working_image(image, features.image_size)[None]
     backend: Any = _feature_backend(features, config.device)
@@ -253,6 +259,9 @@ def _config(
                 hint="give single settings by section",
             )  # fmt: skip
         values = config.model_dump()
+    elif not isinstance(config, Mapping | str | os.PathLike):
+        expected = "a YAML file, settings by section, or a Config"
+        raise ConfigError("config", expected=expected, found=f"{config!r} of type {type(config).__name__}")
     else:
         values = dict(config) if isinstance(config, Mapping) else read_values(Path(config))
         resolve(values, source="config" if isinstance(config, Mapping) else str(config))  # its mistakes under its name
@@ -268,6 +277,8 @@ def _depth(
 ) -> tuple[DepthMap, Literal["given", "file", "model"]]:
     """Depth of an image, normalised, and where it is from."""
     from cuts3d_cli.backends import depth_files
+    from cuts3d_cli.backends.depth_reading import read_raw
+    from cuts3d_cli.backends.depth_values import depth_of_array, predicted_depth
 
     settings, size_hw = config.depth, (image.shape[0], image.shape[1])
     if isinstance(depth, str | os.PathLike):
@@ -278,9 +289,9 @@ def _depth(
             raise ImageError(f"depth map {place}", expected="a file, as the image has no name", found="a folder")
         if path is not None:
             return depth_files.depth_of_image(path.name, path.parent, place, settings), "given"
-        depth = depth_files.read_raw(place)
+        return depth_of_array(read_raw(place), size_hw, settings, what=f"depth map {place}"), "given"
     if depth is not None:
-        return depth_files.depth_of_array(np.asarray(depth), size_hw, settings), "given"
+        return depth_of_array(array_of(depth, "depth"), size_hw, settings), "given"
     if path is not None and settings.backend in READS_FILES:
         beside = depth_files.has_depth_map(path.name, path.parent)
         if beside or settings.backend == FILES:
@@ -290,7 +301,14 @@ def _depth(
             "depth", expected="a map, as depth.backend is files", found="none",
             hint='give it as `depth`, or a model: depth_settings={"backend": "auto"}',
         )  # fmt: skip
-    return depth_files.predicted_depth(_depth_backend(settings, config.device), image, settings), "model"
+    return predicted_depth(_depth_backend(settings, config.device), image, settings), "model"
+
+
+def _tell(depth: DepthMap, path: Path | None) -> None:
+    """Log what is odd about a depth map."""
+    from cuts3d_cli.pipeline.depth_notes import tell
+
+    tell([{note: ["the image" if path is None else str(path)]} for note in depth.notes], 1, None)
 
 
 @lru_cache(maxsize=2)

@@ -76,16 +76,21 @@ def cli(verbose: int, quiet: bool) -> None:
     Each command works on image files (results are cached in .cuts3d/) or, with --run, on a shard of a run.
     """
     from cuts3d_cli import log
+    from cuts3d_cli.cli import typed
 
-    log.setup(-1 if quiet else verbose)
+    typed.forget()
+    log.setup(-1 if quiet else verbose, typed.shown)
 
 
 def main(args: list[str] | None = None) -> None:
     """Entry point: errors become one line on stderr and exit code 1 (2 for wrong usage, 130 for Ctrl-C)."""
     from cuts3d_cli import threads
+    from cuts3d_cli.cli.typed import as_typed
     from cuts3d_cli.errors import Cuts3dError, missing_package
 
     threads.limit()
+    for stream in (sys.stdout, sys.stderr):  # whatever a terminal's encoding lacks is shown as an escape
+        stream.reconfigure(errors="backslashreplace")
     # Waiting threads sleep instead of spinning, which on a shared machine costs several times the work itself.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -98,7 +103,7 @@ def main(args: list[str] | None = None) -> None:
         click.echo("cuts3d: interrupted; finished stages are kept, run the same command to continue", err=True)
         sys.exit(130)
     except Cuts3dError as error:
-        click.echo(f"cuts3d: error: {error}", err=True)
+        click.echo(f"cuts3d: error: {as_typed(str(error))}", err=True)
         sys.exit(1)
     except ModuleNotFoundError as error:
         click.echo(f"cuts3d: error: {missing_package(error)}", err=True)

@@ -44,7 +44,7 @@ def command(images, out, formats, depth_map, method, min_score, cores, **options
     from cuts3d_cli.pipeline.cache import check_depth_map, image_files
     from cuts3d_cli.pipeline.image_set import common_root, relative_name
     from cuts3d_cli.pipeline.methods import method_config
-    from cuts3d_cli.store.image_files import distinct_names
+    from cuts3d_cli.store.names import distinct_names
 
     check_is_folder(out, f"{FILE}, pictures and the formats asked for")
     _check_earlier(out)
@@ -64,7 +64,7 @@ def _make(files, root, names, out, places, config, *, depth_map, min_score, core
     from cuts3d_cli.cli.exports import write_formats
     from cuts3d_cli.errors import Cuts3dError
     from cuts3d_cli.log import logger, progress
-    from cuts3d_cli.pipeline.image_set import gathered, tell_failure, tell_predicted
+    from cuts3d_cli.pipeline.image_set import gathered, tell_depth, tell_failure
     from cuts3d_cli.pipeline.workers import Work, run_images
     from cuts3d_cli.report.contact_sheet import draw, write_contact_sheets
     from cuts3d_cli.report.output_record import OutputRecord
@@ -82,7 +82,7 @@ def _make(files, root, names, out, places, config, *, depth_map, min_score, core
         outcomes[place] = outcome
         tell_failure(files[place], outcome)
     ended = [outcomes[place] for place in range(len(files))]
-    tell_predicted(ended, depth_map)
+    tell_depth(files, ended, depth_map)
     masks = gathered(files, root, ended)
     hint = "fix or remove these images, or raise --max-failed"
     if not masks.images:

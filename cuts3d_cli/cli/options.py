@@ -5,24 +5,20 @@ An omitted option keeps the value of ``--config`` or ``--preset``, so defaults l
 
 from __future__ import annotations
 
-import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import click
 from pydantic.fields import FieldInfo
 
+from cuts3d_cli.cli.typed import flag_name, name_options
 from cuts3d_cli.config import Config, merge_values, preset_names, preset_of_images, preset_values, resolve
 from cuts3d_cli.config.backends import BY_BACKEND
+from cuts3d_cli.config.ranges import without_none
 from cuts3d_cli.errors import ConfigError, StoreError
 from cuts3d_cli.threads import limit
-
-
-def flag_name(field: str) -> str:
-    """Name of a config field on the command line."""
-    return "--" + field.replace("_", "-")
 
 
 def method_option(command: Callable) -> Callable:
@@ -70,7 +66,8 @@ def section_values(section: str, options: dict[str, Any]) -> dict[str, Any]:
     """Remove the section's given fields from ``options`` and return them as nested config values."""
     fields = Config.model_fields[section].annotation.model_fields
     given = {name: options.pop(name) for name in fields if name in options}
-    return {section: {name: _plain(value) for name, value in given.items() if value is not None and value != ()}}
+    values = {name: _plain(value) for name, value in given.items() if value is not None and value != ()}
+    return {section: values} if values else {}
 
 
 def config_options(command: Callable) -> Callable:
@@ -167,21 +164,28 @@ def build_config(
     single: dict[str, Any] = {}
     for assignment in options.pop("assignments", ()):
         single = merge_values(single, _assignment(assignment))
-    for name in ("device", "seed", "max_failed"):
-        if (value := options.pop(name, None)) is not None:
-            single[name] = value
+    by_key = _keys(merge_values(values, single))
+    typed = {name: value for name in ("device", "seed", "max_failed") if (value := options.pop(name, None)) is not None}
     for section in sections:
-        single = merge_values(single, section_values(section, options))
+        typed = merge_values(typed, section_values(section, options))
+    name_options(sections, but=by_key - _keys(typed))
+    single = merge_values(single, typed)
     values = merge_values(values, single)
     if method is not None:
-        _check_method(method, resolve(values, source="options"), single)
+        _check_method(method, resolve(values, source=None), single)
     given = merge_values(preset_values(values["preset"]), values) if values.get("preset") else values
     if images and not values.keys() & {"preset", "data"}:
         values["preset"] = preset_of_images(images)
     if made_from is None:
-        return resolve(values, source="options")
-    made_from.check(resolve(values, source="options"), given)
-    return resolve(merge_values(made_from.sections, values), source="options")
+        return resolve(values, source=None)
+    made_from.check(resolve(values, source=None), given)
+    return resolve(merge_values(made_from.sections, values), source=None)
+
+
+def _keys(values: Mapping[str, Any]) -> set[str]:
+    """The keys that nested values set, with dots."""
+    inner = {section: given for section, given in values.items() if isinstance(given, dict)}
+    return {key for key in values if key not in inner} | {f"{name}.{key}" for name in inner for key in inner[name]}
 
 
 def _check_method(method: str, config: Config, single: Mapping[str, Any]) -> None:
@@ -310,7 +314,7 @@ def _plain(value: Any) -> Any:
 
 
 def _field_option(name: str, field: FieldInfo, default: str) -> Callable:
-    kind = _without_none(field.annotation)
+    kind = without_none(field.annotation)
     unit = (field.json_schema_extra or {}).get("unit")
     about = field.description[0].upper() + field.description[1:] + (f" [{unit}]" if unit else "")
     text = f"{about}. Default: {default}."
@@ -327,12 +331,6 @@ def _field_option(name: str, field: FieldInfo, default: str) -> Callable:
         choices = click.Choice(list(get_args(inner))) if get_origin(inner) is Literal else inner
         return click.option(flag, name, multiple=True, type=choices, help=text + " Repeatable.")
     return click.option(flag, name, type=kind, help=text)
-
-
-def _without_none(annotation: Any) -> Any:
-    if get_origin(annotation) in (Union, types.UnionType):
-        return next(part for part in get_args(annotation) if part is not type(None))
-    return annotation
 
 
 def _shown(value: Any) -> str:

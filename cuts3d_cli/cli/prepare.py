@@ -20,11 +20,13 @@ def command(images, run_dir, n_shards):
       cuts3d prepare photos/ --run runs/mine
       cuts3d prepare imagenet/train --run runs/imagenet --n-shards 1300
     """
+    from cuts3d_cli.cli.typed import name_options
     from cuts3d_cli.log import logger
     from cuts3d_cli.stages import prepare
     from cuts3d_cli.store.image_files import counted
     from cuts3d_cli.store.layout import manifest_path
 
+    name_options((), data__n_shards="--n-shards")
     manifest = prepare.run(images, manifest_path(run_dir), n_shards=n_shards)
     images, shards = counted(manifest.n_images, "image"), counted(manifest.n_shards, "shard")
     logger.info("prepare: %s in %s -> %s", images, shards, manifest.path)

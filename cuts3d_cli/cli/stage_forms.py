@@ -8,9 +8,11 @@ from pathlib import Path
 
 import click
 
+from cuts3d_cli.cli.typed import shown
 from cuts3d_cli.config import Config
-from cuts3d_cli.errors import Cuts3dError
+from cuts3d_cli.errors import Cuts3dError, printable
 from cuts3d_cli.log import logger, progress
+from cuts3d_cli.pipeline import depth_notes
 from cuts3d_cli.pipeline.cache import check_depth_map, image_files, run_image
 from cuts3d_cli.pipeline.declarations import STAGES, upstream_of
 from cuts3d_cli.pipeline.graph import depth_maps_of, execute, result_path, stage_fingerprint
@@ -50,6 +52,7 @@ def on_run(
     if depth_maps is None:
         depth_maps = depth_maps_of(manifest, config)
     config = method_config(method, config)
+    notes, n_images = [], 0
     for index in [shard] if shard is not None else range(manifest.n_shards):
         name = shard_name(index)
         source = Source(manifest.records(index), manifest.image_root, depth_maps)
@@ -65,7 +68,12 @@ def on_run(
                 logger.info("%s: needed by %s and not there, run first", each, stage)
             counts, kept = execute(each, source, config, path_of, force=force and each == stage)
             logger.info("%s: %s%s -> %s", each, "up to date, " if kept else "", counts, path_of(each))
+            if each == "depth":
+                names = [record.file_name for record in source.records]
+                notes.append(depth_notes.notes_of(open_store(path_of(each), each), names))
+                n_images += len(names)
             check_failed(counts, config.max_failed, each)
+    depth_notes.tell(notes, n_images, depth_maps)
 
 
 def _is_usable(stage: str, path: Path) -> bool:
@@ -113,7 +121,7 @@ def on_images(
         )
     check_depth_map(depth_map, [file.path for file in files])
     counts, root = Counts(), common_root(images)
-    rows, pictures = [], []
+    rows, pictures, notes = [], [], []
     for file in progress(files, stage, len(files)) if len(files) > 1 else files:
         path = file.path
         try:
@@ -124,9 +132,11 @@ def on_images(
             if len(files) == 1:
                 raise
             counts.failures[str(path)] = str(error)
-            click.echo(f"cuts3d: {error}" if str(path) in str(error) else f"cuts3d: {path} failed: {error}", err=True)
+            named = printable(str(path)) in str(error)
+            click.echo(shown(f"cuts3d: {'' if named else f'{path} failed: '}{error}"), err=True)
             continue
         counts.done += 1
+        notes.append(result.depth_notes)
         found = preview.rows(stage, result)
         if as_json:
             for row in found:
@@ -136,9 +146,10 @@ def on_images(
             target = preview.picture_path(stage, path, out and (out / relative_name(path, root)).parent)
             preview.write_picture(stage, result, target)
             pictures.append(target)
+    depth_notes.tell(notes, len(files), depth_map)
     if rows and not as_json:
         score = preview.score_column(stage, config)
         click.echo(preview.table(rows, score=score))  # one table for all images, so that the columns are aligned
         for target in pictures:
-            click.echo(f"picture: {target}", err=True)
+            click.echo(shown(f"picture: {target}"), err=True)
     check_failed(counts, max_failed, stage)

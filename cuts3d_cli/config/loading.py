@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -9,11 +11,13 @@ from typing import Any
 
 import yaml
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from cuts3d_cli.config.backends import BY_BACKEND, backend_of, check_names, with_backend_defaults
 from cuts3d_cli.config.masks import DataConfig
+from cuts3d_cli.config.ranges import expected
 from cuts3d_cli.config.root import Config
-from cuts3d_cli.errors import ConfigError
+from cuts3d_cli.errors import CONFIG_KEY, ConfigError
 
 FINDER = str(Config.model_fields["finder"].default)
 
@@ -45,10 +49,14 @@ def merge_values(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def resolve(values: dict[str, Any] | None = None, *, source: str = "config") -> Config:
+def resolve(values: dict[str, Any] | None = None, *, source: str | None = "config") -> Config:
     """Build the configuration: class defaults, then the preset named in ``values``, then ``values``.
 
     With images other than the sample's, nothing of the sample is used: see `DataConfig`.
+
+    Args:
+        values: nested values.
+        source: what errors call them; None for options of a command, whose errors need no name.
 
     Raises:
         ConfigError: an unknown key or a value of the wrong type or range, in one line with its key.
@@ -56,7 +64,7 @@ def resolve(values: dict[str, Any] | None = None, *, source: str = "config") -> 
     values = values or {}
     if values.get("finder", FINDER) != FINDER:
         raise ConfigError(
-            f"{source}: finder", expected="none, as it is set by the method", found=repr(values["finder"])
+            f"{_under(source)}finder", expected="none, as it is set by the method", found=repr(values["finder"])
         )
     name = values.get("preset") or default_preset(values)
     merged = with_backend_defaults({**_merged(preset_values(name), values), "preset": name})
@@ -78,8 +86,8 @@ def default_preset(values: dict[str, Any]) -> str:
 
 def preset_of_images(images: Sequence[Path]) -> str:
     """The default preset for images (files or folders); see `default_preset`."""
-    folders = [Path(DataConfig.model_fields[key].default).resolve() for key in ("images", "val_images")]
-    ours = all(any(path.resolve().is_relative_to(folder) for folder in folders) for path in images)
+    folders = [os.path.realpath(DataConfig.model_fields[key].default) for key in ("images", "val_images")]
+    ours = all(any(Path(os.path.realpath(path)).is_relative_to(folder) for folder in folders) for path in images)
     return EMBEDDED if ours else PHOTO
 
 
@@ -97,7 +105,7 @@ def _merged(preset: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_sample(key: str, value: Any) -> bool:
-    return Path(str(value)).resolve() == Path(DataConfig.model_fields[key].default).resolve()
+    return os.path.realpath(str(value)) == os.path.realpath(DataConfig.model_fields[key].default)
 
 
 def _without_sample(data: dict[str, Any]) -> dict[str, Any]:
@@ -141,30 +149,58 @@ def load(path: str | Path) -> Config:
     return resolve(read_values(path), source=str(path))
 
 
-def _fields_beside(location: tuple) -> dict[str, Any]:
-    """Fields of the model that the key at ``location`` belongs to."""
+def _field_at(location: tuple[str, ...]) -> tuple[tuple[str, ...], FieldInfo | None]:
+    """The setting that a location in the configuration lies in, and its field; None where it is in none."""
     model: Any = Config
-    for part in location[:-1]:
-        model = model.model_fields[part].annotation if part in getattr(model, "model_fields", {}) else None
-    return getattr(model, "model_fields", {})
+    for depth, part in enumerate(location, start=1):
+        field = getattr(model, "model_fields", {}).get(part)
+        if field is None:
+            break
+        if not hasattr(field.annotation, "model_fields"):
+            return location[:depth], field
+        model = field.annotation
+    return location, None
 
 
-def _first_error(error: ValidationError, source: str) -> ConfigError:
-    from difflib import get_close_matches
+def _under(source: str | None) -> str:
+    """What stands before a key in errors."""
+    return CONFIG_KEY if source is None else f"{source}: "
 
+
+def _first_error(error: ValidationError, source: str | None) -> ConfigError:
+    """The first mistake, with its key: under the name of its file, or else called a key."""
     detail = error.errors()[0]
-    location = tuple(str(part) for part in detail["loc"])
+    location, field = _field_at(tuple(str(part) for part in detail["loc"]))
     key = ".".join(location)
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if detail["type"] == "extra_forbidden":
-        known = sorted(_fields_beside(location))
-        close = get_close_matches(location[-1], known, n=1)
-        hint = f"did you mean {close[0]}?" if close else None
-        return ConfigError(f"{source}: unknown key {key}{more}", expected=f"one of {', '.join(known)}", hint=hint)
-    message = detail["msg"].removeprefix("Value error, ")
-    where = f"{source}: {key}" if key else source
-    if detail["type"] == "string_pattern_mismatch":  # its description says in words what the pattern means
-        expected = _fields_beside(location)[location[-1]].description
-        return ConfigError(f"{where}{more}", expected=expected, found=repr(detail["input"]))
-    found = None if detail["type"] == "value_error" else repr(detail.get("input"))
-    return ConfigError(f"{where}: {message}{more}", found=found)
+        return _unknown_key(location, f"{source or '--set'}: unknown key {key}{more}")
+    if detail["type"] == "value_error":  # of a validator of a section, which names keys without it
+        fields = "|".join(_fields_of(location))
+        message = re.sub(rf"(?<![\w.])({fields})(?=[ :])", rf"{key}.\1", detail["msg"].removeprefix("Value error, "))
+        return ConfigError(f"{'' if source is None else f'{source}: '}{message}{more}")
+    if field is None:
+        wanted = "settings by name" if location[-1] in Config.model_fields else "names of settings"
+    elif detail["type"] == "string_pattern_mismatch":  # its description says in words what the pattern means
+        wanted = str(field.description)
+    else:
+        wanted = expected(field)
+    return ConfigError(f"{_under(source)}{key}{more}", expected=wanted, found=repr(detail["input"]))
+
+
+def _unknown_key(location: tuple[str, ...], what: str) -> ConfigError:
+    from difflib import get_close_matches
+
+    known = sorted(_fields_of(location[:-1]))
+    close = get_close_matches(location[-1], known, n=1)
+    hint = f"did you mean {close[0]}?" if close else None
+    return ConfigError(what, expected=f"one of {', '.join(known)}", hint=hint)
+
+
+def _fields_of(location: tuple[str, ...]) -> dict[str, FieldInfo]:
+    """Fields of the section at a location, or of the configuration."""
+    model: Any = Config
+    for part in location:
+        field = getattr(model, "model_fields", {}).get(part)
+        model = field.annotation if field is not None else None
+    return getattr(model, "model_fields", {})

@@ -76,7 +76,9 @@ class DepthConfig(Section):
         description="conversion of inverse depth: affine (1 - d, affine in disparity) or reciprocal (1/d)",
     )
     holes: Literal["zero", "none"] = Field(
-        "zero", description="values of a depth file that mean no reading, besides NaN: zero, or none"
+        "zero",
+        description="values of a depth file that mean no reading, besides NaN and infinity: zero (and, if metric, "
+        "values below 0 and the largest value of the file's type, if it is more than twice all others), or none",
     )
     clip: float = Field(
         0.001,

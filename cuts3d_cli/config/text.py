@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import textwrap
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 import yaml
 from pydantic.fields import FieldInfo
 
 from cuts3d_cli.config import Config, Section
 from cuts3d_cli.config.backends import BY_BACKEND, backend_defaults
+from cuts3d_cli.config.ranges import allowed
 
 HEADER = """\
 # Settings of cuts3d: every key with its meaning, unit and range; written by `cuts3d init` (preset {preset}).
@@ -51,17 +52,6 @@ def explanation(field: FieldInfo) -> str:
     unit = extra.get("unit") if isinstance(extra, dict) else None
     limits = allowed(field)
     return (field.description or "") + (f" [{unit}]" if unit else "") + (f" ({limits})" if limits else "")
-
-
-def allowed(field: FieldInfo) -> str:
-    """Range or choices of a setting in words; empty where the type says it all."""
-    if get_origin(field.annotation) is Literal:
-        return " | ".join(map(str, get_args(field.annotation)))
-    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
-    found = [
-        f"{signs[kind]} {getattr(item, kind):g}" for item in field.metadata for kind in signs if hasattr(item, kind)
-    ]
-    return ", ".join(found)
 
 
 def _first_line(section: type[Section]) -> str:

@@ -133,7 +133,7 @@ def pydensecrf_model(image: np.ndarray, kernels: Mapping[str, float]) -> Any:
             "crf.solver pydensecrf",
             expected="an importable module pydensecrf",
             found=str(error),
-            hint="pip install pydensecrf2 (Python 3.12 or older, a C++ compiler), or crf.solver: lattice",
+            hint="pip install pydensecrf2 (Python 3.12 or older, a C++ compiler), or crf.solver = lattice",
         ) from None
     crf = DenseCRF2D(image.shape[1], image.shape[0], 2)
     crf.addPairwiseGaussian(sxy=kernels["gaussian_sxy"], compat=kernels["gaussian_compat"])

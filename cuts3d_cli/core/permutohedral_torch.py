@@ -80,7 +80,7 @@ def build(features: np.ndarray, device: torch.device) -> TorchLattice:
             "the kernels of the CRF are too narrow for so many images at once",
             expected=f"up to {LARGEST_CODE:.1g} lattice points",
             found=f"{n_images * n_codes:.1g}",
-            hint="use larger standard deviations, or crf.solver: lattice on the CPU",
+            hint="use larger standard deviations, or crf.solver = lattice on the CPU",
         )
     positions = torch.as_tensor(features, device=device).movedim(1, 0).reshape(n_dims, -1)
     near, apart, rank = _nearest_corners(positions, torch.as_tensor(scales, device=device))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import cv2
+import mmcv
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.datasets.transforms import LoadAnnotations, PackDetInputs, RandomFlip, Resize
@@ -101,6 +102,18 @@ class ConfidenceResize(Resize):
             results["gt_confidences"] = resize_fields(results["gt_confidences"], results["img_shape"])
         return results
 
+    def _resize_img(self, results: dict[str, Any]) -> None:
+        height, width = results["img"].shape[:2]
+        size_wh = mmcv.rescale_size((width, height), results["scale"]) if self.keep_ratio else results["scale"]
+        if min(size_wh) > 0:
+            super()._resize_img(results)
+            return
+        # Of a strip of an image the shorter side would be rounded to nothing.
+        resized_wh = max(size_wh[0], 1), max(size_wh[1], 1)
+        image = mmcv.imresize(results["img"], resized_wh, interpolation=self.interpolation, backend=self.backend)
+        results |= {"img": image, "img_shape": image.shape[:2], "keep_ratio": True}
+        results["scale_factor"] = (resized_wh[0] / width, resized_wh[1] / height)
+
     def _resize_masks(self, results: dict[str, Any]) -> None:
         if "gt_masks" in results:
             height, width = results["img_shape"][:2]
@@ -118,9 +131,13 @@ class ConfidenceFlip(RandomFlip):
 
     def _flip(self, results: dict[str, Any]) -> None:
         super()._flip(results)
+        if 1 in results["img_shape"]:  # an axis of one pixel keeps the negative stride that torch refuses
+            results["img"] = results["img"].copy()
+            if "gt_masks" in results:
+                results["gt_masks"].masks = results["gt_masks"].masks.copy()
         if "gt_confidences" in results:
             axes = {"horizontal": 2, "vertical": 1, "diagonal": (1, 2)}[results["flip_direction"]]
-            results["gt_confidences"] = np.ascontiguousarray(np.flip(results["gt_confidences"], axes))
+            results["gt_confidences"] = np.flip(results["gt_confidences"], axes).copy()
 
 
 @TRANSFORMS.register_module()

@@ -295,5 +295,5 @@ def _require_masks(records: list[dict[str, Any]], name: str) -> None:
         raise CocoError(
             f"{name}: {n} of {len(records)} annotations without segmentation",
             expected="masks",
-            hint="set evaluate.iou_types to [bbox] to compare boxes only",
+            hint="evaluate.iou_types = bbox compares boxes only",
         )

@@ -106,7 +106,11 @@ def match(
         )
     kept = _predicted_annotations(found, pairs, images, notes)
     category_ids = None if class_agnostic else paired_categories(named, categories, predictions_name, truth_name)
+    n_categories = len({record["category_id"] for record in kept if "category_id" in record})
     kept = with_categories(kept, category_ids, predictions_name, truth_name, notes)
+    if class_agnostic and n_categories > 1 and len({record.get("category_id") for record in truth.annotations}) > 1:
+        notes.append(f"the predictions' {n_categories} classes count as one, as do those of the ground truth; "
+                     "--no-class-agnostic scores them apart")  # fmt: skip
     n_missing = len(set(images) - listed)
     if n_missing:
         notes.append(f"{n_missing} of {len(images)} images have no prediction and count as misses")
@@ -155,11 +159,6 @@ def _truth_annotations(
     masks = [record["segmentation"] for record in result if "segmentation" in record and not record["iscrowd"]]
     if n_empty := int((rle.area(masks) == 0).sum()) if masks else 0:
         notes.append(f"the masks of {n_empty} objects of the ground truth have no pixel: no mask can find them")
-    n_categories = len({record.get("category_id") for record in truth.annotations})
-    if class_agnostic and n_categories > 1:
-        notes.append(
-            f"the {n_categories} categories of the ground truth were merged to one: this evaluation knows no classes"
-        )
     return result
 
 

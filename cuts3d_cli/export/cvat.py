@@ -12,7 +12,7 @@ from xml.sax.saxutils import XMLGenerator
 
 import numpy as np
 
-from cuts3d_cli.export.objects import ImageObjects, Object, class_names, objects_of
+from cuts3d_cli.export.objects import ESCAPED, ImageObjects, Object, class_names, objects_of, xml_text
 from cuts3d_cli.export.polygons import edge_parts
 from cuts3d_cli.store.masks import MaskFile
 
@@ -27,6 +27,7 @@ def write(masks: MaskFile, folder: Path) -> Counter[str]:
         _text(xml, "version", "1.1")
         _labels(xml, class_names(masks))
         for number, image in enumerate(objects_of(masks, lost)):
+            lost[ESCAPED] += xml_text(image.file_name) != image.file_name
             _image(xml, number, image)
         xml.endElement("annotations")
         xml.characters("\n")
@@ -50,11 +51,14 @@ def _labels(xml: XMLGenerator, names: list[str]) -> None:
 def _image(xml: XMLGenerator, number: int, image: ImageObjects) -> None:
     xml.characters("\n  ")
     height, width = image.size_hw
-    xml.startElement("image", {"id": str(number), "name": image.file_name, "width": str(width), "height": str(height)})
+    name = xml_text(image.file_name)
+    xml.startElement("image", {"id": str(number), "name": name, "width": str(width), "height": str(height)})
     for each in image.objects:
         tag, attributes = _shape(each)
         xml.characters("\n    ")
-        xml.startElement(tag, {"label": each.label, "source": "auto", "occluded": "0", **attributes, "z_order": "0"})
+        xml.startElement(
+            tag, {"label": xml_text(each.label), "source": "auto", "occluded": "0", **attributes, "z_order": "0"}
+        )
         xml.endElement(tag)
     xml.endElement("image")
 
@@ -84,5 +88,5 @@ def _runs(box: np.ndarray) -> list[int]:
 
 def _text(xml: XMLGenerator, tag: str, text: str) -> None:
     xml.startElement(tag, {})
-    xml.characters(text)
+    xml.characters(xml_text(text))
     xml.endElement(tag)

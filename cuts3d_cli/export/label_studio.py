@@ -16,7 +16,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 
 from cuts3d_cli import __version__
-from cuts3d_cli.export.objects import ImageObjects, Object, class_names, objects_of
+from cuts3d_cli.export.objects import ImageObjects, Object, class_names, objects_of, xml_text
 from cuts3d_cli.report.overlay import colours
 from cuts3d_cli.store.masks import MaskFile
 
@@ -47,7 +47,10 @@ def _task(image: ImageObjects) -> dict[str, Any]:
         "result": results,
     }
     return {
-        "data": {"image": f"/data/local-files/?d={quote(image.file_name)}", "file_name": image.file_name},
+        "data": {
+            "image": f"/data/local-files/?d={quote(image.file_name, errors='surrogateescape')}",
+            "file_name": image.file_name,
+        },
         "predictions": [prediction],
     }
 
@@ -62,7 +65,7 @@ def _result(each: Object, size_hw: tuple[int, int]) -> dict[str, Any]:
         "original_height": size_hw[0],
         "image_rotation": 0,
         "score": round(each.score, 6),
-        "value": {"format": "rle", "rle": brush_code(each.mask), "brushlabels": [each.label]},
+        "value": {"format": "rle", "rle": brush_code(each.mask), "brushlabels": [xml_text(each.label)]},
     }
 
 
@@ -90,7 +93,7 @@ def brush_code(mask: np.ndarray) -> list[int]:
 
 def _configuration(names: list[str]) -> str:
     labels = [
-        f'    <Label value={quoteattr(name)} background="#{r:02x}{g:02x}{b:02x}"/>'
+        f'    <Label value={quoteattr(xml_text(name))} background="#{r:02x}{g:02x}{b:02x}"/>'
         for name, (r, g, b) in zip(names, colours(len(names)).tolist(), strict=True)
     ]
     return "\n".join(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from cuts3d_cli.store.coco import CATEGORIES, mask_of, quality_of, score_of
-from cuts3d_cli.store.image_files import distinct_names
 from cuts3d_cli.store.masks import MaskFile
+from cuts3d_cli.store.names import distinct_names
 
 CROWD = "crowd regions left out"
 EMPTY = "objects without a pixel left out"
 JOINED = "objects in several parts, the parts joined by a line one pixel wide"
 COVERED = "objects that overlap others, the shared pixels given to the smaller one"
+ESCAPED = "images whose names have characters that XML cannot hold, written as escapes"
 HIDDEN = "objects left out, as smaller ones cover them whole"
 
 
@@ -75,6 +77,14 @@ class ImageObjects:
         path = folder / self.name.parent / (self.name.name + suffix)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+
+def xml_text(text: str) -> str:
+    """A text with escapes for the characters that XML 1.0 has no way to hold."""
+    return _NO_XML.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def class_names(masks: MaskFile) -> list[str]:

@@ -26,7 +26,7 @@ def write(masks: MaskFile, folder: Path) -> Counter[str]:
         StoreError: an image has more objects than 16 bit can number.
     """
     lost: Counter[str] = Counter()
-    with (folder / "objects.csv").open("w", newline="", encoding="utf-8") as file:
+    with (folder / "objects.csv").open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         table = csv.writer(file)
         table.writerow(["file", "value", *CELLS, "area_px"])
         for image in objects_of(masks, lost):

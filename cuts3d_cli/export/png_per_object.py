@@ -17,7 +17,7 @@ from cuts3d_cli.store.masks import MaskFile
 def write(masks: MaskFile, folder: Path) -> Counter[str]:
     """Write ``IMAGE/001.png`` and so on, and ``objects.csv``."""
     lost: Counter[str] = Counter()
-    with (folder / "objects.csv").open("w", newline="", encoding="utf-8") as file:
+    with (folder / "objects.csv").open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         table = csv.writer(file)
         table.writerow(["file", *CELLS, "area_px"])
         for image in objects_of(masks, lost):

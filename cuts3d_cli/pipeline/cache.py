@@ -11,11 +11,14 @@ from cuts3d_cli.config import Config
 from cuts3d_cli.errors import Cuts3dError, ImageError
 from cuts3d_cli.log import logger, quiet
 from cuts3d_cli.pipeline.declarations import LAST, upstream_of
+from cuts3d_cli.pipeline.depth_notes import notes_of
 from cuts3d_cli.pipeline.graph import execute, expected_fingerprints
 from cuts3d_cli.pipeline.runner import Source
 from cuts3d_cli.store.files import remove
 from cuts3d_cli.store.image_files import find_images, make_record
+from cuts3d_cli.store.images import check_regular
 from cuts3d_cli.store.masks import Counts
+from cuts3d_cli.store.zarr_store import open_store
 
 CACHE = Path(".cuts3d")
 """Folder below the working directory; safe to delete at any time."""
@@ -36,6 +39,13 @@ class ImageResult:
     source: Source
     paths: dict[str, Path]
     counts: Counts
+
+    @property
+    def depth_notes(self) -> dict[str, list[str]]:
+        """What there is to say of its depth; see `depth_notes.notes_of`."""
+        if "depth" not in self.paths:
+            return {}
+        return notes_of(open_store(self.paths["depth"], "depth"), [str(self.path)])
 
 
 @dataclass(frozen=True)
@@ -97,8 +107,7 @@ def check_depth_map(depth_map: Path | None, images: Sequence[Path]) -> None:
     """
     if depth_map is None or depth_map.is_dir():
         return
-    if not depth_map.is_file():
-        raise Cuts3dError(f"depth map {depth_map}", expected="a file or a folder", found="nothing")
+    check_regular(depth_map, "depth map")
     if len(images) > 1:
         raise Cuts3dError(
             f"depth map {depth_map}", expected="a folder of depth maps", found=f"one file for {len(images)} images"
@@ -121,8 +130,7 @@ def image_source(path: Path, depth_map: Path | None) -> Source:
     Raises:
         ImageError: it is missing or no image.
     """
-    if not path.is_file():
-        raise ImageError(f"image {path}", expected="a file", found="nothing")
+    check_regular(path, "image")
     record = make_record(1, path, path.parent)
     if record.error:
         raise ImageError(record.error)

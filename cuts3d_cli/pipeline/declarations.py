@@ -78,7 +78,7 @@ def _crf_uses(config: Config) -> Names:
 
 
 STAGES: dict[str, Stage] = {
-    "depth": Stage(1, uses=lambda config: ("depth",), files=_depth_files, shared=True),
+    "depth": Stage(2, uses=lambda config: ("depth",), files=_depth_files, shared=True),
     "features": Stage(
         1,
         inputs=lambda config: ("depth",) if needs_depth(config.features.backend) else (),

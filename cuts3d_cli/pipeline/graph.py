@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -24,7 +25,7 @@ def depth_maps_of(manifest: Manifest, config: Config) -> Path | None:
     """Folder of the depth maps that the configuration names for the images of a list; None: beside the images."""
     data = config.data
     for images, maps in ((data.images, data.depth_maps), (data.val_images, data.val_depth_maps)):
-        if images and maps and Path(images).resolve() == manifest.image_root:
+        if images and maps and Path(os.path.realpath(images)) == manifest.image_root:
             return Path(maps)
     return None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from cuts3d_cli.config import Config
-from cuts3d_cli.log import logger, notices, progress
+from cuts3d_cli.errors import printable
+from cuts3d_cli.log import logger, progress
+from cuts3d_cli.pipeline import depth_notes
 from cuts3d_cli.pipeline.cache import CACHE, ImageFile, check_depth_map, expand, image_files
 from cuts3d_cli.pipeline.declarations import LAST
 from cuts3d_cli.pipeline.runner import check_failed, images_fingerprint
@@ -59,8 +60,9 @@ def pseudo_masks(images: Sequence[Path], config: Config, *, depth_map: Path | No
     outcomes = dict(progress(run_images(files, [None] * len(files), work, cores=1), "pseudo-masks", len(files)))
     for place, file in enumerate(files):
         tell_failure(file, outcomes[place])
-    tell_predicted(list(outcomes.values()), depth_map)
-    masks = gathered(files, root, [outcomes[place] for place in range(len(files))])
+    ended = [outcomes[place] for place in range(len(files))]
+    tell_depth(files, ended, depth_map)
+    masks = gathered(files, root, ended)
     check_failed(masks.counts, config.max_failed, "pseudo-masks")
     out = cache / "pseudo-masks" / f"{masks.provenance.fingerprint}.json"
     write_masks(out, masks)
@@ -70,16 +72,14 @@ def pseudo_masks(images: Sequence[Path], config: Config, *, depth_map: Path | No
 def tell_failure(file: ImageFile, outcome: Outcome) -> None:
     """Say in one line why an image failed, if it did."""
     if outcome.failure:
-        named = str(file.path) in outcome.failure
+        named = printable(str(file.path)) in outcome.failure
         logger.warning("%s%s", "" if named else f"{file.path} failed: ", outcome.failure)
 
 
-def tell_predicted(outcomes: Sequence[Outcome], depth_map: Path | None) -> None:
-    """Say how many images had no depth map, if any; a warning where a folder of maps was given."""
-    if n := sum(outcome.predicted for outcome in outcomes):
-        level = logging.INFO if depth_map is None else logging.WARNING
-        which = "no image has a depth map" if n == len(outcomes) else f"{n} of {len(outcomes)} images have no depth map"
-        notices.log(level, "depth: %s; predicted by the embedded model", which)
+def tell_depth(files: Sequence[ImageFile], outcomes: Sequence[Outcome], depth_map: Path | None) -> None:
+    """Say once what there is to say of the depth of the images; see `depth_notes`."""
+    found = [{key: [str(file.path)] for key in each.depth} for file, each in zip(files, outcomes, strict=True)]
+    depth_notes.tell(found, len(files), depth_map)
 
 
 def gathered(files: Sequence[ImageFile], root: Path, outcomes: Sequence[Outcome]) -> MaskFile:

@@ -75,7 +75,7 @@ def method_config(name: str, config: Config) -> Config:
     Raises:
         ConfigError: there is no such method.
     """
-    if name not in METHODS:
+    if name not in list(METHODS):  # in a list, as not everything that callers give has a hash
         raise ConfigError("method", expected=f"one of {', '.join(METHODS)}", found=repr(name))
     return METHODS[name].configure(config)
 

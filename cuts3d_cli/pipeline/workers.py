@@ -15,17 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cuts3d_cli.config import Config
-from cuts3d_cli.config.backends import AUTO
 from cuts3d_cli.errors import Cuts3dError
-from cuts3d_cli.log import logger, notices, per_image
+from cuts3d_cli.log import logger, notices
 from cuts3d_cli.pipeline.cache import CACHE, ImageFile, ImageResult, run_image
 from cuts3d_cli.pipeline.declarations import LAST
 from cuts3d_cli.pipeline.runner import NOT_OF_AN_IMAGE
-from cuts3d_cli.store.layout import DEPTH_SOURCES
-from cuts3d_cli.store.zarr_store import open_store
 from cuts3d_cli.threads import environment, n_cores
 
 NO_LEAKS = "ignore:resource_tracker:UserWarning"
@@ -40,13 +35,13 @@ class Outcome:
         result: its stages; None where it failed.
         made: what was made of the result.
         failure: why it failed, in one line.
-        predicted: its depth was predicted, as it has no depth map.
+        depth: what there is to say of its depth, keys of `depth_notes.WORDS`.
     """
 
     result: ImageResult | None = None
     made: Any = None
     failure: str = ""
-    predicted: bool = False
+    depth: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,17 +69,11 @@ class Work:
         try:
             depth_map = file.depth_maps(self.depth_map)
             result = run_image(LAST, file.path, self.config, depth_map=depth_map, cache=self.cache)
-            return Outcome(result, self.then(result, given), predicted=self._predicted(result))
+            return Outcome(result, self.then(result, given), depth=tuple(result.depth_notes))
         except NOT_OF_AN_IMAGE:
             raise
         except Cuts3dError as error:
             return Outcome(failure=str(error))
-
-    def _predicted(self, result: ImageResult) -> bool:
-        if self.config.depth.backend != AUTO or "depth" not in result.paths:
-            return False
-        source = np.asarray(open_store(result.paths["depth"], "depth").array("source")[:])
-        return DEPTH_SOURCES[source[0]] == "model"
 
 
 def run_images(
@@ -107,8 +96,7 @@ def run_images(
     cores = min(cores or n_cores(), n_cores())
     processes = min(cores, len(files))
     if processes <= 1:
-        with _once_per_set():
-            yield from ((place, work.on(*job)) for place, job in enumerate(zip(files, given, strict=True)))
+        yield from ((place, work.on(*job)) for place, job in enumerate(zip(files, given, strict=True)))
         return
     context = multiprocessing.get_context("spawn")  # a forked process may not use torch or OpenMP of its parent
     before = set(multiprocessing.active_children())
@@ -152,7 +140,6 @@ def _start(work: Work, messages: Any, level: int, notices_level: int) -> None:
     logger.propagate = False
     logger.setLevel(level)
     notices.setLevel(notices_level)
-    per_image.setLevel(logging.CRITICAL)
 
 
 def _run(file: ImageFile, given: Any) -> Outcome:
@@ -179,17 +166,6 @@ class _Once(logging.Handler):
         if message not in self._said:
             self._said.add(message)
             logger.handle(record)
-
-
-@contextmanager
-def _once_per_set() -> Iterator[None]:
-    """Say nothing of single images, as worker processes do not."""
-    level = per_image.level
-    per_image.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        per_image.setLevel(level)
 
 
 @contextmanager

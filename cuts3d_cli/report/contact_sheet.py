@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from cuts3d_cli.errors import printable
 from cuts3d_cli.pipeline.cache import ImageResult
 from cuts3d_cli.pipeline.declarations import LAST
 from cuts3d_cli.report.annotations import drawn
@@ -114,6 +115,7 @@ def _sheet(pictures: Sequence[tuple[str, Path | None, str]]) -> Image.Image:
 
 def _fitted(name: str, words: str, font: ImageFont.FreeTypeFont, width: int) -> str:
     """``name: words``, cut to a width in px: the words at their end, a name that takes over half of it at its start."""
+    name = printable(name)
     while len(name) > 8 and font.getlength(name) > width / 2:
         name = "…" + name[2:]
     text = f"{name}: {words}"

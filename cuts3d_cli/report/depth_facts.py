@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -33,11 +33,13 @@ class DepthFacts:
         holes: fraction without a reading by file name.
         near_far: median over the images of the nearest and farthest depth in the unit of the files; None where depth
             is not metric.
+        notes: what is odd about depth maps: the images by key of `depth_notes.WORDS`.
     """
 
     n_images: int
     holes: dict[str, float]
     near_far: tuple[float, float] | None
+    notes: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def median(self) -> float:
@@ -78,13 +80,16 @@ def depth_facts(base: Path) -> DepthFacts | None:
         manifest = read_manifest(manifest_path(base))
     except StoreError:
         return None
-    holes, ranges, stores = {}, [], {}
+    holes, ranges, notes, stores = {}, [], {}, {}
     for shard, row, record in places(manifest, spread(manifest.n_images, MOST_IMAGES)):
         if shard not in stores:
             stores = {shard: _store(base, shard)}  # one at a time
         store = stores[shard]
         if store is None or store.status[row] == FAILED:
             continue
+        for note, rows in store.attrs.get("notes", {}).items():
+            if row in rows:
+                notes.setdefault(note, []).append(record.file_name)
         holes[record.file_name] = 1 - float(store.array("reading")[row].mean())
         near_far = store.array("range")[row]
         if _is_metric(store, row) and np.isfinite(near_far).all():
@@ -92,7 +97,7 @@ def depth_facts(base: Path) -> DepthFacts | None:
     if not holes:
         return None
     near, far = np.median(ranges, axis=0).tolist() if ranges else (0.0, 0.0)
-    return DepthFacts(len(holes), holes, (near, far) if far > near else None)
+    return DepthFacts(len(holes), holes, (near, far) if far > near else None, notes)
 
 
 def _is_metric(store: Store, row: int) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from cuts3d_cli.config import Config
 from cuts3d_cli.evaluation import table
 from cuts3d_cli.pipeline.declarations import settings_of
+from cuts3d_cli.pipeline.depth_notes import WORDS
 from cuts3d_cli.pipeline.methods import OWN
 from cuts3d_cli.report.depth_facts import LARGE_HOLES, DepthFacts
 from cuts3d_cli.report.run_summary import SetSummary, differences
@@ -62,7 +63,7 @@ def set_notes(sets: Iterable[SetSummary], config: Config) -> list[str]:
 
 
 def depth_notes(facts: Mapping[str, DepthFacts]) -> list[str]:
-    """Sets of images with large holes in their depth.
+    """Sets of images with large holes in their depth, or with odd depth maps.
 
     Args:
         facts: depth by the name of the set, in words.
@@ -76,6 +77,9 @@ def depth_notes(facts: Mapping[str, DepthFacts]) -> list[str]:
                 f"{depth.n_images} images (most in {worst}, {missing:.0%}). It was filled in there from what lies "
                 "around, so cuts in space are unreliable at such places."
             )
+        for note, images in depth.notes.items():
+            which = f"{len(images)} of {depth.n_images} images, first {images[0]}"
+            notes.append(f"{name.capitalize()}: depth maps, {which}: {WORDS[note]}.")
     return notes
 
 

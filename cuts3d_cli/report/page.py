@@ -12,7 +12,7 @@ import yaml
 
 from cuts3d_cli import __version__
 from cuts3d_cli.config import Config
-from cuts3d_cli.errors import Cuts3dError
+from cuts3d_cli.errors import Cuts3dError, printable
 from cuts3d_cli.evaluation import table
 from cuts3d_cli.log import logger
 from cuts3d_cli.report import figures
@@ -95,8 +95,18 @@ def render(page: Mapping[str, Any]) -> str:
         (resources.files("cuts3d_cli.report") / f"page.{suffix}").read_text(encoding="utf-8")
         for suffix in ("html", "css", "js")
     )
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        finalize=_shown,
+    )
     return environment.from_string(source).render(page, style=style, script=script)
+
+
+def _shown(value: Any) -> Any:
+    """A value of the template as it is shown: names of files may hold anything."""
+    return "\n".join(map(printable, value.split("\n"))) if type(value) is str else value  # not what is marked safe
 
 
 def _page(

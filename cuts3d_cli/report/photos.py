@@ -55,7 +55,7 @@ class Photos:
 def _link(path: Path, folder: Path) -> str:
     """URL of a file, relative to a folder where both lie on one disk."""
     try:
-        return quote(Path(os.path.relpath(path, folder)).as_posix())
+        return quote(Path(os.path.relpath(path, folder)).as_posix(), errors="surrogateescape")
     except ValueError:  # another drive
         return path.as_uri()
 

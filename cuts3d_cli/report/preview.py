@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from PIL import Image
 
 from cuts3d_cli.config import Config
 from cuts3d_cli.core.masks import boxes_xywh_px, enlarge_all
+from cuts3d_cli.errors import ImageError
+from cuts3d_cli.log import logger
 from cuts3d_cli.pipeline.cache import ImageResult
 from cuts3d_cli.pipeline.declarations import LAST
 from cuts3d_cli.report.annotations import STABILITY, cut_slots, drawn, none_reaches, score_name, shown_detections
@@ -22,6 +25,7 @@ from cuts3d_cli.store.image_files import OWN_PICTURES
 from cuts3d_cli.store.images import IMAGE_SUFFIXES, read_image
 from cuts3d_cli.store.layout import ARRAYS, OUTCOME_NAMES
 from cuts3d_cli.store.masks import read_masks
+from cuts3d_cli.store.names import safe_part
 from cuts3d_cli.store.zarr_store import Store, open_store
 from cuts3d_cli.tables import text_table
 
@@ -85,10 +89,10 @@ def _cell(name: str, value: Any) -> str:
 def picture_path(stage: str, image: Path, folder: Path | None = None) -> Path:
     """Where the picture of a stage goes: beside the image, or in ``folder``.
 
-    It has the stem of the image, or its full name if another image in the folder has the same stem.
+    It has the stem of the image, or its full name if another image in the folder has the same stem; see `safe_part`.
     """
     name = image.name if _shares_stem(image) else image.stem
-    return (folder or image.parent) / f"{name}{OWN_PICTURES}{stage}.png"
+    return (folder or image.parent) / f"{safe_part(name)}{OWN_PICTURES}{stage}.png"
 
 
 def _shares_stem(image: Path) -> bool:
@@ -99,7 +103,7 @@ def _shares_stem(image: Path) -> bool:
     suffixes = {"", *IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES)} - {image.suffix}
     others = (image.with_suffix(suffix) for suffix in suffixes)
     # On a case-insensitive file system the other may be the image itself.
-    return any(other.is_file() and not (image.exists() and other.samefile(image)) for other in others)
+    return any(os.path.isfile(other) and not (image.exists() and other.samefile(image)) for other in others)
 
 
 def write_picture(stage: str, result: ImageResult, target: Path) -> None:
@@ -148,7 +152,11 @@ def write_overlays(path: Path, folder: Path, *, least_score: float) -> tuple[int
         image = masks.image_root / entry["file_name"]
         target = picture_path("predict", image, (folder / entry["file_name"]).parent)
         shown, caption = shown_detections(found, least_score, limit="--picture-score")
-        picture = drawn(read_image(image), shown)
+        try:
+            picture = drawn(read_image(image), shown)
+        except ImageError as error:
+            logger.warning("predict: no picture: %s", error)
+            continue
         if none_reaches(found, least_score):
             n_weak += 1
             picture = captioned(picture, caption)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from functools import cache
 
 import numpy as np
 
 from cuts3d_cli.backends.base import DepthBackend, depth_backend
 from cuts3d_cli.config.backends import AUTO, FILES, READS_FILES
-from cuts3d_cli.log import per_image
 from cuts3d_cli.pipeline.runner import Job, Result, run_stage
 from cuts3d_cli.store.layout import DEPTH_SOURCES
 from cuts3d_cli.store.manifest import ImageRecord
@@ -19,12 +17,13 @@ from cuts3d_cli.store.masks import Counts
 def run(job: Job) -> Counts:
     """Write ``depth`` (n, S, S), what its 0 and 1 stand for, where there was a reading, and where the map is from.
 
-    With backend ``auto`` a file wins over the model.
+    With backend ``auto`` a file wins over the model. What is odd about maps is recorded by row, for the command to say.
     """
-    from cuts3d_cli.backends.depth_files import depth_of_image, has_depth_map, predicted_depth
+    from cuts3d_cli.backends.depth_files import depth_of_image, has_depth_map
+    from cuts3d_cli.backends.depth_values import predicted_depth
 
     config, source = job.config.depth, job.source
-    predicted: list[str] = []
+    notes: dict[str, list[int]] = {}
 
     @cache
     def model() -> DepthBackend:  # loaded only where an image needs it
@@ -40,16 +39,12 @@ def run(job: Job) -> Counts:
             depth, origin = depth_of_image(record.file_name, source.image_root, source.depth_maps, config), "file"
         else:
             depth, origin = predicted_depth(model(), job.image(record), config), "model"
-            predicted.append(record.file_name)
+        for note in depth.notes:
+            notes.setdefault(note, []).append(row)
         arrays = {"depth": depth.depth, "range": depth.near_far, "reading": depth.reading}
         return Result({**arrays, "source": np.uint8(DEPTH_SOURCES.index(origin))})
 
-    attrs = {"backend": config.backend, "turned_by": config.inverse_to, "files_hold": config.kind}
+    attrs = {"backend": config.backend, "turned_by": config.inverse_to, "files_hold": config.kind, "notes": notes}
     if config.backend not in READS_FILES:
         attrs |= {"backend": model().description, "raw_convention": model().convention}
-    counts = run_stage("depth", job, compute, sizes={"S": config.size}, attrs=attrs)
-    if predicted and config.backend == AUTO:
-        which = predicted[0] if len(predicted) == 1 else f"{len(predicted)} of {counts.total} images"
-        level = logging.INFO if source.depth_maps is None else logging.WARNING  # a folder of maps was meant to hold it
-        per_image.log(level, "depth: no depth map of %s; predicted by %s", which, model().description)
-    return counts
+    return run_stage("depth", job, compute, sizes={"S": config.size}, attrs=attrs)

@@ -41,7 +41,7 @@ def digest_weights(path: str | Path) -> str | None:
     if not path.is_dir():
         return None
     digests = [f"{file.name} {_digest_blocks(file)}" for file in sorted(path.iterdir()) if file.is_file()]
-    return hashlib.blake2b("\n".join(digests).encode(), digest_size=10).hexdigest()
+    return hashlib.blake2b("\n".join(digests).encode(errors="surrogatepass"), digest_size=10).hexdigest()
 
 
 def _digest_blocks(path: Path, count: int = 64, block: int = 2**16) -> str:
@@ -66,7 +66,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
-    temporary = path.with_name(f".{path.name}.{HOST}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{_mark(path)}{os.getpid()}.tmp")
     try:
         yield temporary
         if path.is_dir():
@@ -94,10 +94,16 @@ def write_json(path: str | Path, value: Any, *, indent: int | None = None) -> No
         temporary.write_text(json.dumps(value, indent=indent) + "\n")
 
 
+def _mark(path: Path) -> str:
+    """Start of the names of what is written for ``path`` on this host; of a long name a hash stands in it."""
+    name = path.name if len(os.fsencode(path.name)) <= 128 else fingerprint(path.name)
+    return f".{name}.{HOST}."
+
+
 def _sweep(path: Path) -> None:
     """Remove what killed writers of ``path`` on this host left; a living writer's is kept."""
     for suffix in (".tmp", ".old"):
-        for left in path.parent.glob(glob.escape(f".{path.name}.{HOST}.") + f"*{suffix}"):
+        for left in path.parent.glob(glob.escape(_mark(path)) + f"*{suffix}"):
             pid = left.name.split(".")[-2]
             if pid.isdigit() and int(pid) != os.getpid() and not _alive(int(pid)):
                 remove(left)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from cuts3d_cli.errors import Cuts3dError, ImageError
-from cuts3d_cli.log import logger, progress
+from cuts3d_cli.errors import Cuts3dError, ImageError, printable
+from cuts3d_cli.log import info_once, logger, progress
 from cuts3d_cli.store.files import digest_file
-from cuts3d_cli.store.images import COLOUR_MARKS, DEPTH_MARKS, IMAGE_SUFFIXES, image_size
+from cuts3d_cli.store.images import (
+    ARRAY_SUFFIXES,
+    COLOUR_MARKS,
+    DEPTH_MARKS,
+    DEPTH_SUFFIXES,
+    IMAGE_SUFFIXES,
+    check_regular,
+    image_size,
+)
 from cuts3d_cli.store.manifest import ImageRecord
 
 OWN_PICTURES = ".cuts3d-"
@@ -44,21 +50,28 @@ def find_stamps(folder: Path) -> dict[str, str]:
         raise Cuts3dError(
             f"image folder {folder}", expected="a folder", found="a file" if folder.exists() else "nothing"
         )
-    stamps, n_files = {}, 0
+    stamps, others = {}, []
     for name, stamp in _files(folder):
-        n_files += 1
-        if stamp and OWN_PICTURES not in name.rpartition("/")[2]:
+        if OWN_PICTURES in name.rpartition("/")[2]:
+            continue
+        if stamp:
             stamps[name] = stamp
+        else:
+            others.append(name)
     stems = {os.path.splitext(name)[0] for name in stamps}
-    names = sorted(name for name in stamps if not _is_depth_map(os.path.splitext(name)[0], stems))
+    names = sorted(name for name in stamps if not _is_depth_map(name, stems))
     if not names:
         raise Cuts3dError(
             f"image folder {folder}",
             expected=f"files ending in {', '.join(sorted(IMAGE_SUFFIXES))}",
-            found=counted(n_files, "other file") if n_files else "an empty folder",
+            found=counted(len(others), "other file") if others else "an empty folder",
         )
-    if len(names) < n_files:
-        logger.info("%s: %s besides the images skipped", folder, counted(n_files - len(names), "file"))
+    n_maps = len(stamps) - len(names) + sum(_is_depth_map(name, stems) for name in others)
+    n_others = len(stamps) + len(others) - len(names) - n_maps
+    if n_maps:
+        info_once(f"{folder}: {counted(n_maps, 'depth map')} beside the images")
+    if n_others:
+        info_once(f"{folder}: {counted(n_others, 'other file')} beside the images, not read")
     return {name: stamps[name] for name in names}
 
 
@@ -67,26 +80,11 @@ def counted(n: int, name: str) -> str:
     return f"{n} {name}" + ("" if n == 1 else "s")
 
 
-def distinct_names(file_names: Sequence[str]) -> list[PurePosixPath]:
-    """What the results of each image are called, below any folder: its name without suffix, subfolders kept.
-
-    Where names differ in the suffix alone they keep it; ``..`` and a leading ``/`` are dropped.
-
-    Raises:
-        Cuts3dError: two images have one name.
-    """
-    inside = [PurePosixPath(*(p for p in PurePosixPath(name).parts if p not in ("/", ".."))) for name in file_names]
-    repeated = [str(name) for name, n in Counter(inside).items() if n > 1]
-    if repeated:
-        raise Cuts3dError(f"two images are called {repeated[0]}", expected="a name of its own for each image")
-    stems = Counter(str(name.with_suffix("")).lower() for name in inside)
-    return [name if stems[str(name.with_suffix("")).lower()] > 1 else name.with_suffix("") for name in inside]
-
-
 def _files(folder: Path) -> Iterator[tuple[str, str]]:
     """Relative name of every file below a folder that is not hidden, and its stamp where it may be an image.
 
-    Links to folders are followed, each folder once; folders that cuts3d wrote are skipped.
+    Pipes, devices and links that lead nowhere have none. Links to folders are followed, each folder once; folders
+    that cuts3d wrote are skipped.
     """
     seen, left = set(), [("", str(folder))]
     while left:
@@ -96,20 +94,24 @@ def _files(folder: Path) -> Iterator[tuple[str, str]]:
         seen.add(real)
         try:
             entries = sorted(os.scandir(path), key=lambda entry: entry.name)
-        except OSError:  # a folder that may not be read
+        except OSError as error:
+            logger.warning("folder %s cannot be read: %s", path, error.strerror)
             continue
         folders = []
         for entry in entries:
             if entry.name.startswith("."):
                 continue
             name = prefix + entry.name
-            if entry.is_dir():
-                if not Path(entry.path, OUTPUT_RECORD).exists():
-                    folders.append((f"{name}/", entry.path))
-            elif entry.is_file():
-                image = os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES
-                with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
-                    yield name, stamp_of(entry.stat()) if image else ""
+            image = os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES
+            try:
+                if entry.is_dir():
+                    if not Path(entry.path, OUTPUT_RECORD).exists():
+                        folders.append((f"{name}/", entry.path))
+                    continue
+                stamp = stamp_of(entry.stat()) if image and entry.is_file() else ""
+            except OSError:  # deleted meanwhile, or a link that leads to itself
+                stamp = ""
+            yield name, stamp
         left += reversed(folders)
 
 
@@ -118,8 +120,13 @@ def stamp_of(stat: os.stat_result) -> str:
     return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
 
 
-def _is_depth_map(stem: str, stems: set[str]) -> bool:
-    """Whether an image file is the depth map of another one beside it (photo_depth of photo)."""
+def _is_depth_map(name: str, stems: set[str]) -> bool:
+    """Whether a file is the depth map of an image beside it: photo_depth.png or photo.npy of a photo in ``stems``."""
+    stem, suffix = os.path.splitext(name)
+    if suffix.lower() in ARRAY_SUFFIXES and stem in stems:
+        return True
+    if suffix.lower() not in {*DEPTH_SUFFIXES, *IMAGE_SUFFIXES}:
+        return False
     for mark in DEPTH_MARKS:
         if stem.endswith(mark):
             base = stem.removesuffix(mark)
@@ -129,12 +136,18 @@ def _is_depth_map(stem: str, stems: set[str]) -> bool:
 
 def make_record(number: int, path: Path, root: Path) -> ImageRecord:
     """Record of an image: size after EXIF rotation and content hash; an unreadable one carries its error."""
-    name, stamp = path.relative_to(root).as_posix(), stamp_of(path.stat())
-    digest = digest_file(path)
+    name, digest, stamp = path.relative_to(root).as_posix(), "", ""
     try:
+        check_regular(path, "image")
+        before = stamp_of(path.stat())
+        digest = digest_file(path)
+        stamp = before  # without one it is looked at again by the next list
         height, width = image_size(path)
     except ImageError as error:
         return ImageRecord(number, name, 0, 0, digest, str(error), stamp)
+    except OSError as error:
+        reason = f"image {path} cannot be read; found {error.strerror}"
+        return ImageRecord(number, name, 0, 0, digest, printable(reason), stamp)
     return ImageRecord(number, name, height, width, digest, stamp=stamp)
 
 

@@ -14,6 +14,7 @@ Decisions, each tested:
 from __future__ import annotations
 
 import contextlib
+import os
 import struct
 import warnings
 import zlib
@@ -30,6 +31,12 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".
 
 DEPTH_MARKS = ("_depth", "-depth")
 """Ends of the name of a depth map that lies beside its image."""
+
+DEPTH_SUFFIXES = (".png", ".npy", ".tif", ".tiff", ".npz", ".pfm", ".exr", ".pgm")
+"""File name endings (lower case) of depth maps, in the order they are looked for."""
+
+ARRAY_SUFFIXES = (".npy", ".npz", ".pfm", ".exr")
+"""Those of files that cannot be taken for an image, so that beside it they need no mark in their name."""
 
 COLOUR_MARKS = ("-color", "_color", "-rgb", "_rgb")
 """Ends of the name of an image that a depth map beside it does without: 0-color.png has 0-depth.png."""
@@ -84,14 +91,14 @@ def image_size(path: str | Path) -> tuple[int, int]:
         return (image.width, image.height) if _orientation(image) >= 5 else (image.height, image.width)
 
 
-def stored_size(path: str | Path) -> tuple[int, int]:
-    """Height and width of the pixels as they lie in the file, before any EXIF orientation.
+def exif_orientation(path: str | Path) -> int:
+    """EXIF orientation of an image as its file has it, 1 to 8; from 5 on height and width are exchanged.
 
     Raises:
         ImageError: the file is missing, is no image or is too large.
     """
     with opened(path) as image:
-        return image.height, image.width
+        return _recorded_orientation(image)
 
 
 @contextlib.contextmanager
@@ -102,20 +109,37 @@ def opened(path: str | Path, what: str = "image") -> Iterator[Image.Image]:
         ImageError: missing, no picture or too large; also where decoding within the block fails.
     """
     path = Path(path)
+    check_regular(path, what)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damage and size are reported below, in one line
-            with Image.open(path) as image:
+            # Of a file named by its path Pillow maps grey levels into memory, and of a turned TIFF in the wrong shape.
+            with path.open("rb") as file, Image.open(file) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise ImageError(
                         f"{what} {path} is too large", expected=f"at most {MAX_PIXELS} pixels",
                         found=f"{image.width} x {image.height}", hint="downscale it first",
                     )  # fmt: skip
                 yield image
-    except FileNotFoundError:
-        raise ImageError(f"{what} {path} does not exist") from None
     except _DECODE_ERRORS as error:
         raise ImageError(f"{what} {path} cannot be read", found=_reason(path, error)) from None
+
+
+def check_regular(path: Path, what: str) -> None:
+    """Check that a path is a file: opening a pipe waits for somebody to write, and a device may never end.
+
+    Raises:
+        ImageError: it is missing, or something else than a regular file; ``what`` names it.
+    """
+    if os.path.isfile(path):
+        return
+    if not os.path.lexists(path):
+        raise ImageError(f"{what} {path} does not exist")
+    if os.path.exists(path):
+        found = "a folder" if path.is_dir() else "a pipe or a device"
+    else:
+        found = "a link that leads nowhere"
+    raise ImageError(f"{what} {path}", expected="a file", found=found)
 
 
 def _reason(path: Path, error: BaseException) -> str:
@@ -127,14 +151,23 @@ def _reason(path: Path, error: BaseException) -> str:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation still to be applied, 1 to 8; 1 where there is none or it is damaged."""
-    if image.format == "TIFF":
-        return 1  # Pillow turns TIFF itself, size included
+    """EXIF orientation still to be applied, 1 to 8."""
+    return 1 if image.format == "TIFF" else _recorded_orientation(image)  # Pillow turns TIFF itself, size included
+
+
+def _recorded_orientation(image: Image.Image) -> int:
+    """EXIF orientation that the file has, 1 to 8; 1 where there is none or it is damaged."""
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
     except _DECODE_ERRORS:
         return 1
     return value if value in range(1, 9) else 1
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """An opened image turned as its EXIF orientation says, its values unchanged."""
+    orientation = _orientation(image)
+    return image if orientation == 1 else _turned(image, orientation)
 
 
 def _turned(image: Image.Image, orientation: int) -> Image.Image:

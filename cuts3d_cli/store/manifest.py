@@ -142,4 +142,5 @@ def read_manifest(path: str | Path) -> Manifest:
 def listing_of(stamps: Iterable[tuple[str, str]]) -> str:
     """Number of images, and hash of their names and stamps in this order."""
     lines = [f"{stamp} {name}" for name, stamp in stamps]
-    return f"{len(lines)} images {hashlib.blake2b(chr(10).join(lines).encode(), digest_size=10).hexdigest()}"
+    text = "\n".join(lines).encode(errors="surrogatepass")  # a name need not be UTF-8
+    return f"{len(lines)} images {hashlib.blake2b(text, digest_size=10).hexdigest()}"

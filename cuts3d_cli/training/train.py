@@ -227,11 +227,11 @@ def _check_init(detector: dict[str, Any], config: TrainConfig, init: Path | None
         raise ModelError(
             f"detector {config.detector} needs initial weights, and train.init is not set",
             expected=detector["needs_init"],
-            hint="set train.init (--init), or train.detector to embedded_cascade, which trains from scratch",
+            hint="name them by train.init, or choose train.detector = embedded_cascade, which trains from scratch",
         )
     if init is not None and not init.is_file():
         raise ModelError(
             f"no weights file {init}",
             expected=detector.get("needs_init", "backbone weights with torchvision key names or a cuts3d checkpoint"),
-            hint="correct train.init (--init)",
+            hint="correct train.init",
         )

@@ -189,6 +189,23 @@ def test_coco_takes_the_document(photo, small, tmp_path):
     np.testing.assert_array_equal(again.masks, found.masks)
 
 
+def test_what_a_masked_array_masks_is_no_reading(photo, small):
+    depth = np.array(Image.open("s_depth.png"))
+    mask = np.zeros(depth.shape, bool)
+    mask[40:60, 30:50] = True
+    wrong = np.where(mask, 60000, depth)
+    holed = segment(photo, np.where(mask, 0, depth), config=small)
+    np.testing.assert_array_equal(segment(photo, np.ma.array(wrong, mask=mask), config=small).depth, holed.depth)
+    assert not np.array_equal(segment(photo, wrong, config=small).depth, holed.depth)
+
+
+def test_what_is_odd_about_the_depth_is_logged(photo, small, caplog):
+    depth = np.array(Image.open("s_depth.png")).astype(int)
+    with caplog.at_level("WARNING", logger="cuts3d"):
+        segment(photo, np.where(depth > 1500, -1.0, depth), config=small)
+    assert [record.getMessage() for record in caplog.records] == [f"depth: values below 0 are taken as holes ({photo})"]
+
+
 GOOD = np.zeros((8, 8, 3), np.uint8)
 
 
@@ -200,7 +217,18 @@ GOOD = np.zeros((8, 8, 3), np.uint8)
         ([GOOD / 255], {}, cuts3d.ImageError, r"found shape \(8, 8, 3\) of float64"),
         ([GOOD, np.ones((8, 4))], {}, cuts3d.ImageError, "different shape from its image"),
         ([GOOD, np.zeros((8, 8))], {}, cuts3d.ImageError, "reading"),
-        ([GOOD, GOOD], {}, cuts3d.ImageError, r"depth; expected \(H, W\) numbers"),
+        (
+            [GOOD, np.eye(8)[..., None] * [1, 2, 3]],
+            {},
+            cuts3d.ImageError,
+            r"a single channel; expected \(H",
+        ),
+        ([GOOD, [[1, 2], [3]]], {}, cuts3d.ImageError, "depth; expected an array; found list"),
+        ([GOOD, {"a": 1}], {}, cuts3d.ImageError, "does not contain numbers; found object"),
+        ([[[1, 2], [3]]], {}, cuts3d.ImageError, "image; expected an array; found list"),
+        ([GOOD], {"depth_settings": "inverse"}, cuts3d.ConfigError, "depth_settings; expected settings by name"),
+        ([GOOD], {"config": 3}, cuts3d.ConfigError, "config; expected a YAML file, settings by section, or a Config"),
+        ([GOOD], {"method": []}, cuts3d.ConfigError, "method; expected one of"),
         ([GOOD, "nosuch.png"], {}, cuts3d.ImageError, "depth map nosuch.png; expected a file or a folder"),
         ([GOOD], {"depth_settings": {"backend": "files"}}, cuts3d.ImageError, "expected a map, as depth.backend is"),
         ([GOOD], {"depth_settings": {"kind": "far"}}, cuts3d.ConfigError, "settings: depth.kind"),

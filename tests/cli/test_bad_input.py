@@ -84,7 +84,7 @@ def test_missing_file_empty_folder_and_folder_without_images(cuts3d, here):
     (here / "notes").mkdir()
     (here / "notes/a.txt").write_text("x")
     for args, text in [
-        (("features", "nope.jpg"), "image nope.jpg; expected a file"),
+        (("features", "nope.jpg"), "image nope.jpg does not exist"),
         (("features", "empty"), "image folder empty; expected files ending in"),
         (("prepare", "notes", "--run", "r"), "found 1 other file"),
         (("prepare", "empty", "--run", "r"), "found an empty folder"),
@@ -125,7 +125,7 @@ def test_a_broken_image_among_good_ones_costs_only_itself(cuts3d, here, rgb):
     ("args", "text", "code"),
     [
         (("localcut", "--set", "localcut.tau_kn=1", "a.png"), "unknown key localcut.tau_kn", 1),
-        (("localcut", "--tau-knn", "-1", "a.png"), "localcut.tau_knn", 1),
+        (("localcut", "--tau-knn", "-1", "a.png"), "--tau-knn; expected a number above 0", 1),
         (("localcut", "--tau-knn", "x", "a.png"), "not a valid float", 2),
         (("localcut", "--capacity", "cubic", "a.png"), "'cubic'", 2),
         (("localcut", "--set", "tau_knn", "a.png"), "SECTION.KEY=VALUE", 1),
@@ -171,7 +171,7 @@ def test_prepare_says_once_what_is_broken_and_counts_in_words(cuts3d, here, rgb)
     (here / "pics/b.jpg").write_text("no image")
     (here / "pics/notes.txt").write_text("x")
     code, _, err = cuts3d("prepare", "pics", "--run", "r")
-    assert code == 0 and "pics: 1 file besides the images skipped" in err and "2 images in 1 shard ->" in err
+    assert code == 0 and "pics: 1 other file beside the images, not read" in err and "2 images in 1 shard ->" in err
     assert err.count("b.jpg") == err.count("cannot be read") == 1
 
 

@@ -152,3 +152,35 @@ def test_without_snakemake_one_line_names_what_brings_it(config, cuts3d, monkeyp
 def test_wrong_calls_are_refused_in_one_line(config, cuts3d, words, code, told):
     ended = cuts3d("run", *words)
     assert ended[0] == code and told in ended[2], ended
+
+
+HIDE = """
+import importlib.util
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, package=None: None if "executor_plugin" in name else find(name, package)
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-m", "cuts3d_cli", "run", "mine.yaml", "-n", "--profile", "slurm"],
+        ["-m", "cuts3d_cli", "run", "mine.yaml", "-n", "--executor=slurm"],
+        ["-m", "cuts3d_cli", "run", "mine.yaml", "-n", "-e", "slurm"],
+        ["-m", "snakemake", "-s", str(SHIPPED / "Snakefile"), "-n", "--profile", str(SHIPPED / "slurm")],
+    ],
+    ids=["profile", "executor", "short", "plain snakemake"],
+)
+def test_without_the_plug_in_of_an_executor_one_line_names_what_brings_it(config, tmp_path, words):
+    (tmp_path / "sitecustomize.py").write_text(HIDE)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(SHIPPED)])}
+    ended = subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True)
+    assert ended.returncode == 1 and "Traceback" not in ended.stderr, ended.stderr
+    *_, line = ended.stderr.splitlines()
+    assert line.startswith("cuts3d: error: Snakemake's executor slurm is not installed; expected its plug-in "
+                           "snakemake-executor-plugin-slurm -> pip install 'cuts3d[workflow]'")  # fmt: skip
+
+
+def test_an_executor_that_is_there_passes(config):
+    for name in ("local", "dryrun", "touch", "slurm"):
+        workflow.check_executor(name)

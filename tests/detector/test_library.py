@@ -54,6 +54,13 @@ def test_settings_are_those_of_the_section_predict(checkpoint, labelled):
     assert repr(none) == "<Detections 0 masks of 60 x 96 px>" and np.array_equal(none.overlay(), none.rgb)
 
 
+@pytest.mark.parametrize("size_hw", [(5, 3000), (3000, 5), (1, 1), (1, 20000), (700, 2)])
+def test_strips_of_images_are_predicted_on(checkpoint, size_hw):
+    rgb = np.random.default_rng(0).integers(0, 256, (*size_hw, 3), np.uint8)
+    found = cuts3d.load_detector(checkpoint, device="cpu").predict(rgb)
+    assert found.masks.shape[1:] == size_hw and (found.boxes[:, 2:] <= size_hw[::-1]).all()
+
+
 def test_mistakes_end_in_one_line(checkpoint, tmp_path):
     (tmp_path / "x.pth").write_bytes(b"x")
     with pytest.raises(cuts3d.ModelError):

@@ -106,6 +106,31 @@ class TestWholePipeline:
             pasted += n > 2
         assert pasted > 0
 
+    @pytest.mark.parametrize("backend", ["cv2", "pillow"])
+    @pytest.mark.parametrize("size_hw", [(5, 3000), (3000, 5), (1, 1)])
+    def test_strips_of_images_keep_a_pixel(self, size_hw, backend):
+        strip = sample([], [], 100) | {
+            "img": np.full((*size_hw, 3), 100, np.uint8),
+            "img_shape": size_hw,
+            "gt_masks": BitmapMasks(np.ones((1, *size_hw), np.uint8), *size_hw),
+            "gt_confidences": np.ones((1, *size_hw), np.float32),
+        }
+        for name in ("gt_bboxes", "gt_bboxes_labels", "gt_ignore_flags", "gt_scores"):
+            del strip[name]
+        pipeline = compose(
+            [
+                {"type": "ConfidenceResize", "scale": (64, 64), "keep_ratio": True, "backend": backend},
+                {"type": "ConfidenceFlip", "prob": 1.0},
+                {"type": "PackConfidenceInputs", "meta_keys": ()},
+            ]
+        )
+        packed = pipeline(strip)
+        height, width = (max(1, round(side * 64 / max(size_hw))) for side in size_hw)
+        gt = packed["data_samples"].gt_instances
+        assert packed["inputs"].shape == (3, height, width)
+        assert gt.masks.masks.shape == tuple(gt.confidences.shape) == (1, height, width) and gt.masks.masks.all()
+        assert gt.masks.to_tensor(torch.bool, "cpu").all()
+
     def test_without_confidence_the_field_is_one(self, labelled):
         config = TrainConfig(loss="none", alpha_blend="none", image_size=64)
         stream = training_stream(build_detector(config), labelled, config, 0)

@@ -125,13 +125,17 @@ def test_missing_score_is_one_and_said(predictions, truth):
     assert any("2 of 6 predictions have no score" in note for note in result.notes)
 
 
-def test_several_categories_count_as_one_and_are_said(predictions, truth):
+def test_several_categories_count_as_one_and_are_said_where_the_predictions_have_classes_too(predictions, truth):
     for n, annotation in enumerate(truth["annotations"]):
         annotation["category_id"] = 1 + n % 3
     predictions["annotations"][0]["category_id"] = 44
     result = evaluate(predictions, truth)
     assert result.metrics["segm"]["AP"] == pytest.approx(1)
-    assert any("3 categories" in note for note in result.notes)
+    assert any("the predictions' 2 classes count as one" in note for note in result.notes)
+    for annotation in predictions["annotations"]:
+        annotation["category_id"] = 1
+    result = evaluate(predictions, truth)  # what class-agnostic evaluation is
+    assert result.metrics["segm"]["AP"] == pytest.approx(1) and not any("class" in note for note in result.notes)
 
 
 def test_crowd_regions_count_neither_way(predictions, truth, make_record):

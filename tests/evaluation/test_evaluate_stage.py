@@ -47,12 +47,12 @@ def test_nothing_is_written_on_an_error(files):
 
 def test_notes_are_logged(files, truth, caplog, monkeypatch):
     predictions, annotations, _ = files
-    truth["annotations"][0]["category_id"] = 2
+    truth["annotations"][0]["ignore"] = 1
     annotations.write_text(json.dumps(truth))
     monkeypatch.setattr(logger, "propagate", True)
     with caplog.at_level(logging.WARNING, logger="cuts3d"):
         evaluate.run(predictions, annotations, config=EvaluateConfig())
-    assert "2 categories" in caplog.text
+    assert "1 objects flagged difficult or ignore" in caplog.text
 
 
 def test_a_benchmark_adds_published_numbers(files):

@@ -183,6 +183,18 @@ def test_pictures_of_images_of_one_stem_have_their_own_names(tmp_path):
     assert preview.picture_path("crf", tmp_path / "alone.jpg", Path("out")) == Path("out/alone.cuts3d-crf.png")
 
 
+def test_a_name_that_leaves_no_room_is_cut_and_an_image_that_is_gone_costs_its_picture(tmp_path, caplog):
+    names = [f"{'x' * 240}.png", "gone.png", f"{'x' * 239}y.png", "last.png"]
+    for name in names:
+        Image.fromarray(np.zeros((8, 9, 3), np.uint8)).save(tmp_path / name)
+    images = [{"id": n, "file_name": name, "width": 9, "height": 8} for n, name in enumerate(names, start=1)]
+    write_masks(tmp_path / "f.json", MaskFile(PREDICTIONS, tmp_path, images, []))
+    (tmp_path / "gone.png").unlink()
+    preview.write_overlays(tmp_path / "f.json", tmp_path / "out", least_score=0.5)
+    assert len(list((tmp_path / "out").glob("xxx*.png"))) == 2 and (tmp_path / "out/last.cuts3d-predict.png").is_file()
+    assert "gone.png does not exist" in caplog.text
+
+
 def test_overlays_of_images_of_one_stem_are_all_written(tmp_path):
     images = []
     for number, name in enumerate(("a/same.jpg", "a/same.png", "b/same.png"), start=1):

@@ -15,6 +15,7 @@ from cuts3d_cli.config import resolve
 from cuts3d_cli.errors import ConfigError, Cuts3dError, StoreError
 from cuts3d_cli.pipeline.declarations import STAGES as DECLARED
 from cuts3d_cli.pipeline.declarations import inputs_of, upstream_of
+from cuts3d_cli.pipeline.depth_notes import notes_of
 from cuts3d_cli.pipeline.graph import depth_maps_of, execute, expected_fingerprints, result_path
 from cuts3d_cli.pipeline.methods import OWN
 from cuts3d_cli.pipeline.results import Damaged, read_result
@@ -672,21 +673,19 @@ def slope(monkeypatch):
     return calls
 
 
-def test_depth_is_from_files_where_there_are_and_else_from_the_model(dataset, tmp_path, slope, caplog):
+def test_depth_is_from_files_where_there_are_and_else_from_the_model(dataset, tmp_path, slope):
     maps = tmp_path / "maps"
     maps.mkdir()
     shutil.copy(dataset / "depth" / "s1.png", maps)
     prepare.run(dataset / "images", manifest_path(tmp_path), n_shards=1)
     manifest = read_manifest(manifest_path(tmp_path))
     source = Source(manifest.records(0), manifest.image_root, maps)
-    with caplog.at_level("INFO", logger="cuts3d.notices"):
-        execute("depth", source, resolve({}), lambda s: result_path(tmp_path, s, "00000"))
+    execute("depth", source, resolve({}), lambda s: result_path(tmp_path, s, "00000"))
     store = open_store(result_path(tmp_path, "depth", "00000"), "depth")
     assert [DEPTH_SOURCES[code] for code in store.array("source")[:]] == ["file", "model", "model", "model"]
     depth = store.array("depth")[:].astype(np.float32)
     assert np.allclose(depth[1], np.linspace(0, 1, 480), atol=0.02) and not np.allclose(depth[0], depth[1], atol=0.1)
-    (line,) = [record.getMessage() for record in caplog.records if record.name == "cuts3d.notices.image"]
-    assert line == "depth: no depth map of 3 of 4 images; predicted by slope" and slope == ["auto"]
+    assert notes_of(store, ["s1", "s2", "s3", "s4"]) == {"predicted": ["s2", "s3", "s4"]} and slope == ["auto"]
 
 
 def test_no_model_is_built_where_every_image_has_a_map(done, slope):

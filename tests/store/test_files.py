@@ -3,7 +3,7 @@ import os
 import numpy as np
 import pytest
 
-from cuts3d_cli.store.files import HOST, atomic_path, digest_file, digest_weights, write_json
+from cuts3d_cli.store.files import HOST, _mark, atomic_path, digest_file, digest_weights, write_json
 
 
 def test_a_file_appears_when_the_block_ends(tmp_path):
@@ -60,3 +60,12 @@ def test_digest_of_weights_sees_other_weights_and_a_folder(tmp_path):
     folder = digest_weights(tmp_path)
     (tmp_path / "d").unlink()
     assert folder != digest_weights(tmp_path) and digest_weights(tmp_path / "none") is None
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "é" * 127, "n\n" * 100])
+def test_a_long_name_is_written_too(tmp_path, name):
+    (tmp_path / f"{_mark(tmp_path / name)}{2**22 + 1}.tmp").touch()  # of a writer that was killed
+    with atomic_path(tmp_path / name) as temporary:
+        assert HOST in temporary.name
+        temporary.write_text("whole")
+    assert [path.name for path in tmp_path.iterdir()] == [name]

@@ -1,0 +1,60 @@
+"""What a command says of the depth of its images: each thing once, with the number of images it applies to."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cuts3d_cli.backends.depth_values import CONSTANT, FAR_ABOVE, FEW, LARGEST, NEGATIVE, SENTINEL, UNTURNED
+from cuts3d_cli.config.backends import AUTO
+from cuts3d_cli.log import notices
+from cuts3d_cli.store.layout import DEPTH_SOURCES, FAILED
+from cuts3d_cli.store.zarr_store import Store
+
+PREDICTED = "predicted"
+
+WORDS = {
+    PREDICTED: "no depth map, so depth is predicted by the embedded model",
+    NEGATIVE: "values below 0 are taken as holes",
+    SENTINEL: f"the largest value of the file's type, more than {FAR_ABOVE:g} times all others, is taken as a hole",
+    LARGEST: f"{FEW:.0%} of the map or more has the largest value of the file's type, which is taken as a distance; if "
+    "it means no reading, set it to 0",
+    CONSTANT: "the map is constant, so nothing is separated in 3D",
+    UNTURNED: "the image has an EXIF rotation, and the shape of the map does not tell whether it was rotated too; it "
+    "is used as if it was",
+}
+"""What may be said."""
+
+
+def notes_of(store: Store, names: Sequence[str]) -> dict[str, list[str]]:
+    """What there is to say of a depth store: the names of the images by key of `WORDS`.
+
+    Args:
+        store: a store of the stage depth.
+        names: what its images are called, in order.
+    """
+    found = {key: [names[row] for row in rows] for key, rows in store.attrs.get("notes", {}).items()}
+    if store.attrs.get("backend") == AUTO:
+        model = np.asarray(store.array("source")[:]) == DEPTH_SOURCES.index("model")
+        found[PREDICTED] = [names[row] for row in np.flatnonzero(model & (store.status != FAILED)).tolist()]
+    return {key: which for key, which in found.items() if which}
+
+
+def tell(found: Sequence[Mapping[str, Sequence[str]]], total: int, depth_maps: Path | None) -> None:
+    """Say it.
+
+    Args:
+        found: of some stores each, see `notes_of`.
+        total: number of all images.
+        depth_maps: where depth maps were to lie; a missing one is worth a warning only if that was said.
+    """
+    for key, words in WORDS.items():
+        names = [name for each in found for name in each.get(key, ())]
+        if names:
+            first = names[0] if len(names) == 1 else f"first {names[0]}"
+            which = names[0] if total == 1 else f"{len(names)} of {total} images, {first}"
+            expected = key == PREDICTED and depth_maps is None
+            notices.log(logging.INFO if expected else logging.WARNING, "depth: %s (%s)", words, which)

@@ -1,0 +1,78 @@
+"""What is odd about depth maps is said once by every command, with the number of images, and in the report."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cuts3d_cli.pipeline.depth_notes import WORDS
+from cuts3d_cli.report.depth_facts import depth_facts
+from cuts3d_cli.report.notes import depth_notes
+
+SMALL = ("--set", "features.image_size=96", "--set", "crf.image_size=96", "--set", "crf.iterations=1")
+SMALL += ("--set", "depth.size=96", "--set", "localcut.tau_knn=0.115")
+
+
+@pytest.fixture
+def folder(tmp_path, dataset, monkeypatch):
+    """Four scenes: two have holes of -1, one of 65535, one a constant map and an EXIF rotation by 180 degrees."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(dataset / "images", "images")
+    Path("depth").mkdir()
+    for number in range(1, 5):
+        depth = np.array(Image.open(dataset / f"depth/s{number}.png")).astype(np.int32)
+        depth[:5, :5] = {1: -1, 2: -1, 3: 65535, 4: depth[0, 0]}[number]
+        np.save(f"depth/s{number}.npy", depth if number < 4 else np.full_like(depth, 700))
+    upside_down = Image.Exif()
+    upside_down[0x0112] = 3
+    Image.open("images/s4.png").save("images/s4.png", exif=upside_down)
+
+
+EXPECTED = {
+    "negative": "2 of 4 images, first {root}s1.png",
+    "sentinel": "1 of 4 images, {root}s3.png",
+    "constant": "1 of 4 images, {root}s4.png",
+    "unturned": "1 of 4 images, {root}s4.png",
+}
+
+
+def assert_told_once(err, root):
+    lines = [line for line in err.splitlines() if "WARNING depth: " in line]
+    for key, which in EXPECTED.items():
+        (line,) = [line for line in lines if WORDS[key] in line]
+        assert line.endswith(f"({which.format(root=root)})"), line
+    assert len(lines) == len(EXPECTED)
+
+
+@pytest.mark.parametrize("command", ["depth", "localcut"])
+def test_a_stage_on_images_with_and_without_the_cache(cuts3d, folder, command):
+    for _ in range(2):
+        code, _, err = cuts3d(command, *SMALL, "--no-picture", "--depth-map", "depth", "images")
+        assert code == 0
+        assert_told_once(err, "images/")
+
+
+@pytest.mark.parametrize("cores", ["1", "2"])
+def test_masks(cuts3d, folder, cores):
+    code, _, err = cuts3d("masks", *SMALL, "--cores", cores, "--out", "out", "--depth-map", "depth", "images")
+    assert code == 0
+    assert_told_once(err, "images/")
+
+
+def test_a_run_of_two_shards_and_its_report(cuts3d, folder):
+    assert cuts3d("prepare", "images", "--run", "r", "--n-shards", 2)[0] == 0
+    code, _, err = cuts3d("depth", "--run", "r", "--depth-map", "depth")
+    assert code == 0, err
+    assert_told_once(err, "")
+    code, _, err = cuts3d("spatial-importance", "--run", "r")
+    assert code == 0 and WORDS["negative"] not in err  # by the stage that reads the maps alone
+    notes = depth_notes({"training images": depth_facts(Path("r"))})
+    assert [sum(WORDS[key] in note for note in notes) for key in EXPECTED] == [1, 1, 1, 1]
+    assert any("2 of 4 images, first s1.png" in note for note in notes)
+
+
+def test_a_single_image_is_named(cuts3d, folder):
+    _, _, err = cuts3d("depth", "--no-picture", "--depth-map", "depth/s1.npy", "images/s1.png")
+    assert f"{WORDS['negative']} (images/s1.png)" in err
