@@ -157,7 +157,7 @@ def _truth_annotations(
             f"{n_ignored} objects flagged difficult or ignore count neither way; evaluate.difficult = count counts them"
         )
     masks = [record["segmentation"] for record in result if "segmentation" in record and not record["iscrowd"]]
-    if n_empty := int((rle.area(masks) == 0).sum()) if masks else 0:
+    if n_empty := sum(rle.area(mask) == 0 for mask in masks):
         notes.append(f"the masks of {n_empty} objects of the ground truth have no pixel: no mask can find them")
     return result
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cuts3d_cli.store.json_files import is_number, is_text, shown, whole
@@ -19,9 +19,6 @@ from cuts3d_cli.store.segmentations import (
 
 Record = dict[str, Any]
 
-OPTIONAL = ("id", "category_id", "segmentation", "bbox", "area", "iscrowd", "ignore", "score")
-"""Keys that an annotation may lack; null says the same, and so does an empty list as ``segmentation`` or ``bbox``."""
-
 ROUNDING = 1.0
 """How far polygons reach outside their image by rounding, px."""
 
@@ -29,9 +26,10 @@ ROUNDING = 1.0
 class Annotations:
     """The check of a file's annotations.
 
-    An annotation that passed has ``image_id`` and ``segmentation`` or ``bbox``, and no key of `OPTIONAL` without a
-    value. ``segmentation`` is a list of polygons or a run-length code of its image's size, ``bbox`` x, y, width and
-    height, ``area`` is at least 0, ``score`` in [0, 1], ``iscrowd`` and ``ignore`` are 0 or 1.
+    An annotation that passed has ``image_id`` and ``segmentation`` or ``bbox``; what else it may lack it has with a
+    value or not at all, as null and an empty ``segmentation`` or ``bbox`` are taken out. ``segmentation`` is a list of
+    polygons or a run-length code of its image's size, ``bbox`` x, y, width and height, ``area`` is at least 0,
+    ``score`` in [0, 1], ``iscrowd`` and ``ignore`` are 0 or 1.
 
     Args:
         images: checked records of the images.
@@ -55,27 +53,28 @@ class Annotations:
         """
         if not isinstance(record, Mapping):
             raise Fault("", expected="an object", found=shown(record))
-        fixed: Record = {"image_id": identifier(record.get("image_id"), "image_id", missing="image_id" not in record)}
-        size_hw = self._size(fixed["image_id"])
-        given = {key: record[key] for key in OPTIONAL if key in record and not _is_nothing(record[key], key)}
-        for key, value in given.items():
-            if key in ("id", "category_id"):
-                fixed[key] = identifier(value, key)
-            elif key in ("iscrowd", "ignore"):
-                fixed[key] = _flag(value, key)
-            elif key in ("score", "area"):
-                _check_amount(value, key, most=1 if key == "score" else None)
-            elif key == "bbox":
-                check_box(value, size_hw)
-        if "segmentation" in given:
-            self._check_segmentation(place, given["segmentation"], size_hw)
-        elif "bbox" not in given:
+        found = dict(record)
+        found["image_id"] = identifier(record.get("image_id"), "image_id", missing="image_id" not in record)
+        size_hw = self._size(found["image_id"])
+        for key, check in _CHECKS.items():
+            if (value := found.get(key)) is not None:
+                found[key] = check(value, key)
+            elif key in found:
+                del found[key]
+        for key in ("segmentation", "bbox"):
+            value = found.get(key)
+            if key in found and (value is None or (isinstance(value, list | tuple) and not value)):
+                del found[key]
+        if "bbox" in found:
+            check_box(found["bbox"], size_hw)
+        if "segmentation" in found:
+            self._check_segmentation(place, found["segmentation"], size_hw)
+        elif "bbox" not in found:
             raise Fault("", expected="a segmentation or a bbox", found="neither")
-        if (number := fixed.get("id")) is not None:
+        if (number := found.get("id")) is not None:
             self._n_repeated += number in self._ids
             self._ids.add(number)
-        kept = {key: value for key, value in record.items() if key in given or key not in OPTIONAL}
-        return {**kept, **fixed}
+        return found
 
     def code_faults(self) -> dict[int, Fault]:
         """Faults of compressed run-length codes, by the place of their annotation."""
@@ -142,17 +141,30 @@ def identifier(value: Any, key: str, *, missing: bool = False) -> int | str:
     return number
 
 
-def _is_nothing(value: Any, key: str) -> bool:
-    return value is None or (key in ("segmentation", "bbox") and isinstance(value, list | tuple) and not value)
-
-
 def _flag(value: Any, key: str) -> int:
     if not isinstance(value, int | float) or value not in (0, 1):
         raise Fault(key, expected="0 or 1", found=shown(value))
     return int(value)
 
 
-def _check_amount(value: Any, key: str, *, most: float | None) -> None:
-    if not is_number(value) or value < 0 or (most is not None and value > most):
-        expected = "a number of at least 0" if most is None else f"a number from 0 to {most:g}"
-        raise Fault(key, expected=expected, found=shown(value))
+def _area(value: Any, key: str) -> float:
+    if not is_number(value) or value < 0:
+        raise Fault(key, expected="a number of at least 0", found=shown(value))
+    return value
+
+
+def _score(value: Any, key: str) -> float:
+    if not is_number(value) or not 0 <= value <= 1:
+        raise Fault(key, expected="a number from 0 to 1", found=shown(value))
+    return value
+
+
+_CHECKS: dict[str, Callable[[Any, str], Any]] = {
+    "id": identifier,
+    "category_id": identifier,
+    "iscrowd": _flag,
+    "ignore": _flag,
+    "area": _area,
+    "score": _score,
+}
+"""Values that an annotation may lack and that need nothing but themselves to be checked; null says the same."""

@@ -232,6 +232,17 @@ def test_polygons_and_uncompressed_masks_equal_compressed_ones(predictions, trut
     assert evaluate(predictions, polygon).metrics["segm"]["AP"] == pytest.approx(1)
 
 
+def test_masks_without_a_pixel_are_said(predictions, truth):
+    """More of them than 255, which pycocotools does not measure at once."""
+    expected = evaluate(predictions, truth)
+    tiny = {"image_id": 7, "category_id": 1, "segmentation": [[3.1, 3.1, 3.3, 3.1, 3.3, 3.3]], "area": 1}
+    truth["annotations"] += [{"id": 100 + n, **tiny} for n in range(300)]
+    result = evaluate(predictions, truth)
+    assert "the masks of 300 objects of the ground truth have no pixel: no mask can find them" in result.notes
+    recall = expected.metrics["segm"]["AR100"] * 6 / 306
+    assert result.n_objects == 306 and result.metrics["segm"]["AR100"] == pytest.approx(recall)
+
+
 def test_boxes_alone_can_be_compared_and_masks_are_asked_for(predictions, truth):
     for annotation in predictions["annotations"]:
         del annotation["segmentation"]
