@@ -319,7 +319,7 @@ def attempt(job: list[int]) -> dict[str, Any]:
                 reader(path, folder, number)
                 accepted += 1
             except Cuts3dError as error:
-                errors[error.what.rpartition(": ")[2][:40]] += 1
+                errors[error.what.replace(str(path), "").rpartition(": ")[2][:40]] += 1
                 if "\n" in str(error) or "mutated.json" not in str(error):
                     failed.append([number, reader.__name__, f"the error says too little: {error}"])
             except BaseException:

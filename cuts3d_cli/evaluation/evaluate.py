@@ -174,8 +174,8 @@ def run(
         Cuts3dError: the files cannot be compared.
     """
     truth = truth if isinstance(truth, Truth) else load_truth(truth)
-    title = title or f"predictions {predictions}"
-    predicted = _read_predictions(predictions, title)
+    name = title or f"predictions {predictions}"
+    predicted = _read_predictions(predictions, name)
     info = predicted.info if isinstance(predicted, CocoDocument) else {}
     iou_types, notes = _iou_types(config, truth)
     if isinstance(predicted, CocoDocument) and info.get("kind") == PSEUDO_MASKS:
@@ -188,12 +188,12 @@ def run(
         iou_types=iou_types,
         class_agnostic=config.class_agnostic,
         difficult=config.difficult,
-        predictions_name=title,
+        predictions_name=name,
         truth_name=f"ground truth {truth.path}",
     )
     result.notes[:0] = [*truth.read.notes, *notes]
     for note in result.notes:
-        logger.warning("evaluate: %s: %s", title, note)
+        logger.warning("evaluate: %s: %s", title or predictions, note)
     document = {
         **result.as_dict(),
         **_published(truth, config, published),
