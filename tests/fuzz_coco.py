@@ -49,6 +49,9 @@ HOSTILE: tuple[Any, ...] = (
 )  # fmt: skip
 """Values to put in the place of others."""
 
+ADDED = ("score", "ignore", "confidence", "image_root", "kind", "height", "coco_url", "cut", "size", "quality")
+"""Keys to add to an object."""
+
 
 def truth() -> dict[str, Any]:
     """Three images with polygons, codes of both kinds, a crowd region and a box without a mask among eight objects."""
@@ -152,9 +155,7 @@ def _mutated(document: Any, rng: random.Random) -> Any:
     elif isinstance(parent, list):
         parent.insert(key, copy.deepcopy(value if kind == "repeat" else rng.choice(HOSTILE)))
     else:
-        parent[
-            rng.choice(("score", "ignore", "confidence", "image_root", "kind", "height", "coco_url", "cut", "size"))
-        ] = copy.deepcopy(rng.choice(HOSTILE))
+        parent[rng.choice(ADDED)] = copy.deepcopy(rng.choice(HOSTILE))
     return document
 
 

@@ -7,7 +7,6 @@ has ``score`` and, where there is one, ``quality`` (`core.quality`), ``cut`` (th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -17,6 +16,7 @@ from pycocotools import mask as mask_api
 
 from cuts3d_cli.errors import StoreError
 from cuts3d_cli.store.confidence import Confidence
+from cuts3d_cli.store.json_files import is_number
 from cuts3d_cli.store.manifest import ImageRecord
 from cuts3d_cli.store.segmentations import check_polygons
 
@@ -103,7 +103,7 @@ def score_of(entry: Mapping[str, Any]) -> float:
 def quality_of(entry: Mapping[str, Any]) -> float | None:
     """Quality of a pseudo-mask (`core.quality`); None where it has none."""
     found = entry.get("quality")  # others may call anything so
-    return float(found) if isinstance(found, float | int) and math.isfinite(found) else None
+    return float(found) if is_number(found) else None
 
 
 def cut_of(entry: Mapping[str, Any]) -> int | None:

@@ -12,6 +12,7 @@ from cuts3d_cli.store.coco import (
     decode_mask,
     encode_mask,
     image_entry,
+    quality_of,
     score_of,
 )
 from cuts3d_cli.store.confidence import Confidence
@@ -63,3 +64,8 @@ def test_a_damaged_confidence_is_named():
     del entry["confidence"]["size"]
     with pytest.raises(StoreError, match=r"annotation 7: damaged confidence \(KeyError: 'size'\)"):
         confidence_of(entry)
+
+
+@pytest.mark.parametrize("quality", [None, "high", True, [0.5], float("nan"), float("inf"), 10**400])
+def test_what_others_call_quality_is_none(quality):
+    assert quality_of({"quality": quality}) is None and quality_of({"quality": 1}) == 1
