@@ -9,8 +9,8 @@ from typing import Any
 
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.report.annotations import counted, score_text, shown_detections
+from cuts3d_cli.report.fit import Fit, best_and_worst, fit
 from cuts3d_cli.report.layers import Layer, annotation_layers, truth_layer
-from cuts3d_cli.report.quality import Quality, best_and_worst, quality
 from cuts3d_cli.report.run_image import Detections, Missing, Place, Reader, RunImage, Truth, places, spread
 from cuts3d_cli.store.layout import manifest_path
 from cuts3d_cli.store.manifest import read_manifest
@@ -76,17 +76,17 @@ class Contact:
     def extremes(self) -> tuple[list[Tile], list[Tile], int]:
         """The best images against the ground truth, best first, the worst, worst first, and how many were scored."""
         images = [RunImage.without_photo(self.reader, self.root, place) for place in self.candidates]
-        scores = [None if image.error else self._quality(image) for image in images]
+        scores = [None if image.error else self._fit(image) for image in images]
         scored = [(place, score) for place, score in zip(self.candidates, scores, strict=True) if score is not None]
         best, worst = best_and_worst(scored, N_EXTREMES)
         best_tiles, worst_tiles = ([self._tile(place, truth_shown=True) for place, _ in some] for some in (best, worst))
         return best_tiles, worst_tiles, len(scored)
 
-    def _quality(self, image: RunImage) -> Quality | None:
+    def _fit(self, image: RunImage) -> Fit | None:
         if self.reader.truth_file is None:
             return None
         try:
-            return quality([entry["segmentation"] for entry in self.finder(image)[0]], image.truth())
+            return fit([entry["segmentation"] for entry in self.finder(image)[0]], image.truth())
         except (Missing, Cuts3dError):
             return None
 
@@ -100,7 +100,7 @@ class Contact:
             return Tile(image, str(reason))
         layers = annotation_layers(found, image.size_hw)
         facts = [words, *_missing_depth(image)]
-        if (score := self._quality(image)) is not None:
+        if (score := self._fit(image)) is not None:
             facts.append(str(score))
             truth = truth_layer(image.truth(), image.size_hw, shown=truth_shown)
             layers += [truth] if truth else []

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Quality:
+class Fit:
     """Masks of an image against its ground truth.
 
     Attributes:
@@ -35,7 +35,7 @@ class Quality:
         return f"overlap {self.overlap:.2f}, {self.n_found} of {self.n_objects} found"
 
 
-def quality(masks: Sequence[Mapping[str, Any]], truth: Sequence[Mapping[str, Any]]) -> Quality | None:
+def fit(masks: Sequence[Mapping[str, Any]], truth: Sequence[Mapping[str, Any]]) -> Fit | None:
     """Compare run-length masks with those of the ground truth; None without objects.
 
     Raises:
@@ -47,14 +47,12 @@ def quality(masks: Sequence[Mapping[str, Any]], truth: Sequence[Mapping[str, Any
     if len(sizes) > 1:
         raise Cuts3dError("masks of another size than the ground truth", found=sorted(sizes))
     if not masks:
-        return Quality(0.0, 0, len(truth))
+        return Fit(0.0, 0, len(truth))
     best = np.asarray(mask_api.iou(list(masks), list(truth), [0] * len(truth))).max(axis=0)
-    return Quality(float(best.mean()), int((best >= FOUND_AT).sum()), len(truth))
+    return Fit(float(best.mean()), int((best >= FOUND_AT).sum()), len(truth))
 
 
-def best_and_worst(
-    scored: Iterable[tuple[T, Quality]], n: int
-) -> tuple[list[tuple[T, Quality]], list[tuple[T, Quality]]]:
+def best_and_worst(scored: Iterable[tuple[T, Fit]], n: int) -> tuple[list[tuple[T, Fit]], list[tuple[T, Fit]]]:
     """The ``n`` best, best first, and the ``n`` worst, worst first; none is in both."""
     ranked = sorted(scored, key=lambda item: -item[1].overlap)
     n_worst = min(n, len(ranked) // 2)
