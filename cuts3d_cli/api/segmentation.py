@@ -28,6 +28,7 @@ from cuts3d_cli.config.loading import PHOTO
 from cuts3d_cli.core import segment as core
 from cuts3d_cli.core.image_sizes import working_image
 from cuts3d_cli.errors import ConfigError, ImageError, missing_package
+from cuts3d_cli.pipeline.memory import check_memory
 from cuts3d_cli.pipeline.methods import OWN, method_config
 
 if TYPE_CHECKING:
@@ -172,6 +173,7 @@ def segment(
     check_unary(settings.crf.unary, cut.local_cut)
     if cut.local_cut:
         check_thresholds(settings.confidence.tau_knn_min, cut.tau_knn)
+    check_memory(settings)
     image = pixels(rgb)
     try:
         return _segmented(image, path, depth, settings)

@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from cuts3d_cli.cli.typed import flag_name, name_options
 from cuts3d_cli.config import Config, merge_values, preset_names, preset_of_images, preset_values, resolve
 from cuts3d_cli.config.backends import BY_BACKEND
-from cuts3d_cli.config.ranges import without_none
+from cuts3d_cli.config.ranges import plain_type
 from cuts3d_cli.errors import ConfigError, StoreError
 from cuts3d_cli.threads import limit
 
@@ -314,7 +314,7 @@ def _plain(value: Any) -> Any:
 
 
 def _field_option(name: str, field: FieldInfo, default: str) -> Callable:
-    kind = without_none(field.annotation)
+    kind = plain_type(field.annotation)
     unit = (field.json_schema_extra or {}).get("unit")
     about = field.description[0].upper() + field.description[1:] + (f" [{unit}]" if unit else "")
     text = f"{about}. Default: {default}."
@@ -325,9 +325,9 @@ def _field_option(name: str, field: FieldInfo, default: str) -> Callable:
     if origin is Literal:
         return click.option(flag, name, type=click.Choice([str(choice) for choice in get_args(kind)]), help=text)
     if origin is tuple:
-        return click.option(flag, name, nargs=len(get_args(kind)), type=get_args(kind)[0], help=text)
+        return click.option(flag, name, nargs=len(get_args(kind)), type=plain_type(get_args(kind)[0]), help=text)
     if origin is list:
-        inner = get_args(kind)[0]
+        inner = plain_type(get_args(kind)[0])
         choices = click.Choice(list(get_args(inner))) if get_origin(inner) is Literal else inner
         return click.option(flag, name, multiple=True, type=choices, help=text + " Repeatable.")
     return click.option(flag, name, type=kind, help=text)

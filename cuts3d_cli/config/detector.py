@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from cuts3d_cli.config.section import Section
+from cuts3d_cli.config.section import Batch, Detections, Pixels, Rate, Section, Step, Steps, Weight
+
+Scale = Annotated[float, Field(gt=0, le=10)]
 
 
 class TrainConfig(Section):
@@ -25,29 +27,27 @@ class TrainConfig(Section):
     fraction: float = Field(
         1.0, gt=0, le=1, description="fraction of the labelled images to train on, sampled with the seed; with --labels"
     )
-    iterations: int = Field(500, ge=1, description="optimiser steps")
-    batch_size: int = Field(4, ge=1, description="images per step, over all processes and accumulated parts")
-    accumulate: int = Field(
+    iterations: Step = Field(500, description="optimiser steps")
+    batch_size: Batch = Field(4, description="images per step, over all processes and accumulated parts")
+    accumulate: Batch = Field(
         1,
-        ge=1,
         description="gradient accumulation: parts into which the images of a step are split, to save memory; "
         "batch norm sees one part",
     )
-    lr: float = Field(0.02, gt=0, description="learning rate after warm-up")
-    lr_batch: int | None = Field(
+    lr: Rate = Field(0.02, description="learning rate after warm-up")
+    lr_batch: Batch | None = Field(
         None,
-        ge=1,
         description="batch size for which lr is given: lr is scaled by batch_size / lr_batch; null: no scaling",
     )
-    predictor_lr: float = Field(
-        1.0, gt=0, description="factor on lr for the last layers of the heads; with --labels (CutLER: 2 or 4)"
+    predictor_lr: Rate = Field(
+        1.0, description="factor on lr for the last layers of the heads; with --labels (CutLER: 2 or 4)"
     )
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")
-    weight_decay: float = Field(5e-5, ge=0, description="weight decay")
-    warmup_iterations: int = Field(50, ge=0, description="steps of linear warm-up")
-    lr_steps: list[int] = Field([400], description="steps at which the learning rate is multiplied by lr_gamma")
+    weight_decay: Weight = Field(5e-5, description="weight decay")
+    warmup_iterations: Steps = Field(50, description="steps of linear warm-up")
+    lr_steps: list[Step] = Field([400], description="steps at which the learning rate is multiplied by lr_gamma")
     lr_gamma: float = Field(0.1, gt=0, le=1, description="factor at lr_steps")
-    image_size: int = Field(
+    image_size: Pixels = Field(
         192,
         ge=32,
         description="image side at which the small detector trains and predicts",
@@ -70,11 +70,11 @@ class TrainConfig(Section):
     rpn_nms: float = Field(
         0.65, gt=0, le=1, description="IoU above which the paper's detectors suppress a proposal in training (CutLER)"
     )
-    rpn_proposals: int = Field(
-        4000, ge=1, description="proposals per image on which the paper's detectors train (CutLER: 4000)"
+    rpn_proposals: Detections = Field(
+        4000, description="proposals per image on which the paper's detectors train (CutLER: 4000)"
     )
     copy_paste: bool = Field(True, description="copy-paste augmentation")
-    copy_paste_scale: tuple[float, float] = Field(
+    copy_paste_scale: tuple[Scale, Scale] = Field(
         (0.3, 1.0), description="range of scales of pasted objects (Table 16)"
     )
     copy_paste_select: Literal["confident", "random"] = Field(
@@ -84,13 +84,13 @@ class TrainConfig(Section):
         "spatial", description="blend pasted objects by their confidence (Eq. 5), by its mean (Table 8b), or not at all"
     )
     amp: bool = Field(False, description="use mixed precision on a GPU; no effect on a CPU")
-    precise_bn: int = Field(
-        0, ge=0, description="batches over which batch norm's statistics are recomputed at the end (CutLER: 200)"
+    precise_bn: Steps = Field(
+        0, description="batches over which batch norm's statistics are recomputed at the end (CutLER: 200)"
     )
-    checkpoint_every: int = Field(
-        100, ge=1, description="steps between checkpoints from which an interrupted training resumes"
+    checkpoint_every: Step = Field(
+        100, description="steps between checkpoints from which an interrupted training resumes"
     )
-    workers: int = Field(1, ge=0, description="data-loading processes per training process")
+    workers: int = Field(1, ge=0, le=256, description="data-loading processes per training process")
     loggers: list[Literal["tensorboard", "wandb"]] = Field(
         [], description="loggers of the losses besides metrics.jsonl: tensorboard, wandb; each needs its package"
     )
@@ -109,7 +109,7 @@ class TrainConfig(Section):
 class SelfTrainConfig(Section):
     """Rounds of self-training (Sec. 4, Table 17)."""
 
-    rounds: int = Field(2, ge=0, description="rounds of self-training")
+    rounds: int = Field(2, ge=0, le=100, description="rounds of self-training")
     score_threshold: float = Field(
         0.75, ge=0, le=1, description="round t keeps predictions above score_threshold - score_step * t"
     )
@@ -117,27 +117,26 @@ class SelfTrainConfig(Section):
     merge_iou: float = Field(
         0.5, ge=0, le=1, description="an earlier mask is kept if its IoU with every kept prediction is at most this"
     )
-    max_detections: int = Field(30, ge=1, description="predictions used per image")
-    iterations: int = Field(200, ge=1, description="optimiser steps per round")
-    batch_size: int = Field(4, ge=1, description="images per step, over all processes and accumulated parts")
-    accumulate: int = Field(1, ge=1, description="gradient accumulation: parts of a step, to save memory")
-    lr: float = Field(0.01, gt=0, description="learning rate")
-    lr_batch: int | None = Field(
+    max_detections: Detections = Field(30, description="predictions used per image")
+    iterations: Step = Field(200, description="optimiser steps per round")
+    batch_size: Batch = Field(4, description="images per step, over all processes and accumulated parts")
+    accumulate: Batch = Field(1, description="gradient accumulation: parts of a step, to save memory")
+    lr: Rate = Field(0.01, description="learning rate")
+    lr_batch: Batch | None = Field(
         None,
-        ge=1,
         description="batch size for which lr is given: lr is scaled by batch_size / lr_batch; null: no scaling",
     )
-    warmup_iterations: int = Field(20, ge=0, description="steps of linear warm-up")
-    weight_decay: float = Field(1e-4, ge=0, description="weight decay (CutLER's self-training: 1e-4)")
-    lr_steps: list[int] = Field([150], description="steps at which the learning rate is multiplied by train.lr_gamma")
-    copy_paste_scale: tuple[float, float] = Field(
+    warmup_iterations: Steps = Field(20, description="steps of linear warm-up")
+    weight_decay: Weight = Field(1e-4, description="weight decay (CutLER's self-training: 1e-4)")
+    lr_steps: list[Step] = Field([150], description="steps at which the learning rate is multiplied by train.lr_gamma")
+    copy_paste_scale: tuple[Scale, Scale] = Field(
         (0.5, 1.0), description="range of scales of pasted objects (Table 17)"
     )
     droploss: bool = Field(
         False, description="drop the classification loss of unmatched proposals (CutLER: off in self-training)"
     )
     rpn_nms: float = Field(0.7, gt=0, le=1, description="as train.rpn_nms, in the rounds (CutLER: 0.7)")
-    rpn_proposals: int = Field(1000, ge=1, description="as train.rpn_proposals, in the rounds (CutLER: 1000)")
+    rpn_proposals: Detections = Field(1000, description="as train.rpn_proposals, in the rounds (CutLER: 1000)")
     target_images: str | None = Field(
         None, description="folder of images of another domain for in-domain self-training (Sec. 4.3); needs no depth"
     )
@@ -147,14 +146,14 @@ class SelfTrainConfig(Section):
         le=1,
         description="in-domain: predictions above this score are the labels; there are no earlier masks",
     )
-    target_iterations: int = Field(200, ge=1, description="in-domain: optimiser steps (the paper on COCO: 14000)")
+    target_iterations: Step = Field(200, description="in-domain: optimiser steps (the paper on COCO: 14000)")
 
 
 class PredictConfig(Section):
     """Detections on images."""
 
     score_threshold: float = Field(0.0, ge=0, le=1, description="detections below this score are dropped")
-    max_detections: int = Field(100, ge=1, description="detections kept per image")
+    max_detections: Detections = Field(100, description="detections kept per image")
 
 
 class FinetuneConfig(Section):
@@ -168,20 +167,20 @@ class FinetuneConfig(Section):
     fractions: list[float] = Field(
         [0.05, 0.2, 1.0], min_length=1, description="fractions of the labelled images on which detectors are trained"
     )
-    iterations: list[int] = Field(
+    iterations: list[Step] = Field(
         [120], min_length=1, description="optimiser steps, one number for all fractions or one each"
     )
-    lr: list[float] = Field(
+    lr: list[Rate] = Field(
         [0.02],
         min_length=1,
         description="learning rate, one number or one each; multiplied by 0.1 at 2/3 and 8/9 of the steps",
     )
-    lr_batch: int | None = Field(None, ge=1, description="as train.lr_batch, for lr")
-    predictor_lr: list[float] = Field(
+    lr_batch: Batch | None = Field(None, description="as train.lr_batch, for lr")
+    predictor_lr: list[Rate] = Field(
         [2.0], min_length=1, description="factor on lr for the last layers of the heads, one number or one each"
     )
-    batch_size: int = Field(4, ge=1, description="images per step")
-    warmup_iterations: int = Field(20, ge=0, description="steps of linear warm-up")
+    batch_size: Batch = Field(4, description="images per step")
+    warmup_iterations: Steps = Field(20, description="steps of linear warm-up")
 
     @model_validator(mode="after")
     def _one_for_each(self) -> FinetuneConfig:

@@ -14,8 +14,11 @@ from cuts3d_cli.config.backends import (
     needs_depth,
     with_backend_defaults,
 )
-from cuts3d_cli.config.section import Section, without_effect
+from cuts3d_cli.config.section import Count, Length, Pixels, Section, Shards, Weight, without_effect
 from cuts3d_cli.errors import ConfigError
+
+MOST_GRID = 512
+"""Patches along a side: the affinities of so many take 75 GB, see `pipeline.memory`."""
 
 
 class DataConfig(Section):
@@ -52,9 +55,9 @@ class DataConfig(Section):
         description="values of label maps (PNG) that are no object; null: 0 as background, and 255 in 8-bit maps with "
         "other values as the outline",
     )
-    val_shards: int = Field(1, ge=1, description="shards into which the list of held-out images is split")
-    n_shards: int = Field(
-        2, ge=1, description="shards into which the image list is split; each is one job and one store per stage"
+    val_shards: Shards = Field(1, description="shards into which the list of held-out images is split")
+    n_shards: Shards = Field(
+        2, description="shards into which the image list is split; each is one job and one store per stage"
     )
 
 
@@ -87,7 +90,7 @@ class DepthConfig(Section):
         description="fraction of readings clipped at either end before normalising; 0: minimum and maximum, as "
         "in the paper",
     )
-    size: int = Field(480, ge=8, description="height and width of the stored map", json_schema_extra={"unit": "px"})
+    size: Pixels = Field(480, ge=8, description="height and width of the stored map", json_schema_extra={"unit": "px"})
     weights: str | None = Field(None, description="file with the depth model's weights instead of a download")
 
     @model_validator(mode="after")
@@ -105,13 +108,13 @@ class FeaturesConfig(Section):
     backend: str = Field(
         KERNEL, description="kernel (embedded, no weights), or the name of a ViT (see `cuts3d features --help`)"
     )
-    image_size: int = Field(
+    image_size: Pixels = Field(
         480,
         ge=16,
         description="side of the square input of the backend, Lanczos (Table 15: 480); null: the backend's default",
         json_schema_extra={"unit": "px"},
     )
-    patch_size: int = Field(
+    patch_size: Pixels = Field(
         8,
         ge=1,
         description="side of a patch; the grid is image_size / patch_size; null: the backend's default",
@@ -128,11 +131,11 @@ class FeaturesConfig(Section):
         False, description="subtract the image's mean from a ViT's features; null: the backend's default"
     )
     weights: str | None = Field(None, description="file with the model's weights instead of a download")
-    kernel_width: float = Field(
-        12.0, gt=0, description="standard deviation of the embedded colour kernel", json_schema_extra={"unit": "Lab"}
+    kernel_width: Length = Field(
+        12.0, description="standard deviation of the embedded colour kernel", json_schema_extra={"unit": "Lab"}
     )
-    kernel_lightness: float = Field(
-        0.25, ge=0, description="weight of lightness relative to the colour axes in the embedded features"
+    kernel_lightness: Weight = Field(
+        0.25, description="weight of lightness relative to the colour axes in the embedded features"
     )
     kernel_background: float = Field(
         1.0,
@@ -140,16 +143,16 @@ class FeaturesConfig(Section):
         le=1,
         description="how strongly the embedded features contract the background: 0 not at all, 1 to a point",
     )
-    kernel_dims: int = Field(128, ge=8, description="channels of the embedded features (rank of the kernel)")
-    focal: float = Field(
+    kernel_dims: Pixels = Field(128, ge=8, description="channels of the embedded features (rank of the kernel)")
+    focal: Length = Field(
         0.82,
-        gt=0,
         description="focal length of the camera for backend geometry (0.82: Kinect, 63 degrees across)",
         json_schema_extra={"unit": "longer side of the image"},
     )
     relative_range: float = Field(
         3.0,
         gt=1,
+        le=1000,
         description="ratio of farthest to nearest distance that backend geometry assumes for inverse depth of unknown "
         "scale",
     )
@@ -178,6 +181,9 @@ class FeaturesConfig(Section):
             raise ValueError(
                 f"image_size must be a multiple of patch_size: {self.image_size} is not one of {self.patch_size}"
             )
+        if self.grid > MOST_GRID:
+            sizes = f"image_size {self.image_size} with patch_size {self.patch_size}"
+            raise ValueError(f"{sizes} gives {self.grid} patches along a side; at most {MOST_GRID} can be handled")
         return self
 
     @model_validator(mode="after")
@@ -198,9 +204,8 @@ class SpatialImportanceConfig(Section):
     """Spatial Importance: affinities are sharpened where depth changes (Sec. 3.3, Eq. 1-2)."""
 
     beta: float = Field(0.45, gt=0, le=1, description="minimum importance (Eq. 2, Table 15)")
-    sigma: float = Field(
+    sigma: Length = Field(
         3.0,
-        gt=0,
         description="standard deviation of the Gaussian (Eq. 1), at the resolution below",
         json_schema_extra={"unit": "px or patches"},
     )
@@ -212,7 +217,7 @@ class SpatialImportanceConfig(Section):
 class LocalCutConfig(Section):
     """NCut and LocalCut, N attempts per image (Sec. 3.1-3.3)."""
 
-    n_instances: int = Field(5, ge=1, description="attempts to find an instance per image, N (Table 15: 3)")
+    n_instances: Count = Field(5, description="attempts to find an instance per image, N (Table 15: 3)")
     tau_ncut: float = Field(
         0.13,
         ge=-1,
@@ -229,17 +234,16 @@ class LocalCutConfig(Section):
         "mean", description="importance used for a pair of patches in Eq. 3"
     )
     local_cut: bool = Field(True, description="cut the semantic mask in 3D; off: keep the semantic mask, as in MaskCut")
-    tau_knn: float = Field(
+    tau_knn: Length = Field(
         0.06,
-        gt=0,
         description="longest edge kept in the 3D graph (Table 15: 0.115)",
         json_schema_extra={"unit": "cube side"},
     )
-    k: int = Field(20, ge=1, description="neighbours of a point in the 3D graph")
-    xy_extent: float = Field(
-        1.0, gt=0, description="extent of x and y relative to z", json_schema_extra={"unit": "cube side"}
+    k: Count = Field(20, description="neighbours of a point in the 3D graph")
+    xy_extent: Length = Field(
+        1.0, description="extent of x and y relative to z", json_schema_extra={"unit": "cube side"}
     )
-    background_z: float = Field(
+    background_z: Length = Field(
         1.5,
         ge=1,
         description="depth of the plane to which points outside the semantic mask are moved",
@@ -284,9 +288,9 @@ class LocalCutConfig(Section):
 class ConfidenceConfig(Section):
     """Spatial Confidence: agreement of cuts across thresholds (Sec. 3.4, Eq. 4)."""
 
-    n_thresholds: int = Field(6, ge=1, description="thresholds between tau_knn_min and tau_knn, T (Table 15)")
-    tau_knn_min: float = Field(
-        0.03, gt=0, description="smallest threshold (Table 15: 0.05)", json_schema_extra={"unit": "cube side"}
+    n_thresholds: Count = Field(6, description="thresholds between tau_knn_min and tau_knn, T (Table 15)")
+    tau_knn_min: Length = Field(
+        0.03, description="smallest threshold (Table 15: 0.05)", json_schema_extra={"unit": "cube side"}
     )
     sc_min: float = Field(0.5, gt=0, le=1, description="minimum confidence inside an instance (Sec. 3.4)")
 
@@ -300,7 +304,7 @@ class CrfConfig(Section):
         description="outlines of the masks: refined by the CRF, or those of the patch grid, which the CRF then only "
         "judges (min_iou, quality)",
     )
-    image_size: int = Field(
+    image_size: Pixels = Field(
         480, ge=16, description="side of the square image on which the CRF works", json_schema_extra={"unit": "px"}
     )
     unary: Literal["softmax", "hard", "confidence"] = Field(
@@ -318,21 +322,20 @@ class CrfConfig(Section):
         "on `device`), "
         "or pydensecrf, the reference, which needs that package",
     )
-    iterations: int = Field(10, ge=1, description="mean-field iterations")
-    gaussian_sxy: float = Field(
-        3.0, gt=0, description="standard deviation of the smoothness kernel", json_schema_extra={"unit": "px"}
+    iterations: Count = Field(10, description="mean-field iterations")
+    gaussian_sxy: Length = Field(
+        3.0, description="standard deviation of the smoothness kernel", json_schema_extra={"unit": "px"}
     )
-    gaussian_compat: float = Field(7.0, ge=0, description="weight of the smoothness kernel")
-    bilateral_sxy: float = Field(
-        50.0, gt=0, description="spatial standard deviation of the appearance kernel", json_schema_extra={"unit": "px"}
+    gaussian_compat: Weight = Field(7.0, description="weight of the smoothness kernel")
+    bilateral_sxy: Length = Field(
+        50.0, description="spatial standard deviation of the appearance kernel", json_schema_extra={"unit": "px"}
     )
-    bilateral_srgb: float = Field(
+    bilateral_srgb: Length = Field(
         5.0,
-        gt=0,
         description="colour standard deviation of the appearance kernel",
         json_schema_extra={"unit": "grey levels"},
     )
-    bilateral_compat: float = Field(10.0, ge=0, description="weight of the appearance kernel")
+    bilateral_compat: Weight = Field(10.0, description="weight of the appearance kernel")
     fill_holes: bool = Field(True, description="fill the holes of a refined mask")
     min_iou: float = Field(
         0.5, ge=0, le=1, description="a mask whose refined version has a lower IoU with it is rejected"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import types
-from typing import Any, Literal, Union, get_args, get_origin
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -15,43 +16,65 @@ def allowed(field: FieldInfo) -> str:
     """Range or choices of a setting as signs, such as ``> 0, <= 1``; empty where the type says it all."""
     if get_origin(field.annotation) is Literal:
         return " | ".join(map(str, get_args(field.annotation)))
-    return ", ".join(f"{_SIGNS[kind]} {limit:g}" for kind, limit in _limits(field))
+    kind, parts = get_origin(field.annotation), get_args(field.annotation)
+    each = "each " if kind in (list, tuple) else ""
+    inner = _metadata(parts[0] if each else _not_none(parts)) if parts else []
+    signs = ", ".join(f"{_SIGNS[name]} {limit:.10g}" for name, limit in _limits([*inner, *field.metadata]).items())
+    return each + signs if signs else ""
 
 
 def expected(field: FieldInfo) -> str:
     """What a setting has to be, as errors say it: ``a number above 0, up to 1``."""
-    return " ".join([_type_words(field.annotation), _range_words(field)]).strip()
+    return _words(field.annotation, field.metadata)
 
 
-def without_none(annotation: Any) -> Any:
-    """The type of a setting that may also be null."""
+def plain_type(annotation: Any) -> Any:
+    """The type of a setting, or of one of its values, without null and ranges."""
+    if get_origin(annotation) is Annotated:
+        return plain_type(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
-        return next(part for part in get_args(annotation) if part is not type(None))
+        return plain_type(_not_none(get_args(annotation)))
     return annotation
 
 
-def _limits(field: FieldInfo) -> list[tuple[str, float]]:
-    return [(kind, getattr(item, kind)) for item in field.metadata for kind in _SIGNS if hasattr(item, kind)]
+def _not_none(parts: Sequence[Any]) -> Any:
+    return next(part for part in parts if part is not type(None))
 
 
-def _range_words(field: FieldInfo) -> str:
-    limits = {kind: f"{limit:.10g}" for kind, limit in _limits(field)}
-    high = next((f"{words} {limits[kind]}" for kind, words in (("le", "to"), ("lt", "to below")) if kind in limits), "")
-    if "ge" in limits:
-        return f"from {limits['ge']} {high}" if high else f"of {limits['ge']} or more"
-    if "gt" in limits:
-        return f"above {limits['gt']}" + (f", up {high}" if high else "")
-    return f"up {high}" if high else ""
+def _metadata(annotation: Any) -> list[Any]:
+    """What an annotated type says beside the type."""
+    found = [part for extra in getattr(annotation, "__metadata__", ()) for part in getattr(extra, "metadata", (extra,))]
+    return list(found)
 
 
-def _type_words(annotation: Any) -> str:
+def _limits(metadata: Sequence[Any]) -> dict[str, float]:
+    """The strictest limits by kind, at most one at either end."""
+    found = {kind: [getattr(item, kind) for item in metadata if hasattr(item, kind)] for kind in _SIGNS}
+    low = max([(limit, kind) for kind in ("ge", "gt") for limit in found[kind]], default=None)
+    high = min([(limit, kind) for kind in ("le", "lt") for limit in found[kind]], default=None)
+    return {kind: limit for limit, kind in filter(None, (low, high))}
+
+
+def _words(annotation: Any, metadata: Sequence[Any] = ()) -> str:
     kind, parts = get_origin(annotation), get_args(annotation)
+    if kind is Annotated:
+        return _words(parts[0], [*_metadata(annotation), *metadata])
     if kind is Literal:
         return f"one of {', '.join(map(str, parts))}"
     if kind in (Union, types.UnionType):
-        return f"{_type_words(without_none(annotation))} or null"
+        return f"{_words(_not_none(parts), metadata)}, or null"
     if kind is list:
-        return f"a list, each {_type_words(parts[0])}"
+        return f"a list, each {_words(parts[0])}"
     if kind is tuple:
-        return f"{len(parts)} values, each {_type_words(parts[0])}"
-    return _TYPES.get(annotation, "settings by name")
+        return f"{len(parts)} values, each {_words(parts[0])}"
+    return f"{_TYPES.get(annotation, 'settings by name')} {_range_words(_limits(metadata))}".strip()
+
+
+def _range_words(limits: Mapping[str, float]) -> str:
+    shown = {kind: f"{limit:.10g}" for kind, limit in limits.items()}
+    high = next((f"{words} {shown[kind]}" for kind, words in (("le", "to"), ("lt", "to below")) if kind in shown), "")
+    if "ge" in shown:
+        return f"from {shown['ge']} {high}" if high else f"of {shown['ge']} or more"
+    if "gt" in shown:
+        return f"above {shown['gt']}" + (f", up {high}" if high else "")
+    return f"up {high}" if high else ""

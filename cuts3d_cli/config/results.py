@@ -6,13 +6,13 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from cuts3d_cli.config.section import Section
+from cuts3d_cli.config.section import Count, Detections, Pixels, Section, Seed, Step
 
 
 class EvaluateConfig(Section):
     """Class-agnostic COCO evaluation (Sec. 4)."""
 
-    max_dets: tuple[int, int, int] = Field(
+    max_dets: tuple[Detections, Detections, Detections] = Field(
         (1, 10, 100), description="detections per image at which AR is computed; AP uses the last"
     )
     iou_types: list[Literal["bbox", "segm"]] = Field(
@@ -35,11 +35,14 @@ class EvaluateConfig(Section):
 class ReportConfig(Section):
     """The HTML report."""
 
-    n_images: int = Field(12, ge=1, description="images shown with every intermediate")
+    n_images: Count = Field(12, description="images shown with every intermediate")
     n_sheet: int = Field(
-        24, ge=0, description="images on each contact sheet: of the training images' masks, and of the detections"
+        24,
+        ge=0,
+        le=10_000,
+        description="images on each contact sheet: of the training images' masks, and of the detections",
     )
-    thumbnail: int = Field(480, ge=64, description="longer side of the pictures", json_schema_extra={"unit": "px"})
+    thumbnail: Pixels = Field(480, ge=64, description="longer side of the pictures", json_schema_extra={"unit": "px"})
     min_score: float = Field(
         0.3,
         ge=0,
@@ -55,12 +58,12 @@ class ReportConfig(Section):
 class ExperimentsConfig(Section):
     """The ablations of Tables 4 to 6, made on request only (`snakemake results`)."""
 
-    seeds: list[int] = Field([0, 1, 2], min_length=1, description="seeds with which every training is repeated")
-    iterations: int = Field(180, ge=1, description="optimiser steps of a first training, instead of train.iterations")
-    lr_steps: list[int] = Field([140], description="steps at which its learning rate is multiplied by train.lr_gamma")
-    rounds: int = Field(3, ge=0, description="rounds of self-training (Sec. 4; Table 17 has 1)")
-    round_iterations: int = Field(60, ge=1, description="optimiser steps per round, instead of selftrain.iterations")
-    round_lr_steps: list[int] = Field(
+    seeds: list[Seed] = Field([0, 1, 2], min_length=1, description="seeds with which every training is repeated")
+    iterations: Step = Field(180, description="optimiser steps of a first training, instead of train.iterations")
+    lr_steps: list[Step] = Field([140], description="steps at which its learning rate is multiplied by train.lr_gamma")
+    rounds: int = Field(3, ge=0, le=100, description="rounds of self-training (Sec. 4; Table 17 has 1)")
+    round_iterations: Step = Field(60, description="optimiser steps per round, instead of selftrain.iterations")
+    round_lr_steps: list[Step] = Field(
         [45], description="steps at which a round's learning rate is multiplied by train.lr_gamma"
     )
 

@@ -16,7 +16,7 @@ from cuts3d_cli.config.masks import (
     SpatialImportanceConfig,
 )
 from cuts3d_cli.config.results import EvaluateConfig, ExperimentsConfig, ReportConfig
-from cuts3d_cli.config.section import Section
+from cuts3d_cli.config.section import Section, Seed
 
 
 class Config(Section):
@@ -26,7 +26,7 @@ class Config(Section):
         "embedded", description="set of defaults: embedded, photo, rgbd, paper, paper-dino, maskcut or tokencut"
     )
     run: str = Field("runs/sample", description="folder for all results")
-    seed: int = Field(0, ge=0, description="random seed")
+    seed: Seed = Field(0, description="random seed")
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto (a GPU where there is one), cpu, cuda or cuda:N"
     )

@@ -2,9 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+MOST_PIXELS = 4096
+MOST_SHARDS = 100_000
+"""A shard has five digits in the names of files."""
+
+Pixels = Annotated[int, Field(le=MOST_PIXELS)]
+"""Side of an image that is worked on, or of a map; more takes gigabytes for each."""
+
+Count = Annotated[int, Field(ge=1, le=1000)]
+Shards = Annotated[int, Field(ge=1, le=MOST_SHARDS)]
+
+Length = Annotated[float, Field(ge=1e-6, le=1000)]
+"""A length in some unit; beyond these, single precision cannot tell it from 0 or from its neighbours."""
+
+Weight = Annotated[float, Field(ge=0, le=1000)]
+Rate = Annotated[float, Field(gt=0, le=1e6)]
+Step = Annotated[int, Field(ge=1, le=100_000_000)]
+"""A number of optimiser steps; the paper's training takes 160 000."""
+
+Steps = Annotated[int, Field(ge=0, le=100_000_000)]
+Batch = Annotated[int, Field(ge=1, le=100_000)]
+Detections = Annotated[int, Field(ge=1, le=100_000)]
+
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+"""What NumPy takes."""
 
 
 class Section(BaseModel):

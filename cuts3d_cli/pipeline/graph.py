@@ -11,6 +11,7 @@ from cuts3d_cli.config import Config
 from cuts3d_cli.errors import StoreError
 from cuts3d_cli.log import logger
 from cuts3d_cli.pipeline.declarations import LAST, STAGES, inputs_of, settings_of, upstream_of
+from cuts3d_cli.pipeline.memory import NEED_AFFINITY, check_memory
 from cuts3d_cli.pipeline.methods import OWN
 from cuts3d_cli.pipeline.results import Damaged, read_result
 from cuts3d_cli.pipeline.runner import Job, Source, contents
@@ -93,6 +94,8 @@ def execute(
     out = path_of(stage)
     if not force and (counts := counts_of(stage, out, expected)) is not None:
         return counts, True
+    if stage in NEED_AFFINITY:
+        check_memory(config)
     module = import_module(f"cuts3d_cli.stages.{stage.replace('-', '_')}")
     return module.run(
         Job(source, stores, out, expected, config, settings_of(stage, config), STAGES[stage].algorithm)

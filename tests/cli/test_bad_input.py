@@ -125,7 +125,7 @@ def test_a_broken_image_among_good_ones_costs_only_itself(cuts3d, here, rgb):
     ("args", "text", "code"),
     [
         (("localcut", "--set", "localcut.tau_kn=1", "a.png"), "unknown key localcut.tau_kn", 1),
-        (("localcut", "--tau-knn", "-1", "a.png"), "--tau-knn; expected a number above 0", 1),
+        (("localcut", "--tau-knn", "-1", "a.png"), "--tau-knn; expected a number from 1e-06 to 1000", 1),
         (("localcut", "--tau-knn", "x", "a.png"), "not a valid float", 2),
         (("localcut", "--capacity", "cubic", "a.png"), "'cubic'", 2),
         (("localcut", "--set", "tau_knn", "a.png"), "SECTION.KEY=VALUE", 1),

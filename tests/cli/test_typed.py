@@ -39,8 +39,11 @@ def test_without_a_command_keys_stay():
 
 
 WRONG = [
-    (("localcut", "--tau-knn", "-1"), "--tau-knn; expected a number above 0; found -1.0"),
-    (("localcut", "--set", "localcut.tau_knn=-1"), "config key localcut.tau_knn; expected a number above 0; found -1"),
+    (("localcut", "--tau-knn", "-1"), "--tau-knn; expected a number from 1e-06 to 1000; found -1.0"),
+    (
+        ("localcut", "--set", "localcut.tau_knn=-1"),
+        "config key localcut.tau_knn; expected a number from 1e-06 to 1000; found -1",
+    ),
     (("localcut", "--n-instances", "0"), "--n-instances; expected a whole number"),
     (("localcut", "--tau-ncut", "2"), "--tau-ncut; expected a number from -1 to 1; found 2.0"),
     (("localcut", "--set", "localcut.k=[1]"), "config key localcut.k; expected a whole number"),
@@ -71,7 +74,7 @@ def test_errors_of_stages(cuts3d, photo, args, told):
 def test_a_mistake_in_a_file_keeps_its_key_under_the_name_of_the_file(cuts3d, photo):
     Path("mine.yaml").write_text("preset: embedded\nlocalcut: {tau_knn: -1}\n")
     _, _, err = cuts3d("localcut", "--config", "mine.yaml", photo)
-    assert err == "cuts3d: error: mine.yaml: localcut.tau_knn; expected a number above 0; found -1\n"
+    assert err == "cuts3d: error: mine.yaml: localcut.tau_knn; expected a number from 1e-06 to 1000; found -1\n"
     Path("mine.yaml").write_text("preset: embedded\nfeatures: {image_size: 100}\n")
     _, _, err = cuts3d("localcut", "--config", "mine.yaml", photo)
     assert "mine.yaml: features.image_size must be a multiple of features.patch_size: 100 is not one of 8" in err

@@ -1,3 +1,4 @@
+import re
 import shlex
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from cuts3d_cli.config import (
     resolve,
 )
 from cuts3d_cli.config.backends import BY_BACKEND, backend_defaults, feature_names
+from cuts3d_cli.config.ranges import allowed, expected, plain_type
 from cuts3d_cli.config.text import config_text
 from cuts3d_cli.errors import ConfigError
 from cuts3d_cli.store.files import fingerprint
@@ -104,8 +106,8 @@ def test_every_field_is_explained():
         ({"features": {"backend": "dino-vitb9"}}, "features.backend: no backend .* -> did you mean dino-vitb"),
         ({"depth": {"backend": "zoedpeth"}}, "depth.backend: no backend has this name; .*did you mean zoedepth"),
         ({"locacut": {}}, "unknown key locacut; .*did you mean localcut"),
-        ({"localcut": {"tau_knn": -1}}, "file.yaml: localcut.tau_knn; expected a number above 0; found -1"),
-        ({"localcut": {"tau_knn": "x"}}, "localcut.tau_knn; expected a number above 0; found 'x'"),
+        ({"localcut": {"tau_knn": -1}}, "file.yaml: localcut.tau_knn; expected a number from 1e-06 to 1000; found -1"),
+        ({"localcut": {"tau_knn": "x"}}, "localcut.tau_knn; expected a number from 1e-06 to 1000; found 'x'"),
         (
             {"localcut": {"capacity": "cubic"}},
             "localcut.capacity; expected one of inverse, distance, unit;",
@@ -120,6 +122,49 @@ def test_a_mistake_is_one_line_with_its_key(values, message):
     with pytest.raises(ConfigError, match=message) as caught:
         resolve(values, source="file.yaml")
     assert "\n" not in str(caught.value)
+
+
+NUMBERS = [(name, key) for name, section in SECTIONS.items() for key, field in type(section).model_fields.items()
+           if plain_type(field.annotation) in (int, float)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "key"), NUMBERS, ids=".".join)
+def test_every_number_has_a_range_that_is_held_to(name, key):
+    """Unbounded above, a size takes all memory or never ends; backends know how many blocks they have."""
+    field = type(SECTIONS[name]).model_fields[key]
+    limits = dict(limit.split() for limit in allowed(field).split(", "))
+    kind = plain_type(field.annotation)
+    assert limits.keys() & {"<=", "<"} or (name, key) == ("features", "block")
+    for sign, limit in limits.items():
+        beyond = kind(limit) + (0 if sign in "<>" else 1 if sign == "<=" else -1)
+        with pytest.raises(
+            ConfigError, match=rf"{name}\.{key}( \(and 1 more\))?; expected {re.escape(expected(field))}"
+        ):
+            resolve({name: {key: beyond}})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"features": {"image_size": 100_000}}, r"features.image_size; expected .* 16 to 4096; found 100000"),
+        (
+            {"features": {"image_size": 4096, "patch_size": 1}},
+            "image_size 4096 with .* gives 4096 patches .* 512",
+        ),
+        ({"train": {"lr_steps": [400, 0]}}, r"train.lr_steps; expected a list, each a whole number from 1 .*found 0"),
+        (
+            {"evaluate": {"max_dets": [0, 10, 100]}},
+            r"evaluate.max_dets; expected 3 values, each a whole",
+        ),
+        ({"train": {"copy_paste_scale": [0.1, 1e9]}}, r"train.copy_paste_scale; expected 2 values, each .* up to 10"),
+        ({"experiments": {"seeds": [2**32]}}, r"experiments.seeds; .*found 4294967296"),
+        ({"seed": 2**32}, r"seed; expected a whole number from 0 to 4294967295; found 4294967296"),
+        ({"data": {"n_shards": 100_001}}, r"data.n_shards; .*found 100001"),
+    ],
+)
+def test_sizes_that_cannot_work_are_refused(values, message):
+    with pytest.raises(ConfigError, match=message):
+        resolve(values)
 
 
 @pytest.mark.parametrize(
