@@ -176,11 +176,25 @@ def checked_config(values: dict[str, Any], source: str, *, full: bool = False) -
         config = resolve(values, source=source)
         if config.localcut.local_cut:
             check_thresholds(config.confidence.tau_knn_min, config.localcut.tau_knn)
+        _check_run(config.run, source)
         _check_images(config, source)
     except Cuts3dError as error:
         print(f"cuts3d: error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     return config
+
+
+def _check_run(run: str, source: str) -> None:
+    """Check that Snakemake can take the run's folder as part of its targets.
+
+    Raises:
+        ConfigError: it would take braces for wildcards, a line break for an end, nothing for the root of the disk.
+    """
+    wrong = next((char for char in "{}\r\n" if char in run), None)
+    if wrong is None and run == run.strip() and run.strip("/") and not run.startswith("~"):
+        return
+    expected = "a folder, without braces, line breaks, spaces at its ends or ~, which only a shell replaces"
+    raise ConfigError(f"{source}: run", expected=expected, found=repr(run))
 
 
 def _check_images(config: Config, source: str) -> None:

@@ -8,6 +8,7 @@ Decisions, each tested:
   range, so that equal values stay equal between images. 32-bit integers that fit 8 or 16 bit are
   taken as such; floats must lie in [0, 1] or [0, 255].
 * Of an animation or multi-page file the first frame is read.
+* The content decides, not the name, among FORMATS.
 * Files of more than ``MAX_PIXELS`` are refused from the header, before anything is decoded.
 """
 
@@ -24,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from cuts3d_cli.errors import ImageError
+from cuts3d_cli.errors import ImageError, first_line
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """File name endings (lower case) that count as images when a folder is searched."""
@@ -40,6 +41,9 @@ ARRAY_SUFFIXES = (".npy", ".npz", ".pfm", ".exr")
 
 COLOUR_MARKS = ("-color", "_color", "-rgb", "_rgb")
 """Ends of the name of an image that a depth map beside it does without: 0-color.png has 0-depth.png."""
+
+FORMATS = ("BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+"""Formats that are read, whatever the file is called. Not all that Pillow knows: for EPS it would run Ghostscript."""
 
 MAX_PIXELS = 89_478_485
 """Largest image, in pixels, that is decoded (Pillow's own line for a decompression bomb)."""
@@ -114,13 +118,16 @@ def opened(path: str | Path, what: str = "image") -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damage and size are reported below, in one line
             # Of a file named by its path Pillow maps grey levels into memory, and of a turned TIFF in the wrong shape.
-            with path.open("rb") as file, Image.open(file) as image:
+            with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise ImageError(
                         f"{what} {path} is too large", expected=f"at most {MAX_PIXELS} pixels",
                         found=f"{image.width} x {image.height}", hint="downscale it first",
                     )  # fmt: skip
                 yield image
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{what} {path} is too large", expected=f"at most {MAX_PIXELS} pixels",
+                         found=first_line(error), hint="downscale it first") from None  # fmt: skip
     except _DECODE_ERRORS as error:
         raise ImageError(f"{what} {path} cannot be read", found=_reason(path, error)) from None
 

@@ -1,5 +1,8 @@
 """Whatever lies in a folder becomes upright 8-bit RGB, or one line that says why not."""
 
+import os
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -176,6 +179,33 @@ def test_decompression_bomb_is_refused_from_its_header(tmp_path, monkeypatch):
     assert "too large" in error_of(path)
     with pytest.raises(ImageError, match="200 x 100"):
         images.image_size(path)
+
+
+def test_a_header_that_claims_gigapixels(tmp_path):
+    """Of a size at which Pillow itself refuses to open the file."""
+    path = saved(tmp_path, "bomb.png", Image.new("1", (2, 2)))
+    content = bytearray(path.read_bytes())
+    content[16:24] = (60_000).to_bytes(4, "big") * 2
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    path.write_bytes(content)
+    assert f"too large; expected at most {images.MAX_PIXELS} pixels; found Image size (3600000000" in error_of(path)
+
+
+def test_the_content_decides_and_nothing_is_interpreted(tmp_path):
+    picture = Image.fromarray(SCENE)
+    for kind in ("PNG", "BMP", "TIFF"):
+        picture.save(tmp_path / "x.jpg", kind)
+        assert np.array_equal(images.read_image(tmp_path / "x.jpg"), SCENE)
+    picture.save(tmp_path / "x.jpg", "EPS")  # a program, which Pillow would give to Ghostscript
+    assert "no known image format" in error_of(tmp_path / "x.jpg")
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    for name, found in (("pipe", "a pipe or a device"), ("folder", "a folder"), ("loop", "a link that leads nowhere")):
+        assert f"{name}.png; expected a file; found {found}" in error_of(tmp_path / f"{name}.png")
 
 
 def test_size_is_read_without_decoding(tmp_path):

@@ -107,3 +107,16 @@ def test_detections_without_labels_are_made_and_told(own, dataset):
     html = (run.folder / "own/report.html").read_text()
     assert "Detections, round 1" in html and "The held-out images have no labels" in html
     assert "Nothing to be done" in run("-n").stdout
+
+
+@pytest.mark.parametrize("run", ["", "/", "r{x}", "r\nx", " r", "~/r"])
+def test_a_run_whose_folder_snakemake_cannot_take_is_refused(run, capsys, monkeypatch, tmp_path):
+    from cuts3d_cli.workflow import checked_config
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        checked_config({"run": run}, "mine.yaml")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("cuts3d: error: mine.yaml: run; expected a folder, without braces") and not any(
+        tmp_path.iterdir()
+    )

@@ -151,7 +151,7 @@ def _disc(centre: tuple[float, float], edge: tuple[float, float], size_hw: tuple
 
 def _pasted(encoded: str, corner_xy: tuple[float, float], size_hw: tuple[int, int]) -> np.ndarray:
     """labelme's mask shape: a PNG in base64 whose upper left pixel lies at ``corner_xy``."""
-    part = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded)))).astype(bool)
+    part = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded)), formats=("PNG",))).astype(bool)
     if part.ndim != 2:
         raise ValueError("a mask with colours")
     whole = np.zeros(size_hw, bool)
