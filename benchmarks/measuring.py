@@ -10,6 +10,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -89,6 +90,9 @@ def peak_gb() -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e9
 
 
+_ASIDE = threading.Lock()
+
+
 class Stopwatch:
     """Time spent in functions, each without the watched ones it calls, by label.
 
@@ -96,6 +100,7 @@ class Stopwatch:
         seconds: label to seconds.
         calls: label to the seconds of every single call, callees included.
         peaks: label to the largest memory of the process meanwhile, watched callees left out, in GB; with ``memory``.
+        aside: label to seconds that are among those of ``seconds`` too, in any thread; see `watching_aside`.
 
     With ``cpu`` all seconds are of the processor, those of other threads included.
     """
@@ -106,6 +111,8 @@ class Stopwatch:
         self.seconds: dict[str, float] = {}
         self.calls: dict[str, list[float]] = {}
         self.peaks: dict[str, float] = {}
+        self.aside: dict[str, float] = {}
+        self._aside_clock = time.thread_time if cpu else time.perf_counter
         self._inner = [0.0]
         self._open: list[str] = []
 
@@ -129,14 +136,14 @@ class Stopwatch:
     @contextlib.contextmanager
     def watching(self, *watched: tuple[Any, str, str]) -> Iterator[None]:
         """Count calls of functions: (module or class that looks the name up, name, label)."""
-        kept = [(owner, name, getattr(owner, name)) for owner, name, _ in watched]
-        for (owner, name, label), (_, _, original) in zip(watched, kept, strict=True):
-            setattr(owner, name, self.timed(original, label))
-        try:
+        with _replaced(self.timed, watched):
             yield
-        finally:
-            for owner, name, original in kept:
-                setattr(owner, name, original)
+
+    @contextlib.contextmanager
+    def watching_aside(self, *watched: tuple[Any, str, str]) -> Iterator[None]:
+        """Count calls of functions that call none of each other, in any thread, without taking them from the parts."""
+        with _replaced(self._timed_aside, watched):
+            yield
 
     def timed(self, function: Callable, label: str) -> Callable:
         """The function with a clock on it; a class stands for its constructor."""
@@ -148,12 +155,38 @@ class Stopwatch:
 
         return call
 
+    def _timed_aside(self, function: Callable, label: str) -> Callable:
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            start = self._aside_clock()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                with _ASIDE:
+                    self.aside[label] = self.aside.get(label, 0.0) + self._aside_clock() - start
+
+        return call
+
     def _note_peak(self) -> None:
         if self.memory and self._open:
             label = self._open[-1]
             self.peaks[label] = max(self.peaks.get(label, 0.0), peak_gb())
         if self.memory:
             reset_peak()
+
+
+@contextlib.contextmanager
+def _replaced(
+    with_clock: Callable[[Callable, str], Callable], watched: Sequence[tuple[Any, str, str]]
+) -> Iterator[None]:
+    kept = [(owner, name, getattr(owner, name)) for owner, name, _ in watched]
+    for (owner, name, label), (_, _, original) in zip(watched, kept, strict=True):
+        setattr(owner, name, with_clock(original, label))
+    try:
+        yield
+    finally:
+        for owner, name, original in kept:
+            setattr(owner, name, original)
 
 
 def seconds_of(function: Callable, *args: Any, **kwargs: Any) -> tuple[float, Any]:

@@ -31,7 +31,7 @@ from measuring import (
     prepared_run,
     seconds_of,
 )
-from stage_profile import STEPS, warm_stages
+from stage_profile import CHECKSUMS, STEPS, warm_stages
 
 from cuts3d_cli.config import Config
 from cuts3d_cli.tables import markdown_table
@@ -197,7 +197,7 @@ def measure_stages(n_images: int, config: Config) -> dict[str, Stopwatch]:
 
 
 def stage_budgets(runs: list[dict[str, Stopwatch]]) -> list[Budget]:
-    """Time of a min-cut, fractions of the 3D parts and of Zarr."""
+    """Time of a min-cut, fractions of the 3D parts, of Zarr and of checksums."""
     cuts = ("LocalCut: min-cut", "Spatial Confidence: T min-cuts")
     single = [[1e3 * s for watch in run.values() for cut in cuts for s in watch.calls.get(cut, ())] for run in runs]
     budgets = [
@@ -209,6 +209,8 @@ def stage_budgets(runs: list[dict[str, Stopwatch]]) -> list[Budget]:
         budgets.append(Budget(f"Zarr in {stage}", 5, "%", [_zarr_fraction([run[stage]]) for run in runs]))
     everything = [_zarr_fraction(list(run.values())) for run in runs]
     budgets.append(Budget("Zarr in all six stages", 5, "%", everything))
+    for stage in runs[0]:
+        budgets.append(Budget(f"checksums in {stage}", 3, "%", [_checksum_fraction(run[stage]) for run in runs]))
     return budgets
 
 
@@ -222,6 +224,10 @@ def _fraction_3d(run: dict[str, Stopwatch]) -> float:
 def _zarr_fraction(watches: list[Stopwatch]) -> float:
     zarr = sum(watch.seconds.get("Zarr", 0.0) for watch in watches)
     return 100 * zarr / sum(sum(watch.seconds.values()) for watch in watches)
+
+
+def _checksum_fraction(watch: Stopwatch) -> float:
+    return 100 * watch.aside.get(CHECKSUMS, 0.0) / sum(watch.seconds.values())
 
 
 def measure_workers(

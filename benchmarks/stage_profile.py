@@ -45,6 +45,9 @@ STEPS = {
 }
 """Each step and what it counts as; ``rest`` is what no clock is on. A step that neither side has is not shown."""
 
+CHECKSUMS = "checksums"
+"""Aside: what it costs to check that files hold what was written; part of the step Zarr, and of the rest for JSON."""
+
 LOADING = "loading"
 """Clock on what loads networks, once a process; no step of an image."""
 
@@ -53,6 +56,7 @@ LOADING = "loading"
 def watching_stages(watch: Stopwatch, config: Config) -> Iterator[None]:
     """Clocks on what the stages call, and on Zarr."""
     import zarr
+    from zarr.codecs import Crc32cCodec
 
     from cuts3d_cli.backends import depth_files
     from cuts3d_cli.backends.base import depth_backend, feature_backend
@@ -60,7 +64,7 @@ def watching_stages(watch: Stopwatch, config: Config) -> Iterator[None]:
     from cuts3d_cli.pipeline import graph as pipeline
     from cuts3d_cli.pipeline import runner as common
     from cuts3d_cli.stages import crf, depth, features, spatial_importance
-    from cuts3d_cli.store import zarr_store
+    from cuts3d_cli.store import checksums, files, store_writer, zarr_store
 
     create = common.create_store
 
@@ -77,33 +81,44 @@ def watching_stages(watch: Stopwatch, config: Config) -> Iterator[None]:
 
     model = [(type(depth_backend(config.depth)), "predict", "depth model")] if config.data.depth_maps is None else []
     common.create_store = create_store
+    checked = [
+        (Crc32cCodec, "_encode_sync"),
+        (Crc32cCodec, "_decode_sync"),
+        (zarr_store.Store, "check_files"),
+        *((module, name) for module in (zarr_store, store_writer) for name in ("checksum", "hash_of")),
+        (files, "sealed"),
+        (checksums, "is_sound"),
+    ]
     try:
-        with watch.watching(
-            *model,
-            (depth, "depth_backend", LOADING),
-            (features, "feature_backend", LOADING),
-            (common, "read_image", "read image"),
-            (common, "digest_file", "read image"),
-            (depth_files, "depth_of_image", "read depth"),
-            (features, "working_image", "resize to the working size"),
-            (crf, "working_image", "resize to the working size"),
-            (type(feature_backend(config.features)), "extract_batch", "features"),
-            (spatial_importance, "spatial_importance", "Spatial Importance"),
-            (find_instances, "_Graphs", "affinity and graph"),
-            (find_instances._Graphs, "without", "affinity and graph"),
-            (find_instances, "second_eigenvectors", "second eigenvector"),
-            (find_instances, "bipartition", "bipartition"),
-            (find_instances, "semantic_graph", "k-NN graph"),
-            (find_instances, "cut_in_3d", "LocalCut: min-cut"),
-            (confidence, "semantic_graph", "k-NN graph"),
-            (confidence, "local_cut", "Spatial Confidence: T min-cuts"),
-            (segment, "DenseCrfs", "CRF: build"),
-            (segment, "refine_images", "CRF: inference, fill, judge"),
-            (segment, "image_sized_mask", "resize to the image's size"),
-            (crf, "annotation", "RLE"),
-            (pipeline, "open_store", "Zarr"),
-            (zarr.Array, "__getitem__", "Zarr"),
-            (zarr_store.StoreWriter, "write", "Zarr"),
+        with (
+            watch.watching_aside(*((owner, name, CHECKSUMS) for owner, name in checked)),
+            watch.watching(
+                *model,
+                (depth, "depth_backend", LOADING),
+                (features, "feature_backend", LOADING),
+                (common, "read_image", "read image"),
+                (common, "digest_file", "read image"),
+                (depth_files, "depth_of_image", "read depth"),
+                (features, "working_image", "resize to the working size"),
+                (crf, "working_image", "resize to the working size"),
+                (type(feature_backend(config.features)), "extract_batch", "features"),
+                (spatial_importance, "spatial_importance", "Spatial Importance"),
+                (find_instances, "_Graphs", "affinity and graph"),
+                (find_instances._Graphs, "without", "affinity and graph"),
+                (find_instances, "second_eigenvectors", "second eigenvector"),
+                (find_instances, "bipartition", "bipartition"),
+                (find_instances, "semantic_graph", "k-NN graph"),
+                (find_instances, "cut_in_3d", "LocalCut: min-cut"),
+                (confidence, "semantic_graph", "k-NN graph"),
+                (confidence, "local_cut", "Spatial Confidence: T min-cuts"),
+                (segment, "DenseCrfs", "CRF: build"),
+                (segment, "refine_images", "CRF: inference, fill, judge"),
+                (segment, "image_sized_mask", "resize to the image's size"),
+                (crf, "annotation", "RLE"),
+                (pipeline, "open_store", "Zarr"),
+                (zarr.Array, "__getitem__", "Zarr"),
+                (store_writer.StoreWriter, "write", "Zarr"),
+            ),
         ):
             yield
     finally:

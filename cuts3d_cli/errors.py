@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 import unicodedata
+from pathlib import Path
+from typing import Any
 
 CONFIG_KEY = "config key "
 """What messages write before a key of the configuration; a command writes its option instead (`cli.typed`)."""
@@ -96,6 +100,34 @@ _EXTRAS = {
 """The extra of cuts3d that brings a package."""
 
 
+_SPACE = "free some space there, or write elsewhere, and run the same command again"
+_RIGHTS = "write to another folder, or make this one writable"
+_UNWRITABLE = {
+    errno.ENOSPC: ("the disk is full", _SPACE),
+    errno.EDQUOT: ("the quota on this disk is used up", _SPACE),
+    errno.EFBIG: ("larger than files may be here", "raise the limit (`ulimit -f`), or write elsewhere"),
+    errno.EROFS: ("the disk is read-only", _RIGHTS),
+    errno.EACCES: ("permission denied", _RIGHTS),
+    errno.EPERM: ("permission denied", _RIGHTS),
+}
+"""Reasons why a file cannot be written, and what to do, by the system's error number."""
+
+FULL_BYTES = 2**16
+"""Free space below which a disk counts as full where a library hides the reason of its error."""
+
+
+def unwritable(error: OSError, path: Path) -> OutputError | None:
+    """The line for a file that cannot be written; None where an error of the system is of another kind."""
+    number = error.errno
+    if number is None:  # as Pillow and numpy.save tell it
+        folder = next((each for each in path.parents if each.is_dir()), Path())
+        number = errno.ENOSPC if shutil.disk_usage(folder).free < FULL_BYTES else None
+    if number not in _UNWRITABLE:
+        return None
+    reason, hint = _UNWRITABLE[number]
+    return OutputError(f"cannot write {path}: {reason}", hint=hint)
+
+
 class ConfigError(Cuts3dError):
     """A wrong key or value in the configuration."""
 
@@ -110,6 +142,23 @@ class StoreError(Cuts3dError):
 
 class CocoError(StoreError):
     """COCO JSON or another form of annotations or predictions that is missing, malformed or does not fit another."""
+
+
+class DamagedError(StoreError):
+    """A file or store of ours that does not hold what was written to it; it costs no image, as no image is to blame.
+
+    Args:
+        what, keywords: as for `Cuts3dError`.
+        path: the file or store.
+    """
+
+    def __init__(self, what: str, *, path: Path | None = None, **keywords: Any):
+        super().__init__(what, **keywords)
+        self.path = path
+
+
+class OutputError(Cuts3dError):
+    """A file that cannot be written, such as on a full disk; it costs no image, as every other would fail too."""
 
 
 class ModelError(Cuts3dError):

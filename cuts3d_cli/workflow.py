@@ -11,6 +11,7 @@ import shutil
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,6 +21,7 @@ from cuts3d_cli.config import Config, Section, check_thresholds, resolve
 from cuts3d_cli.errors import ConfigError, Cuts3dError, StoreError
 from cuts3d_cli.store.files import atomic_path, fingerprint
 from cuts3d_cli.store.image_files import counted
+from cuts3d_cli.store.settings import settings_path
 from cuts3d_cli.threads import BEFORE
 
 FILES = Path(__file__).with_name("workflow_files")
@@ -167,7 +169,7 @@ def checked_config(values: dict[str, Any], source: str, *, full: bool = False) -
         source: their name in messages.
         full: whether a file with every key is among them, under which a preset would have no effect.
     """
-    try:
+    with _ending_with_a_line():
         if full and values.get("preset", "embedded") != "embedded":
             raise ConfigError(
                 f"{source}: preset {values['preset']} has no effect, as config.yaml sets every key",
@@ -178,10 +180,17 @@ def checked_config(values: dict[str, Any], source: str, *, full: bool = False) -
             check_thresholds(config.confidence.tau_knn_min, config.localcut.tau_knn)
         _check_run(config.run, source)
         _check_images(config, source)
+    return config
+
+
+@contextmanager
+def _ending_with_a_line() -> Iterator[None]:
+    """End the workflow with one line and exit code 1 where the block raises an error of ours."""
+    try:
+        yield
     except Cuts3dError as error:
         print(f"cuts3d: error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
-    return config
 
 
 def _check_run(run: str, source: str) -> None:
@@ -292,10 +301,11 @@ def settings_file(config: Config) -> Path:
     Every job of the workflow reads it. Running jobs keep theirs when the configuration changes.
     """
     values = config.model_dump(mode="json")
-    path = Path(config.run) / "settings" / f"{fingerprint(values)}.yaml"
-    if not path.is_file():
-        with atomic_path(path) as temporary:
-            temporary.write_text(yaml.safe_dump(values, sort_keys=False))
+    path = settings_path(config.run, values)
+    text = yaml.safe_dump(values, sort_keys=False)
+    if not path.is_file() or path.read_bytes() != text.encode():
+        with _ending_with_a_line(), atomic_path(path) as temporary:
+            temporary.write_text(text)
     return path
 
 

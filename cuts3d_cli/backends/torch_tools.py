@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from cuts3d_cli.errors import ConfigError, ModelError, first_line
+from cuts3d_cli.store.checksums import check_zip
 
 
 def resolve_device(name: str) -> torch.device:
@@ -35,11 +36,13 @@ def read_weights(path: str | Path) -> dict:
     Torch files load with ``weights_only``, so that a file from anywhere cannot run code.
 
     Raises:
-        ModelError: missing, damaged, or holding more than tensors.
+        DamagedError: a part of it does not fit its checksum.
+        ModelError: missing, unreadable, or holding more than tensors.
     """
     path = Path(path)
     if not path.is_file():
         raise ModelError(f"weights file {path}", expected="a file", found="a folder" if path.is_dir() else "nothing")
+    check_zip(path)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file

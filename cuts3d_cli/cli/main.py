@@ -6,6 +6,7 @@ import importlib
 import os
 import signal
 import sys
+from pathlib import Path
 
 import click
 
@@ -86,7 +87,7 @@ def main(args: list[str] | None = None) -> None:
     """Entry point: errors become one line on stderr and exit code 1 (2 for wrong usage, 130 for Ctrl-C)."""
     from cuts3d_cli import threads
     from cuts3d_cli.cli.typed import as_typed
-    from cuts3d_cli.errors import Cuts3dError, missing_package
+    from cuts3d_cli.errors import Cuts3dError, missing_package, unwritable
 
     threads.limit()
     for stream in (sys.stdout, sys.stderr):  # whatever a terminal's encoding lacks is shown as an escape
@@ -117,7 +118,9 @@ def main(args: list[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        click.echo(f"cuts3d: error: {error.filename or ''}: {error.strerror or error}", err=True)
+        name = error.filename or "a file"
+        line = unwritable(error, Path(name)) or f"{name}: {error.strerror or error}"
+        click.echo(f"cuts3d: error: {line}", err=True)
         sys.exit(1)
 
 

@@ -286,10 +286,12 @@ def run_images(run_dir: Path | None) -> list[Path]:
 
 def _file_values(path: Path | None) -> dict[str, Any]:
     from cuts3d_cli.config import read_values
+    from cuts3d_cli.store.settings import check_settings
 
     if path is None:
         return {}
     values = read_values(path)
+    check_settings(path, values)
     resolve(values, source=str(path))  # a mistake in the file is reported with its name
     return values
 

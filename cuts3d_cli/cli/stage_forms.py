@@ -15,9 +15,10 @@ from cuts3d_cli.log import logger, progress
 from cuts3d_cli.pipeline import depth_notes
 from cuts3d_cli.pipeline.cache import check_depth_map, image_files, run_image
 from cuts3d_cli.pipeline.declarations import STAGES, upstream_of
-from cuts3d_cli.pipeline.graph import depth_maps_of, execute, result_path, stage_fingerprint
+from cuts3d_cli.pipeline.graph import depth_maps_of, result_path, stage_fingerprint
 from cuts3d_cli.pipeline.image_set import common_root, relative_name
 from cuts3d_cli.pipeline.methods import method_config
+from cuts3d_cli.pipeline.repair import execute_or_repair
 from cuts3d_cli.pipeline.results import Found, read_result
 from cuts3d_cli.pipeline.runner import NOT_OF_AN_IMAGE, Source, check_failed
 from cuts3d_cli.report import preview
@@ -66,7 +67,7 @@ def on_run(
         for each in [*missing, stage]:
             if each != stage:
                 logger.info("%s: needed by %s and not there, run first", each, stage)
-            counts, kept = execute(each, source, config, path_of, force=force and each == stage)
+            counts, kept = execute_or_repair(each, source, config, path_of, force=force and each == stage)
             logger.info("%s: %s%s -> %s", each, "up to date, " if kept else "", counts, path_of(each))
             if each == "depth":
                 names = [record.file_name for record in source.records]

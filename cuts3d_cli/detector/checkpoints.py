@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from cuts3d_cli.errors import ModelError
+from cuts3d_cli.store.checksums import check_zip
 from cuts3d_cli.store.files import atomic_path, digest_file
 
 WRAPPERS = ("state_dict", "model", "teacher", "module")
@@ -25,15 +26,16 @@ READ_PICKLE, READ_TORCH = "pickle.load(open('{}', 'rb'))", "torch.load('{}', wei
 
 def save(path: str | Path, content: dict[str, Any]) -> None:
     """Write a dict of tensors and plain values; the file is written atomically."""
-    with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:  # torch's own file hides why writing failed
+        torch.save(content, file)
 
 
 def load(path: str | Path) -> dict[str, Any]:
     """Read a file of tensors and plain values, on the CPU; nothing else is ever unpickled.
 
     Raises:
-        ModelError: the file is missing, damaged, or holds other objects.
+        DamagedError: a part of it does not fit its checksum.
+        ModelError: the file is missing, cut off, or holds other objects.
     """
     if Path(path).suffix == ".pkl" and Path(path).is_file():
         raise ModelError(
@@ -41,6 +43,7 @@ def load(path: str | Path) -> dict[str, Any]:
             expected="a file of tensors only",
             hint=TRUSTED.format(read=READ_PICKLE.format(path)),
         )
+    check_zip(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:

@@ -19,10 +19,13 @@ from cuts3d_cli.detector import checkpoints, distributed
 from cuts3d_cli.detector.dataset import derived_seed
 from cuts3d_cli.detector.loggers import Logger
 from cuts3d_cli.detector.runner import unwrapped
-from cuts3d_cli.errors import Cuts3dError
+from cuts3d_cli.errors import Cuts3dError, ModelError
 from cuts3d_cli.log import logger
 from cuts3d_cli.store.curve import read_curve
-from cuts3d_cli.store.files import atomic_path
+from cuts3d_cli.store.files import atomic_path, writing
+
+STATE = frozenset({"fingerprint", "iteration", "model", "optimizer", "schedulers"})
+"""What the state of a training holds."""
 
 CURVE_POINTS = 5000
 """Most lines of a loss curve; a longer training records every k-th iteration."""
@@ -93,8 +96,9 @@ class CurveHook(Hook):
         if done % self.step == 0 or done == self.total:
             lr = runner.optim_wrapper.get_lr()["lr"][0]
             point = {"iteration": done, "lr": lr, **{key: round(value, 6) for key, value in losses.items()}}
-            self._file.write(json.dumps(point) + "\n")
-            self._file.flush()
+            with writing(self.path):
+                self._file.write(json.dumps(point) + "\n")
+                self._file.flush()
             for each in self.loggers:
                 each.write(point)
         self._show(done, losses["loss"])
@@ -186,8 +190,17 @@ def read_state(path: str | Path, fingerprint: str) -> dict[str, Any] | None:
     """
     if not Path(path).is_file():
         return None
-    state = checkpoints.load(path)
-    if state.get("fingerprint") != fingerprint:
+    try:
+        state = checkpoints.load(path)
+        if lost := STATE - state.keys():
+            raise ModelError(f"no {min(lost)} in it")
+    except (Cuts3dError, AttributeError) as error:
+        raise ModelError(
+            f"training state {path} is damaged, so the training cannot be resumed",
+            found=str(error).split(" -> ")[0],
+            hint="start over with --fresh, or delete the file",
+        ) from None
+    if state["fingerprint"] != fingerprint:
         logger.info("train: starting over, as %s is of a training with different inputs or settings", path)
         return None
     return state

@@ -6,12 +6,12 @@ one starts from the run's last detector, one from the initialisation of the run'
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from cuts3d_cli.config import Config, TrainConfig
 from cuts3d_cli.errors import ConfigError
 from cuts3d_cli.evaluation.table import TYPE_NAMES, percent
+from cuts3d_cli.store.checksums import read_own
 from cuts3d_cli.tables import text_table
 from cuts3d_cli.training.train import SUPERVISED
 
@@ -84,8 +84,8 @@ def table(run: str | Path, config: Config) -> str:
     for fraction in config.finetune.fractions:
         for start, words in STARTS.items():
             folder = Path(run) / FOLDER / start / fraction_name(fraction)
-            metrics = json.loads((folder / "scores_val.json").read_text())["metrics"]
-            images = json.loads((folder / "config.json").read_text())["labels"]["images"]
+            metrics = read_own(folder / "scores_val.json")["metrics"]
+            images = read_own(folder / "config.json")["labels"]["images"]
             values = [percent(metrics.get(kind, {}).get(metric)) for kind in TYPE_NAMES for metric in METRICS]
             rows.append([f"{100 * fraction:g} %", words, images, *values])
     return text_table(head, rows, left=2)

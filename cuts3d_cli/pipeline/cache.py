@@ -12,7 +12,8 @@ from cuts3d_cli.errors import Cuts3dError, ImageError
 from cuts3d_cli.log import logger, quiet
 from cuts3d_cli.pipeline.declarations import LAST, upstream_of
 from cuts3d_cli.pipeline.depth_notes import notes_of
-from cuts3d_cli.pipeline.graph import execute, expected_fingerprints
+from cuts3d_cli.pipeline.graph import expected_fingerprints
+from cuts3d_cli.pipeline.repair import execute_or_repair
 from cuts3d_cli.pipeline.runner import Source
 from cuts3d_cli.store.files import remove
 from cuts3d_cli.store.image_files import find_images, make_record
@@ -158,9 +159,9 @@ def run_image(
     paths = {name: cache / name / f"{key}{'.json' if name == LAST else '.zarr'}" for name, key in keys.items()}
     for name in [*upstream_of(stage, config), stage]:
         with quiet():  # the caller reports
-            counts, kept = execute(name, source, config, paths.__getitem__, force=force and name == stage)
+            counts, kept = execute_or_repair(name, source, config, paths.__getitem__, force=force and name == stage)
             if kept and counts.failures:  # by an earlier version
-                counts, kept = execute(name, source, config, paths.__getitem__, force=True)
+                counts, kept = execute_or_repair(name, source, config, paths.__getitem__, force=True)
         logger.debug("%s %s: %s", path.name, name, "cached" if kept else "computed")
         if counts.failures:
             # Kept, it would answer for every file of this content, and its reason may name another one.

@@ -11,19 +11,20 @@ from typing import Any, TypeVar
 import numpy as np
 
 from cuts3d_cli.config import Config
-from cuts3d_cli.errors import ConfigError, Cuts3dError, ImageError, ModelError, StoreError
+from cuts3d_cli.errors import ConfigError, Cuts3dError, DamagedError, ImageError, ModelError, OutputError, StoreError
 from cuts3d_cli.log import logger, progress
 from cuts3d_cli.store.files import digest_file, fingerprint
 from cuts3d_cli.store.images import read_image
 from cuts3d_cli.store.layout import DONE, FAILED, NO_OBJECT
 from cuts3d_cli.store.manifest import ImageRecord
 from cuts3d_cli.store.masks import Counts
-from cuts3d_cli.store.zarr_store import Store, create_store
+from cuts3d_cli.store.store_writer import create_store
+from cuts3d_cli.store.zarr_store import Store
 from cuts3d_cli.threads import for_masks
 
 T = TypeVar("T")
 
-NOT_OF_AN_IMAGE = (ConfigError, ModelError)
+NOT_OF_AN_IMAGE = (ConfigError, DamagedError, ModelError, OutputError)
 """Errors that every image would meet: they end a stage instead of costing an image."""
 
 NETWORKS = ("depth", "features")

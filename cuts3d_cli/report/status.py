@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from cuts3d_cli.pipeline.graph import depth_maps_of, result_path, stage_fingerpr
 from cuts3d_cli.pipeline.methods import METHODS, OWN, method_config, methods_of
 from cuts3d_cli.pipeline.results import Damaged, Found, read_result
 from cuts3d_cli.pipeline.runner import Source
+from cuts3d_cli.store.checksums import read_own
 from cuts3d_cli.store.layout import manifest_path, method_root, pseudo_masks_path, round_path, shard_name
 from cuts3d_cli.store.listing import changes, relisted
 from cuts3d_cli.store.manifest import ImageRecord, Manifest, read_manifest, shard_range
@@ -185,9 +185,9 @@ def _training_changes(folder: Path, config: Config, number: int) -> str:
     wanted = {key: value for key, value in wanted.items() if key not in RESUME_ONLY}
     path = folder / "config.json"
     try:
-        made = json.loads(path.read_text())
+        made = read_own(path)
         before = {**made["train"], "seed": made["seed"]}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (KeyError, TypeError, StoreError):
         return f"{path} is missing or damaged"
     wanted["seed"] = config.seed + number
     return ", ".join(f"{key} {before.get(key)} -> {value}" for key, value in wanted.items() if before.get(key) != value)

@@ -31,6 +31,6 @@ def _earlier(path: Path, images: Path) -> list[ImageRecord]:
     """The records of an earlier list of the same folder."""
     try:
         manifest = read_manifest(path)
+        return manifest.records() if manifest.image_root == images.resolve() else []
     except StoreError:
         return []
-    return manifest.records() if manifest.image_root == images.resolve() else []

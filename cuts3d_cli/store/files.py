@@ -13,6 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cuts3d_cli.errors import unwritable
+from cuts3d_cli.store.checksums import sealed
+
 HOST = socket.gethostname().replace(".", "-")
 """Process ids tell writers apart on one host only, and results may lie on a disk that many hosts share."""
 
@@ -57,27 +60,57 @@ def _digest_blocks(path: Path, count: int = 64, block: int = 2**16) -> str:
 
 
 @contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """A block that writes a file or folder: what the system says against it is told in one line that names the path.
+
+    Raises:
+        OutputError: the disk is full, it or the folder is read-only, or the like.
+    """
+    path = Path(path)
+    try:
+        yield
+    except OSError as error:
+        told = unwritable(error, path) if error.filename is None or _is_near(Path(error.filename), path) else None
+        if told is None:
+            raise
+        raise told from None
+
+
+def _is_near(other: Path, path: Path) -> bool:
+    """Whether ``other`` is, or lies in, ``path`` or its temporary sibling, or is a folder above."""
+    return other in path.parents or path.parent in other.parents
+
+
+@contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary sibling of ``path`` to write to; move it into place when the block ends well.
 
     Works for files and folders, replaces what was there, and leaves nothing behind on an error. What a
     killed process left is swept away by the next writer of the same path on the same host.
+
+    Raises:
+        OutputError: it cannot be written, see `writing`.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path)
-    temporary = path.with_name(f"{_mark(path)}{os.getpid()}.tmp")
-    try:
-        yield temporary
-        if path.is_dir():
-            old = temporary.with_suffix(".old")
-            os.replace(path, old)
-            os.replace(temporary, path)
-            remove(old)
-        else:
-            os.replace(temporary, path)
-    finally:
-        remove(temporary)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path)
+        temporary = path.with_name(f"{_mark(path)}{os.getpid()}.tmp")
+        try:
+            yield temporary
+            if path.is_dir():
+                old = temporary.with_suffix(".old")
+                os.replace(path, old)
+                try:
+                    os.replace(temporary, path)
+                except BaseException:
+                    os.replace(old, path)
+                    raise
+                remove(old)
+            else:
+                os.replace(temporary, path)
+        finally:
+            remove(temporary)
 
 
 def remove(path: Path) -> None:
@@ -89,9 +122,9 @@ def remove(path: Path) -> None:
 
 
 def write_json(path: str | Path, value: Any, *, indent: int | None = None) -> None:
-    """Write JSON atomically."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=indent) + "\n")
+    """Write a JSON object that is not empty atomically, with its checksum."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.writelines(sealed(json.dumps(value, indent=indent) + "\n"))
 
 
 def _mark(path: Path) -> str:
@@ -100,7 +133,7 @@ def _mark(path: Path) -> str:
     return f".{name}.{HOST}."
 
 
-def _sweep(path: Path) -> None:
+def sweep(path: Path) -> None:
     """Remove what killed writers of ``path`` on this host left; a living writer's is kept."""
     for suffix in (".tmp", ".old"):
         for left in path.parent.glob(glob.escape(_mark(path)) + f"*{suffix}"):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from cuts3d_cli.errors import CocoError
+from cuts3d_cli.store.checksums import parsed
 
 _SHOWN = 60
 """Most characters of a value in an error."""
@@ -23,6 +24,7 @@ def read_json(path: str | Path, *, expected: str = "COCO JSON", name: str | None
 
     Raises:
         CocoError: there is none, it cannot be read, or it is not JSON.
+        DamagedError: it is of ours, and does not fit its checksum.
     """
     name = name or f"file {path}"
     try:
@@ -40,7 +42,7 @@ def read_json(path: str | Path, *, expected: str = "COCO JSON", name: str | None
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise CocoError(name, expected=f"{expected} in UTF-8", found="text in UTF-16", hint="save it as UTF-8")
     try:
-        return json.loads(content.decode("utf-8-sig"))
+        return parsed(path, content)
     except UnicodeDecodeError as error:
         raise CocoError(name, expected=f"{expected} in UTF-8", found=f"other bytes ({error})") from None
     except RecursionError:

@@ -101,6 +101,28 @@ def command_for(stage: str, path: str | Path) -> str:
     return f"cuts3d {stage}" + (f" --method {method}" if method not in (None, DEFAULT_METHOD) else "")
 
 
+def how_to_remake(path: str | Path) -> str:
+    """How a damaged file or store is made again, for the hint of an error; names the command that writes it."""
+    path = Path(path)
+    folder = path.parent.name
+    by_name = {
+        "manifest.jsonl": "prepare",
+        "masks.json": "masks",
+        "predictions_val.json": "predict",
+        "pseudo_masks.json": "merge",
+        "results.json": "report",
+    }
+    by_folder = {"evaluation": "evaluate", "in-domain": "selftrain", "round0": "train", "settings": "run"}
+    command = by_name.get(path.name) or by_folder.get(folder)
+    if command == "merge":
+        command = command_for(command, path.parent / command / path.name).removeprefix("cuts3d ")
+    elif command is None and (folder in ARRAYS or folder == "crf"):
+        command = command_for(folder, path).removeprefix("cuts3d ")
+    elif command is None and folder.startswith("round"):
+        command = "selftrain"
+    return f"delete it and rerun `cuts3d {command}`" if command else "make or fetch it again"
+
+
 def pseudo_masks_path(run: str | Path, method: str) -> Path:
     """The merged pseudo-masks of a method."""
     return method_root(run, method) / "pseudo_masks.json"

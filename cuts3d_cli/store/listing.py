@@ -6,11 +6,12 @@ so that images which were added, removed or replaced since make it run again.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from cuts3d_cli.errors import Cuts3dError, StoreError
+from cuts3d_cli.errors import Cuts3dError, OutputError, StoreError
+from cuts3d_cli.store.checksums import read_own
 from cuts3d_cli.store.files import write_json
 from cuts3d_cli.store.image_files import find_stamps, list_images
 from cuts3d_cli.store.layout import listing_path, manifest_path
@@ -67,12 +68,16 @@ def _same(folder: Path, manifest: Manifest, now: str) -> bool:
     path = listing_path(manifest.path.parent)
     found = {"folder": now, "list": manifest.listing}
     try:
-        if json.loads(path.read_text()) == found:
+        if read_own(path) == found:
             return True
-    except (OSError, ValueError):
+    except StoreError:
         pass
-    before = manifest.records()
+    try:
+        before = manifest.records()
+    except StoreError:  # damaged, so it must be made again
+        return False
     same = not any(changes(before, list_images(folder, before)).values())
     if same:
-        write_json(path, found)
+        with suppress(OutputError):  # it saves time alone
+            write_json(path, found)
     return same

@@ -1,6 +1,7 @@
 """The image list of a run: the one source of image ids, sizes and shards.
 
-JSON lines: a header, then one record per image, so that a shard is read without parsing the rest.
+JSON lines: a header, then one record per image, so that a shard is read without parsing the rest. Each line has its
+checksum.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from cuts3d_cli.errors import Cuts3dError, StoreError
+from cuts3d_cli.errors import Cuts3dError, DamagedError, StoreError, first_line
+from cuts3d_cli.store.checksums import parsed, sealed
 from cuts3d_cli.store.files import atomic_path, fingerprint
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -58,21 +60,27 @@ class Manifest:
     n_images: int
     n_shards: int
     fingerprint: str
-    listing: str = ""
+    listing: str
 
     def records(self, shard: int | None = None) -> list[ImageRecord]:
         """Records of one shard, or all.
 
         Raises:
-            StoreError: there is no such shard.
+            StoreError: there is no such shard, or the list is damaged.
         """
         start, stop = 0, self.n_images
         if shard is not None:
             if not 0 <= shard < self.n_shards:
                 raise StoreError(f"manifest {self.path}: no shard {shard}", expected=f"0 to {self.n_shards - 1}")
             start, stop = shard_range(self.n_images, self.n_shards, shard)
-        with open(self.path, encoding="utf-8") as file:
-            return [ImageRecord(**json.loads(line)) for line in islice(file, 1 + start, 1 + stop)]
+        try:
+            with open(self.path, "rb") as file:
+                records = [ImageRecord(**parsed(self.path, line)) for line in islice(file, 1 + start, 1 + stop)]
+        except (TypeError, ValueError) as error:
+            raise _damaged(self.path, first_line(error)) from None
+        if len(records) != stop - start:
+            raise _damaged(self.path, f"{start + len(records)} of {self.n_images} records")
+        return records
 
 
 def shard_range(n_images: int, n_shards: int, shard: int) -> tuple[int, int]:
@@ -101,7 +109,6 @@ def write_manifest(path: str | Path, image_root: str | Path, records: Sequence[I
             found=n_shards,
             hint=f"set data.n_shards to {len(records)} or less",
         )
-    lines = [json.dumps(asdict(record)) for record in records]
     header = {
         "format": "cuts3d-manifest",
         "version": VERSION,
@@ -111,8 +118,9 @@ def write_manifest(path: str | Path, image_root: str | Path, records: Sequence[I
         "fingerprint": fingerprint([json.dumps(asdict(replace(record, stamp=""))) for record in records]),
         "listing": listing_of((record.file_name, record.stamp) for record in records),
     }
-    with atomic_path(path) as temporary:
-        temporary.write_text("\n".join([json.dumps(header), *lines]) + "\n", encoding="utf-8")
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        for line in (header, *(asdict(record) for record in records)):
+            file.writelines(sealed(json.dumps(line) + "\n"))
     return read_manifest(path)
 
 
@@ -120,23 +128,29 @@ def read_manifest(path: str | Path) -> Manifest:
     """Read the header of an image list.
 
     Raises:
-        StoreError: it is missing or not an image list of this version.
+        StoreError: it is missing, damaged or not an image list of this version.
     """
     path = Path(path)
     try:
-        with open(path, encoding="utf-8") as file:
-            header = json.loads(file.readline())
+        with open(path, "rb") as file:
+            header = parsed(path, file.readline())
     except FileNotFoundError:
         raise StoreError(f"no image list at {path}", hint="run `cuts3d prepare` first") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except ValueError:
         header = None
     if not isinstance(header, dict) or header.get("format") != "cuts3d-manifest" or header.get("version") != VERSION:
         raise StoreError(
             f"image list {path}", expected=f"a cuts3d manifest of version {VERSION}", hint="rerun `cuts3d prepare`"
         )
-    root = Path(header["image_root"])
-    counts = header["n_images"], header["n_shards"]
-    return Manifest(path, root, *counts, header["fingerprint"], header.get("listing", ""))
+    try:
+        counts = header["n_images"], header["n_shards"]
+        return Manifest(path, Path(header["image_root"]), *counts, header["fingerprint"], header["listing"])
+    except (KeyError, TypeError) as error:
+        raise _damaged(path, f"{type(error).__name__}: {error}") from None
+
+
+def _damaged(path: Path, found: str) -> DamagedError:
+    return DamagedError(f"image list {path} is damaged", found=found, hint="rerun `cuts3d prepare`", path=path)
 
 
 def listing_of(stamps: Iterable[tuple[str, str]]) -> str:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import zarr
 
-from cuts3d_cli.errors import StoreError
+from cuts3d_cli.store.zarr_store import StoredArray
 
 BLOCK_BYTES = 8 * 2**20
 """Uncompressed size of what is read at once."""
@@ -19,7 +18,7 @@ class Rows:
         block_bytes: rows of up to this size together are read at once, at least one.
     """
 
-    def __init__(self, array: zarr.Array, block_bytes: int = BLOCK_BYTES):
+    def __init__(self, array: StoredArray, block_bytes: int = BLOCK_BYTES):
         self._array = array
         row_bytes = int(np.prod(array.shape[1:])) * array.dtype.itemsize
         self._count = max(1, block_bytes // max(1, row_bytes))
@@ -30,21 +29,11 @@ class Rows:
         """Row ``row`` (0 or more); not to be written to.
 
         Raises:
-            StoreError: what lies there cannot be read.
+            DamagedError: what lies there is not what was written.
         """
         start = row - row % self._count
         if start != self._start:
-            self._block = self._read(start)
+            self._block = self._array[start : start + self._count]
             self._block.flags.writeable = False
             self._start = start
         return self._block[row - start]
-
-    def _read(self, start: int) -> np.ndarray:
-        try:
-            return np.asarray(self._array[start : start + self._count])
-        except (ValueError, RuntimeError, OSError) as error:  # a checksum or a code that cannot be unpacked
-            raise StoreError(
-                f"array {self._array.store_path} is damaged",
-                found=str(error).split("\n")[0],
-                hint="rerun the stage that wrote it with --force",
-            ) from None

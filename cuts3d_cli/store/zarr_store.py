@@ -1,35 +1,78 @@
-"""Zarr stores of a stage and shard: written whole or not at all, opened by array name, checked on reading."""
+"""Reading the Zarr store of a stage and shard: opened by array name; what is damaged is never read in silence."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
-from zarr.codecs import BloscCodec
 
-from cuts3d_cli import __version__
-from cuts3d_cli.errors import StoreError
-from cuts3d_cli.store.files import atomic_path
+from cuts3d_cli.errors import DamagedError, StoreError, first_line
+from cuts3d_cli.store.checksums import checksum
+from cuts3d_cli.store.files import fingerprint as hash_of
 from cuts3d_cli.store.layout import (
     ARRAYS,
-    DONE,
-    FAILED,
     FORMAT_VERSION,
-    NO_OBJECT,
-    STATUS_NAMES,
-    ArraySpec,
     command_for,
 )
 
-SHARD_BYTES = 32 * 2**20
-"""Uncompressed size that a file of a store aims at: a million images must not make millions of files."""
+CHECKED_BYTES = 64 * 2**20
+"""Uncompressed size of what is checked at once."""
 
-CHUNK_BYTES = 64 * 2**10
-"""Rows of up to this size together are packed as one: each chunk costs some tenths of a millisecond to read."""
+SEAL = "checksum"
+"""The attribute of a store that is the hash of all others."""
+
+
+class StoredArray:
+    """An array of a store, read as NumPy reads one: index it by row to read one image.
+
+    What is read is what was written: every chunk has a checksum, and a chunk that is missing, which Zarr takes for
+    zeros, is noticed, as is a store that another process replaced meanwhile.
+    """
+
+    def __init__(self, store: Store, name: str):
+        self._store, self._name = store, name
+        self._array = store.open_array(name)
+        self.shape: tuple[int, ...] = self._array.shape
+        self.dtype: np.dtype = self._array.dtype
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        """Values at an index.
+
+        Raises:
+            DamagedError: they are not what was written.
+        """
+        try:
+            values = np.asarray(self._array[index])
+        except (ValueError, RuntimeError, OSError) as error:
+            raise self._store.damaged(f"array {self._name}: {first_line(error)}") from None
+        self._store.check_files(self._name)
+        return values
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[...], dtype)
+
+    @property
+    def nbytes(self) -> int:
+        """Uncompressed size in bytes."""
+        return self._array.nbytes
+
+    @property
+    def attrs(self) -> Mapping[str, Any]:
+        """Meaning, axes, and the names of codes (`layout.ArraySpec`)."""
+        return self._array.attrs
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """Shape of what is packed as one."""
+        return self._array.chunks
+
+    @property
+    def shards(self) -> tuple[int, ...] | None:
+        """Shape of what a file holds."""
+        return self._array.shards
 
 
 class Store:
@@ -43,21 +86,73 @@ class Store:
         status: (n,) uint8, see ``layout.STATUS_NAMES``.
     """
 
-    def __init__(self, path: Path, group: zarr.Group, attrs: dict[str, Any]):
-        self.path, self._group, self.attrs = path, group, attrs
+    def __init__(self, path: Path, group: zarr.Group, attrs: dict[str, Any], stamp: tuple[int, int]):
+        self.path, self._group, self.attrs, self._stamp = path, group, attrs, stamp
         self.stage: str = attrs["stage"]
-        self._arrays: dict[str, zarr.Array] = {}
-        self.image_ids, self.status = _values(group, "image_id"), _values(group, "status")
+        self._arrays: dict[str, StoredArray] = {}
+        self.check_files()
+        self.image_ids, self.status = self.array("image_id")[:], self.array("status")[:]
 
-    def array(self, name: str) -> zarr.Array:
-        """The array called ``name``; index it by row to read one image."""
+    def array(self, name: str) -> StoredArray:
+        """The array called ``name``.
+
+        Raises:
+            StoreError: the stage has none of that name, or it is damaged.
+        """
         if name not in self._arrays:
-            try:
-                self._arrays[name] = _array(self._group, name)
-            except KeyError:
-                known = ", ".join(ARRAYS[self.stage])
-                raise StoreError(f"store {self.path}: no array {name}", expected=f"one of {known}") from None
+            self._arrays[name] = StoredArray(self, name)
         return self._arrays[name]
+
+    def open_array(self, name: str) -> zarr.Array:
+        """The array as Zarr has it, which checks chunks but not whether they are there."""
+        if name not in self.attrs["arrays"]:
+            known = ", ".join(ARRAYS[self.stage])
+            raise StoreError(f"store {self.path}: no array {name}", expected=f"one of {known}")
+        try:
+            sound = checksum((self.path / name / "zarr.json").read_bytes()) == self.attrs["arrays"][name]
+        except (FileNotFoundError, NotADirectoryError):
+            raise self.damaged(f"array {name}: no metadata") from None
+        if not sound:
+            raise self.damaged(f"array {name}: metadata that do not fit their checksum")
+        array = self._group[name]
+        assert isinstance(array, zarr.Array)
+        return array
+
+    def check_files(self, name: str = "") -> None:
+        """Check that the files of an array, or of all, are there and whole: Zarr takes missing ones for zeros.
+
+        Raises:
+            DamagedError: they are not, or the store was replaced since it was opened.
+        """
+        for file, size in self.attrs["files"].items():
+            if not file.startswith(f"{name}/" if name else ""):
+                continue
+            found = (self.path / file).stat().st_size if (self.path / file).is_file() else None
+            if found != size:
+                was = "none" if found is None else f"{found} bytes"
+                raise self.damaged(was, expected=f"file {file} of {size} bytes")
+        if _stamp(self.path) != self._stamp:
+            raise DamagedError(
+                f"store {self.path} was replaced by another process while it was read",
+                hint="run the same command again",
+                path=self.path,
+            )
+
+    def check_values(self) -> None:
+        """Read every value, some rows at a time.
+
+        Raises:
+            DamagedError: some are not what was written.
+        """
+        for name in self.attrs["arrays"]:
+            array = self.array(name)
+            rows = max(1, CHECKED_BYTES * array.shape[0] // max(1, array.nbytes))
+            for start in range(0, array.shape[0], rows):
+                array[start : start + rows]
+
+    def damaged(self, found: str, expected: str | None = None) -> DamagedError:
+        """The error that says that this store is damaged."""
+        return _damaged(self.path, self.stage, found, expected)
 
     @property
     def fingerprint(self) -> str:
@@ -113,14 +208,11 @@ def open_store(path: str | Path, stage: str | None = None) -> Store:
     except (FileNotFoundError, NotADirectoryError):
         raise StoreError(f"no store at {path}", hint=f"run `{command_for(name, path)}` first") from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:  # parts are missing or no JSON
-        raise StoreError(
-            f"store {path} is damaged",
-            found=f"{type(error).__name__}: {error}",
-            hint=f"rerun `{command_for(name, path)}`",
-        ) from None
+        raise _damaged(path, name, f"{type(error).__name__}: {error}") from None
 
 
 def _opened(path: Path, stage: str | None, name: str) -> Store:
+    stamp = _stamp(path)
     group = zarr.open_group(path, mode="r")
     attrs: dict[str, Any] = dict(group.attrs)
     version = attrs.get("format_version")
@@ -131,189 +223,19 @@ def _opened(path: Path, stage: str | None, name: str) -> Store:
             found=version,
             hint=f"rerun `{command_for(name, path)}`",
         )
+    if attrs.pop(SEAL, None) != hash_of(attrs):
+        raise _damaged(path, name, "attributes that do not fit their checksum")
     if stage is not None and attrs["stage"] != stage:
         raise StoreError(f"store {path}", expected=f"stage {stage}", found=attrs["stage"])
-    _check_files(path, attrs["files"], name)
-    return Store(path, group, attrs)
+    return Store(path, group, attrs, stamp)
 
 
-def _array(group: zarr.Group, name: str) -> zarr.Array:
-    found = group[name]
-    if not isinstance(found, zarr.Array):
-        raise KeyError(name)
-    return found
+def _damaged(path: Path, stage: str, found: str, expected: str | None = None) -> DamagedError:
+    hint = f"delete it and rerun `{command_for(stage, path)}`"
+    return DamagedError(f"store {path} is damaged", expected=expected, found=found, hint=hint, path=path)
 
 
-def _values(group: zarr.Group, name: str) -> np.ndarray:
-    return np.asarray(_array(group, name)[:])
-
-
-class StoreWriter:
-    """Takes the results of a shard's images in any order; see :func:`create_store`."""
-
-    def __init__(
-        self, group: zarr.Group, arrays: Mapping[str, ArraySpec], image_ids: Sequence[int], sizes: Mapping[str, int]
-    ):
-        self._group, self._specs = group, arrays
-        self.n = len(image_ids)
-        self._sizes = {"n": self.n, "2": 2, **sizes}
-        self._arrays: dict[str, zarr.Array] = {}
-        self._pending: dict[str, dict[int, np.ndarray]] = {name: {} for name in arrays}
-        self.status = np.full(self.n, FAILED, np.uint8)
-        self.failures: dict[int, str] = dict.fromkeys(range(self.n), "not computed")
-
-    def write(self, row: int, *, no_object: bool = False, **arrays: np.ndarray) -> None:
-        """Store one image's arrays; every array of the stage must be given.
-
-        Raises:
-            ValueError: an array is missing or has another shape than the rows before.
-        """
-        if set(arrays) != set(self._specs):
-            raise ValueError(f"expected arrays {sorted(self._specs)}, found {sorted(arrays)}")
-        for name, value in arrays.items():
-            self._pending[name][row] = self._checked(name, value)
-            if len(self._pending[name]) >= self._rows_per_file(name):
-                self._flush(name)
-        self.status[row] = NO_OBJECT if no_object else DONE
-        self.failures.pop(row, None)
-
-    def fail(self, row: int, text: str) -> None:
-        """Record why an image has no result."""
-        self.failures[row] = text
-
-    def finish(self) -> None:
-        """Write what is pending; arrays without any row exist all the same."""
-        for name in self._specs:
-            self._flush(name)
-            if name not in self._arrays:
-                self._create(name)
-
-    def _checked(self, name: str, value: np.ndarray) -> np.ndarray:
-        spec = self._specs[name]
-        value = np.asarray(value)
-        axes = spec.axes[1:]
-        if value.ndim != len(axes):
-            raise ValueError(f"{name}: expected axes {axes}, found shape {value.shape}")
-        for axis, length in zip(axes, value.shape, strict=True):
-            if self._sizes.setdefault(axis, length) != length:
-                raise ValueError(f"{name}: expected {axis} = {self._sizes[axis]}, found shape {value.shape}")
-        return value.astype(spec.dtype)
-
-    def _row_shape(self, name: str) -> tuple[int, ...]:
-        return tuple(self._sizes.get(axis, 1) for axis in self._specs[name].axes[1:])
-
-    def _row_bytes(self, name: str) -> int:
-        return max(1, int(np.prod(self._row_shape(name))) * np.dtype(self._specs[name].dtype).itemsize)
-
-    def _rows_per_chunk(self, name: str) -> int:
-        return max(1, min(self.n, CHUNK_BYTES // self._row_bytes(name)))
-
-    def _rows_per_file(self, name: str) -> int:
-        """A whole number of chunks; the last file may be larger than what is left of the array."""
-        chunk = self._rows_per_chunk(name)
-        return chunk * -(-max(1, min(self.n, SHARD_BYTES // self._row_bytes(name))) // chunk)
-
-    def _create(self, name: str) -> zarr.Array:
-        spec, shape = self._specs[name], self._row_shape(name)
-        array = self._group.create_array(
-            name,
-            shape=(self.n, *shape),
-            chunks=(self._rows_per_chunk(name), *shape),
-            shards=(self._rows_per_file(name), *shape),
-            dtype=spec.dtype,
-            fill_value=0,
-            compressors=BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"),
-            dimension_names=spec.axes if len(set(spec.axes)) == len(spec.axes) else None,
-            attributes={
-                "axes": list(spec.axes),
-                "meaning": spec.meaning,
-                **({"values": list(spec.values)} if spec.values else {}),
-            },
-        )
-        self._arrays[name] = array
-        return array
-
-    def _flush(self, name: str) -> None:
-        """Write the pending rows, one file of the array at a time (a partial write rewrites its file)."""
-        pending = self._pending[name]
-        if not pending:
-            return
-        array = self._arrays.get(name)
-        if array is None:
-            array = self._create(name)
-        step = self._rows_per_file(name)
-        for start in sorted({row // step * step for row in pending}):
-            rows = [row for row in range(start, min(start + step, self.n)) if row in pending]
-            first, last = rows[0], rows[-1] + 1
-            block = np.empty((last - first, *array.shape[1:]), array.dtype)
-            if len(rows) < last - first:
-                block[:] = array[first:last]
-            for row in rows:
-                block[row - first] = pending[row]
-            array[first:last] = block
-        pending.clear()
-
-
-@contextmanager
-def create_store(
-    path: str | Path,
-    stage: str,
-    image_ids: Sequence[int],
-    *,
-    sections: Mapping[str, Mapping[str, Any]],
-    inputs: Mapping[str, str],
-    fingerprint: str,
-    sizes: Mapping[str, int] | None = None,
-    attrs: Mapping[str, Any] | None = None,
-) -> Iterator[StoreWriter]:
-    """Write the store of a stage and shard; it appears under ``path`` when the block ends well.
-
-    Args:
-        path: folder of the store; an older store there is replaced.
-        stage: a key of ``layout.ARRAYS``.
-        image_ids: ids of the shard's images, in order.
-        sections: the settings that lead to it, by config section, recorded.
-        inputs: fingerprints of the stores read, by stage, recorded.
-        fingerprint: hash of all of this, recorded.
-        sizes: lengths of axes known beforehand; the others are taken from the first image.
-        attrs: more to record.
-    """
-    with atomic_path(path) as temporary:
-        group = zarr.open_group(temporary, mode="w", zarr_format=3)
-        writer = StoreWriter(group, ARRAYS[stage], image_ids, sizes or {})
-        yield writer
-        writer.finish()
-        group.create_array("image_id", data=np.asarray(image_ids, np.int64))
-        group.create_array("status", data=writer.status, attributes={"values": list(STATUS_NAMES)})
-        group.update_attributes(  # in one write
-            {
-                "format_version": FORMAT_VERSION,
-                "package_version": __version__,
-                "stage": stage,
-                "sections": {name: dict(values) for name, values in sections.items()},
-                "inputs": dict(inputs),
-                "fingerprint": fingerprint,
-                "files": _chunk_files(temporary),
-                "failures": {str(row): text for row, text in sorted(writer.failures.items())},
-                **(attrs or {}),
-            }
-        )
-
-
-def _chunk_files(path: Path) -> dict[str, int]:
-    """The files of a store that hold its arrays' values, relative to it, and their bytes."""
-    files = sorted(file for file in path.glob("*/c/**/*") if file.is_file())
-    return {file.relative_to(path).as_posix(): file.stat().st_size for file in files}
-
-
-def _check_files(path: Path, files: Mapping[str, int], stage: str) -> None:
-    """Check that the files of a store are all there and whole: Zarr takes missing and empty ones for zeros."""
-    for file, size in files.items():
-        found = (path / file).stat().st_size if (path / file).is_file() else None
-        if found != size:
-            raise StoreError(
-                f"store {path} is damaged",
-                expected=f"file {file} of {size} bytes",
-                found="none" if found is None else f"{found} bytes",
-                hint=f"rerun `{command_for(stage, path)}`",
-            )
+def _stamp(path: Path) -> tuple[int, int]:
+    """What differs between a store and the one that replaces it."""
+    found = (path / "zarr.json").stat()
+    return found.st_ino, found.st_mtime_ns

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from cuts3d_cli import __version__
 from cuts3d_cli.config import Config, TrainConfig
-from cuts3d_cli.errors import ConfigError, ModelError
+from cuts3d_cli.errors import ConfigError, ModelError, StoreError
 from cuts3d_cli.log import logger
+from cuts3d_cli.store.checksums import check_zip, read_own
 from cuts3d_cli.store.files import atomic_path, digest_file, fingerprint, remove, write_json
 
 if TYPE_CHECKING:
@@ -205,9 +206,13 @@ def _finished(out: Path, made_from: str) -> bool:
     if not config.is_file() or not all((out / name).is_file() for name in results):
         return False
     try:
-        return json.loads(config.read_text()).get("fingerprint") == made_from
-    except (json.JSONDecodeError, AttributeError):
+        if read_own(config).get("fingerprint") != made_from:
+            return False
+        check_zip(out / "checkpoint.pth")
+    except StoreError as error:
+        logger.warning("train: repeated, as %s", error.what)
         return False
+    return True
 
 
 def _check_labels(config: TrainConfig, labels: bool) -> None:

@@ -30,6 +30,8 @@ BENCHMARKS = (
     "choices_sets",
     "controlled",
     "ranking",
+    "faults",
+    "fault_run",
 )
 
 

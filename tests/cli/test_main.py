@@ -1,5 +1,6 @@
 """The command line itself: how it starts, and packages that are missing."""
 
+import errno
 import subprocess
 import sys
 
@@ -31,6 +32,23 @@ def test_a_package_that_is_missing_is_one_line(cuts3d, monkeypatch, error, told)
     monkeypatch.setattr(main.cli, "main", fail)
     code, _, err = cuts3d("localcut")
     assert code == 1 and err.count("\n") == 1 and err.startswith("cuts3d: error: ") and told in err
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "cannot write a file: the disk is full -> free some space"),
+        (OSError(errno.EROFS, "Read-only", "out/a.json"), "cannot write out/a.json: the disk is read-only -> write to"),
+        (OSError(errno.EIO, "Input/output error", "a.json"), "a.json: Input/output error"),
+    ],
+)
+def test_an_error_of_the_system_is_one_line(cuts3d, monkeypatch, error, line):
+    def fail(**_kwargs):
+        raise error
+
+    monkeypatch.setattr(main.cli, "main", fail)
+    code, _, err = cuts3d("depth")
+    assert code == 1 and err.count("\n") == 1 and err.startswith(f"cuts3d: error: {line}")
 
 
 def test_other_import_errors_are_bugs(cuts3d, monkeypatch):

@@ -19,10 +19,12 @@ from cuts3d_cli.config import (
     resolve,
 )
 from cuts3d_cli.config.backends import BY_BACKEND, backend_defaults, feature_names
+from cuts3d_cli.config.loading import read_values
 from cuts3d_cli.config.ranges import allowed, expected, plain_type
 from cuts3d_cli.config.text import config_text
-from cuts3d_cli.errors import ConfigError
+from cuts3d_cli.errors import ConfigError, DamagedError
 from cuts3d_cli.store.files import fingerprint
+from cuts3d_cli.store.settings import check_settings
 from cuts3d_cli.workflow import settings, settings_file
 
 ROOT = Path(__file__).parents[2]
@@ -248,7 +250,11 @@ def test_the_file_that_jobs_read_is_the_configuration(preset, tmp_path):
     config = resolve({"preset": preset, "run": str(tmp_path / "run"), "train": {"weight_decay": 5e-05}})
     path = settings_file(config)
     assert load(path) == config
-    assert settings_file(config) == path
+    path.write_text(path.read_text().replace("5e-05", "6e-05").replace("5.0e-05", "6.0e-05"))
+    with pytest.raises(DamagedError, match="settings"):
+        check_settings(path, read_values(path))
+    assert settings_file(config) == path and load(path) == config  # written again
+    check_settings(path, read_values(path))
     assert settings_file(config.model_copy(update={"seed": 1})) != path and load(path) == config
 
 

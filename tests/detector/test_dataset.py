@@ -9,6 +9,7 @@ from cuts3d_cli.detector.configs import build_detector
 from cuts3d_cli.detector.dataset import PositionSampler, PseudoMaskDataset, seeded
 from cuts3d_cli.detector.training import data_loader, training_stream
 from cuts3d_cli.errors import Cuts3dError, ImageError, StoreError
+from cuts3d_cli.store.checksums import read_own
 from cuts3d_cli.store.coco import confidence_of
 
 
@@ -31,14 +32,14 @@ def test_entries_carry_score_and_confidence(labelled):
 
 
 def test_images_without_masks_are_left_out(labelled):
-    document = json.loads(labelled.read_text())
+    document = read_own(labelled)
     document["annotations"] = [entry for entry in document["annotations"] if entry["image_id"] != 3]
     labelled.write_text(json.dumps(document))
     assert [PseudoMaskDataset(labelled).get_data_info(i)["img_id"] for i in range(4)] == [1, 2, 4, 5]
 
 
 def test_nothing_to_train_on(labelled):
-    document = json.loads(labelled.read_text())
+    document = read_own(labelled)
     document["annotations"] = []
     labelled.write_text(json.dumps(document))
     with pytest.raises(Cuts3dError, match=r"no annotation to train on.*5 images"):
@@ -54,7 +55,7 @@ def test_nothing_to_train_on(labelled):
     ],
 )
 def test_training_on_nothing(labelled, segmentation, told):
-    document = json.loads(labelled.read_text())
+    document = read_own(labelled)
     for entry in document["annotations"]:
         entry["segmentation"] = segmentation
     labelled.write_text(json.dumps(document))
@@ -68,7 +69,7 @@ def test_training_on_nothing(labelled, segmentation, told):
 
 def test_images_that_lie_elsewhere(labelled, tmp_path):
     """A JSON of others does not say where its images are."""
-    document = json.loads(labelled.read_text())
+    document = read_own(labelled)
     del document["info"]
     (tmp_path / "elsewhere").mkdir()
     path = tmp_path / "elsewhere/masks.json"
@@ -82,7 +83,7 @@ def test_images_that_lie_elsewhere(labelled, tmp_path):
 
 
 def test_an_image_turned_against_its_record_is_told(labelled):
-    document = json.loads(labelled.read_text())
+    document = read_own(labelled)
     for record in document["images"]:
         record |= {"height": 96, "width": 60}
     for entry in document["annotations"]:
@@ -95,7 +96,7 @@ def test_an_image_turned_against_its_record_is_told(labelled):
 
 @pytest.mark.parametrize("key", ["image_id", "segmentation"])
 def test_an_incomplete_annotation(labelled, key):
-    document = json.loads(labelled.read_text())
+    document = read_own(labelled)
     del document["annotations"][3][key]
     labelled.write_text(json.dumps(document))
     with pytest.raises(Cuts3dError, match=f"annotation 4: {key}; .* found none"):
@@ -104,14 +105,14 @@ def test_an_incomplete_annotation(labelled, key):
 
 @pytest.mark.parametrize("key", ["iscrowd", "ignore"])
 def test_crowd_regions_are_no_objects(labelled, key):
-    document = json.loads(labelled.read_text())
+    document = read_own(labelled)
     document["annotations"][0][key] = 1
     labelled.write_text(json.dumps(document))
     assert len(PseudoMaskDataset(labelled).get_data_info(0)["instances"]) == 1
 
 
 def test_a_mask_of_another_size_and_one_on_no_image(labelled):
-    document = json.loads(labelled.read_text())
+    document = read_own(labelled)
     document["images"][1]["width"] = 50
     labelled.write_text(json.dumps(document))
     with pytest.raises(
@@ -125,7 +126,7 @@ def test_a_mask_of_another_size_and_one_on_no_image(labelled):
 
 
 def test_sizes_exchanged_as_in_published_files_are_put_right(labelled):
-    document = json.loads(labelled.read_text())
+    document = read_own(labelled)
     document["images"][1] |= {"width": 60, "height": 96}
     labelled.write_text(json.dumps(document))
     entry = PseudoMaskDataset(labelled).get_data_info(1)
@@ -133,7 +134,7 @@ def test_sizes_exchanged_as_in_published_files_are_put_right(labelled):
 
 
 def test_a_damaged_confidence_stops_the_training_before_it_starts(labelled):
-    document = json.loads(labelled.read_text())
+    document = read_own(labelled)
     document["annotations"][5]["confidence"]["codes"] = "eJw="
     labelled.write_text(json.dumps(document))
     with pytest.raises(StoreError, match=r"pseudo_masks.json: annotation 6: damaged confidence .* -> rerun") as caught:
@@ -143,7 +144,7 @@ def test_a_damaged_confidence_stops_the_training_before_it_starts(labelled):
 
 
 def test_masks_without_confidence_are_told(labelled, caplog):
-    document = json.loads(labelled.read_text())
+    document = read_own(labelled)
     for entry in document["annotations"]:
         del entry["confidence"]
     labelled.write_text(json.dumps(document))
@@ -155,7 +156,7 @@ def test_masks_without_confidence_are_told(labelled, caplog):
 
 
 def test_masks_of_an_older_cuts3d_say_what_to_rerun(labelled):
-    document = json.loads(labelled.read_text())
+    document = read_own(labelled)
     del document["info"]
     document["annotations"][0]["confidence"] = {"store": "confidence/00000.zarr", "row": 0, "instance": 0}
     labelled.write_text(json.dumps(document))
@@ -166,7 +167,7 @@ def test_masks_of_an_older_cuts3d_say_what_to_rerun(labelled):
 def test_the_file_alone_is_all_a_training_needs(labelled, tmp_path):
     """Moved to another folder, with a folder of images that is there, it gives the same samples."""
     expected = [stream_of(labelled)[0][position] for position in range(5)]
-    document = json.loads(labelled.read_text())
+    document = read_own(labelled)
     document["info"]["image_root"] = str(tmp_path / "images")
     (tmp_path / "elsewhere").mkdir()
     moved = tmp_path / "elsewhere/masks.json"

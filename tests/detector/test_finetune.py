@@ -21,6 +21,7 @@ from cuts3d_cli.detector.finetune import OF_CLASSES, new_layers, with_classes
 from cuts3d_cli.detector.labels import draw, read_labels
 from cuts3d_cli.detector.training import optimizer, training_stream
 from cuts3d_cli.errors import Cuts3dError
+from cuts3d_cli.store.checksums import read_own
 from cuts3d_cli.store.coco import encode_mask
 from cuts3d_cli.training import train
 
@@ -362,7 +363,7 @@ class TestWholeWay:
     def test_the_record_names_share_and_classes(self, finetuned):
         folder, _ = finetuned
         meta = checkpoints.load(folder / "out/checkpoint.pth")["meta"]
-        assert meta == json.loads((folder / "out/config.json").read_text())
+        assert meta == read_own(folder / "out/config.json")
         assert [c["id"] for c in meta["categories"]] == [3, 7, 40] and meta["labels"]["images"] == 24
         assert meta["labels"]["of"] == 30 and meta["train"]["fraction"] == 0.8 and meta["labels"]["digest"]
 

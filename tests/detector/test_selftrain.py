@@ -6,6 +6,7 @@ import pytest
 
 from cuts3d_cli.config import SelfTrainConfig, TrainConfig
 from cuts3d_cli.errors import Cuts3dError
+from cuts3d_cli.store.checksums import read_own
 from cuts3d_cli.store.coco import annotation
 from cuts3d_cli.store.confidence import Confidence
 from cuts3d_cli.store.curve import read_curve
@@ -137,7 +138,7 @@ def test_labels_of_a_stopped_round_are_reused(round0, labelled, micro, tmp_path,
 def test_labels_of_an_older_cuts3d_are_made_again(round0, labelled, micro, tmp_path):
     run(round0, labelled, tmp_path / "round1", micro)
     labels = tmp_path / "round1/work/annotations.json"
-    document = json.loads(labels.read_text())
+    document = read_own(labels)
     del document["info"]["format_version"]
     labels.write_text(json.dumps(document))
     run(round0, labelled, tmp_path / "round1", micro)
@@ -168,7 +169,7 @@ def test_too_many_failures_stop_a_round_before_its_training(round0, labelled, mi
 
 def test_files_of_others(round0, labelled, micro, tmp_path):
     # Polygons, uncompressed run lengths, and image records with exchanged width and height (CutLER's).
-    document = json.loads(labelled.read_text())
+    document = read_own(labelled)
     first, second = document["annotations"][:2]
     first["segmentation"] = [[4, 4, 30, 4, 30, 30, 4, 30]]
     second["segmentation"] = {"size": [60, 96], "counts": [60 * 50, 60 * 20, 60 * 26]}

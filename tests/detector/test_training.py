@@ -1,6 +1,8 @@
+import errno
 import json
 import math
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -13,7 +15,7 @@ import torch
 from cuts3d_cli.config import TrainConfig
 from cuts3d_cli.detector import checkpoints
 from cuts3d_cli.detector.hooks import StateHook
-from cuts3d_cli.errors import Cuts3dError, ModelError
+from cuts3d_cli.errors import Cuts3dError, DamagedError, ModelError, OutputError
 from cuts3d_cli.store.curve import read_curve
 from cuts3d_cli.training import train
 
@@ -216,6 +218,79 @@ class TestStart:
         model.backbone = ResNet(18)
         checkpoints.fill(model.backbone, checkpoints.backbone_weights(weights, "x"), "x")
         torch.testing.assert_close(model.backbone.layer2[0].conv1.weight.data, weights["layer2.0.conv1.weight"])
+
+
+class TestDamage:
+    @pytest.fixture
+    def interrupted(self, labelled, micro, tmp_path, kill_at, monkeypatch):
+        """Folder of a training that was killed after its first state was saved."""
+        kill_at(2)
+        with pytest.raises(Killed):
+            run(labelled, tmp_path / "a", micro)
+        monkeypatch.undo()
+        return tmp_path / "a"
+
+    @pytest.mark.parametrize("harm", ["flipped", "cut", "garbage", "other"])
+    def test_a_damaged_state_names_the_option_that_starts_over(self, interrupted, labelled, micro, harm):
+        state = interrupted / "work/state.pth"
+        content = state.read_bytes()
+        if harm == "other":
+            checkpoints.save(state, {"fingerprint": "f"})
+        else:
+            middle = len(content) // 2
+            flipped = content[:middle] + bytes([content[middle] ^ 4]) + content[middle + 1 :]
+            state.write_bytes({"flipped": flipped, "cut": content[:middle], "garbage": b"garbage"}[harm])
+        told = r"training state .*work/state.pth is damaged, so .*; found .* -> start over with --fresh, or delete"
+        with pytest.raises(ModelError, match=told) as caught:
+            run(labelled, interrupted, micro)
+        assert "\n" not in str(caught.value)
+        curve, _ = run(labelled, interrupted, micro, resume=False)
+        assert [point["iteration"] for point in curve] == list(range(1, 7))
+
+    def test_a_damaged_checkpoint_is_refused_and_the_training_repeated(self, labelled, micro, tmp_path):
+        run(labelled, tmp_path / "a", micro)
+        path = tmp_path / "a/checkpoint.pth"
+        content = path.read_bytes()
+        path.write_bytes(content[:5000] + bytes([content[5000] ^ 1]) + content[5001:])
+        with pytest.raises(DamagedError, match=r"checkpoint.pth is damaged; found .*CRC-32.* -> make or fetch"):
+            checkpoints.load_detector(path)
+        run(labelled, tmp_path / "a", micro)
+        assert path.read_bytes() == content
+
+    def test_no_flipped_bit_of_a_checkpoint_changes_it(self, tmp_path):
+        tensors = {f"layer{number}.weight": torch.randn(8, 16) for number in range(3)}
+        written = {"state_dict": tensors, "meta": {"detector": "x", "fingerprint": "abc", "seed": 3}}
+        path = tmp_path / "a.pth"
+        checkpoints.save(path, written)
+        content = path.read_bytes()
+        for bit in random.Random(0).sample(range(8 * len(content)), 300):
+            path.write_bytes(content[: bit // 8] + bytes([content[bit // 8] ^ 1 << bit % 8]) + content[bit // 8 + 1 :])
+            try:
+                found = checkpoints.load(path)
+            except Cuts3dError as error:
+                assert "\n" not in str(error)
+                continue
+            assert found["meta"] == written["meta"] and found["state_dict"].keys() == tensors.keys()
+            assert all(torch.equal(found["state_dict"][name], tensor) for name, tensor in tensors.items())
+
+    def test_a_checkpoint_of_others_may_have_no_checksums(self, tmp_path):
+        torch.serialization.set_crc32_options(False)
+        try:
+            torch.save({"model": {"a": torch.ones(3)}}, tmp_path / "others.pth")
+        finally:
+            torch.serialization.set_crc32_options(True)
+        torch.save({"model": {"a": torch.ones(3)}}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+        for name in ("others.pth", "old.pth"):
+            assert torch.equal(checkpoints.load(tmp_path / name)["model"]["a"], torch.ones(3))
+
+    def test_a_full_disk_names_the_file(self, tmp_path, monkeypatch):
+        def full(content, file):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(torch, "save", full)
+        with pytest.raises(OutputError, match=r"cannot write .*a.pth: the disk is full"):
+            checkpoints.save(tmp_path / "a.pth", {})
+        assert not list(tmp_path.iterdir())
 
 
 def test_steps_past_the_end_are_said_to_do_nothing(labelled, micro, tmp_path, caplog, monkeypatch):

@@ -11,6 +11,7 @@ from cuts3d_cli.evaluation import evaluate
 from cuts3d_cli.evaluation.benchmarks import get_benchmark
 from cuts3d_cli.evaluation.paper_tables import TABLE_1
 from cuts3d_cli.log import logger
+from cuts3d_cli.store.checksums import read_own
 from cuts3d_cli.store.coco import encode_mask
 from cuts3d_cli.store.coco_document import check_coco
 
@@ -26,7 +27,7 @@ def test_writes_what_it_returns_with_provenance(files):
     predictions, annotations, out = files
     config = EvaluateConfig(max_dets=(1, 2, 5), iou_types=["segm"])
     result = evaluate.run(predictions, annotations, config=config, out=out)
-    assert json.loads(out.read_text()) == result
+    assert read_own(out) == result
     assert list(result["metrics"]) == ["segm"]
     assert result["metrics"]["segm"]["AR5"] == pytest.approx(1)
     provenance = result["provenance"]
@@ -59,7 +60,7 @@ def test_a_benchmark_adds_published_numbers(files):
     predictions, annotations, out = files
     truth = evaluate.load_truth(annotations, benchmark=get_benchmark("coco"))
     result = evaluate.run(predictions, truth, config=EvaluateConfig(), out=out)
-    assert json.loads(out.read_text()) == result
+    assert read_own(out) == result
     assert (result["benchmark"], result["published"]["unit"]) == ("coco", "percent")
     number = {"method": "CutS3D", "setting": "zero-shot", "iou_type": "segm", "metric": "AP", "value": 10.7}
     assert {**number, "source": TABLE_1} in result["published"]["numbers"]

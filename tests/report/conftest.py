@@ -16,7 +16,7 @@ from cuts3d_cli.store.coco import annotation, image_entry
 from cuts3d_cli.store.layout import OUTCOME_NAMES, SOLVER_NAMES, manifest_path, round_path, shard_name
 from cuts3d_cli.store.manifest import read_manifest
 from cuts3d_cli.store.masks import PREDICTIONS, PSEUDO_MASKS, Counts, MaskFile, Provenance, write_masks
-from cuts3d_cli.store.zarr_store import create_store
+from cuts3d_cli.store.store_writer import create_store
 
 GRID = 12
 

@@ -22,10 +22,12 @@ from cuts3d_cli.report.figures import ap_over_rounds, running_mean
 from cuts3d_cli.report.panels import make_examples, spread
 from cuts3d_cli.report.run_image import Detections, Truth
 from cuts3d_cli.report.run_summary import detections_command, differences, failed_images, summarise_run
+from cuts3d_cli.store.checksums import read_own
 from cuts3d_cli.store.curve import read_curve
 from cuts3d_cli.store.layout import ARRAYS, FORMAT_VERSION, OUTCOME_NAMES, manifest_path
 from cuts3d_cli.store.manifest import read_manifest
-from cuts3d_cli.store.zarr_store import create_store, open_store
+from cuts3d_cli.store.store_writer import create_store
+from cuts3d_cli.store.zarr_store import open_store
 
 VOID = {"meta", "img", "br", "link", "input"}
 
@@ -162,7 +164,7 @@ def test_training_images_and_detections_have_contact_sheets(tiny_run):
 def test_the_worst_image_is_the_one_without_its_mask(tiny_run):
     run, config = tiny_run
     path = result_path(run, "crf", "00001")
-    document = json.loads(path.read_text())
+    document = read_own(path)
     document["annotations"].pop()  # of t3.png
     path.write_text(json.dumps(document))
     words = written(run, config)[2].words

@@ -22,6 +22,7 @@ from cuts3d_cli.pipeline.results import Damaged, read_result
 from cuts3d_cli.pipeline.runner import Source, solver_and_device
 from cuts3d_cli.report import status
 from cuts3d_cli.stages import merge, prepare
+from cuts3d_cli.store.checksums import read_own
 from cuts3d_cli.store.coco import confidence_of, cut_of, decode_mask, quality_of
 from cuts3d_cli.store.image_files import find_images
 from cuts3d_cli.store.layout import (
@@ -247,13 +248,13 @@ def test_the_record_of_a_shard_and_of_all(done):
 
 
 def damage_missing_key(path):
-    document = json.loads(path.read_text())
+    document = read_own(path)
     del document["info"]["counts"]
     path.write_text(json.dumps(document))
 
 
 def damage_version(path):
-    document = json.loads(path.read_text())
+    document = read_own(path)
     del document["info"]["format_version"]
     path.write_text(json.dumps(document))
 
@@ -263,7 +264,7 @@ def damage_text(path):
 
 
 def damage_info(path):
-    path.write_text(json.dumps({**json.loads(path.read_text()), "info": None}))
+    path.write_text(json.dumps({**read_own(path), "info": None}))
 
 
 def damage_attributes(path):
@@ -322,7 +323,7 @@ def test_a_damaged_input_is_refused_in_one_line(done, dataset, tmp_path):
     run_dir = tmp_path / "run"
     shutil.copytree(done, run_dir)
     damage_meta(result_path(run_dir, "features", "00000"))
-    with pytest.raises(StoreError, match=r"features/00000.zarr is damaged; .* -> rerun `cuts3d features`"):
+    with pytest.raises(StoreError, match=r"features/00000.zarr is damaged; .* -> delete it and rerun `cuts3d feat"):
         run_all(run_dir, dataset, stages=["localcut"], force=True)
 
 
@@ -518,7 +519,7 @@ def test_merge_refuses_masks_of_another_version_or_without_record(done, tmp_path
     run_dir = tmp_path / "run"
     shutil.copytree(done, run_dir)
     path = result_path(run_dir, "crf", "00001")
-    document = json.loads(path.read_text())
+    document = read_own(path)
     path.write_text(json.dumps({**document, "info": {**document["info"], "algorithm": 0}}))
     with pytest.raises(StoreError, match=r"another version of the algorithm; expected version \d; found version 0"):
         merge.run(run_dir)

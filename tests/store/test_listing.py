@@ -1,6 +1,7 @@
 import os
 import shutil
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -113,15 +114,16 @@ def test_records_of_another_folder_are_not_taken_over(images, tmp_path, read):
     assert len(read) == 4
 
 
-def test_lists_without_stamps_are_made_again(images, tmp_path, listed):
+@pytest.mark.parametrize("harm", [b"s2.png", b'"n_images"'])
+def test_a_damaged_list_is_made_again(images, tmp_path, harm):
     path = manifest_path(tmp_path / "run")
-    text = path.read_text().replace('"stamp"', '"_"')
-    header, *lines = text.splitlines()
-    lines = [line.split(', "_"')[0] + "}" for line in lines]
-    path.write_text("\n".join([header.split(', "listing"')[0] + "}", *lines]) + "\n")
-    assert read_manifest(path).listing == "" and all(record.stamp == "" for record in read_manifest(path).records())
-    assert listed() == current_listing(images, tmp_path / "run")
-    assert not any(changes(read_manifest(path).records(), relisted(read_manifest(path))).values())
+    before, text = read_manifest(path), path.read_bytes()
+    records = [replace(record, stamp="") for record in before.records()]
+    path.write_bytes(text.replace(harm, harm[:-1] + b"?"))
+    os.utime(images / "s1.png")
+    assert current_listing(images, tmp_path / "run") != before.listing  # so that the workflow lists them again
+    prepare.run(images, path, n_shards=1)
+    assert [replace(record, stamp="") for record in read_manifest(path).records()] == records
 
 
 def test_many_images_take_little_time(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 
 from cuts3d_cli import __version__
 from cuts3d_cli.errors import StoreError
+from cuts3d_cli.store.checksums import read_own
 from cuts3d_cli.store.coco import annotation
 from cuts3d_cli.store.layout import FORMAT_VERSION
 from cuts3d_cli.store.masks import (
@@ -44,7 +45,7 @@ def path(masks, tmp_path):
 
 
 def changed(path, change):
-    document = json.loads(path.read_text())
+    document = read_own(path)
     change(document)
     path.write_text(json.dumps(document))
 

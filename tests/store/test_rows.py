@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import zarr
 
-from cuts3d_cli.errors import StoreError
 from cuts3d_cli.store.rows import Rows
 
 
@@ -40,14 +39,3 @@ def test_a_row_that_is_not_there(values):
 def test_rows_cannot_be_written_to(values):
     with pytest.raises(ValueError, match="read-only"):
         Rows(values.copy())[0][0] = 1
-
-
-def test_a_value_that_cannot_be_unpacked_is_named(values, tmp_path):
-    zarr.create_array(tmp_path / "a.zarr", data=values, chunks=(1, 3, 4), compressors=zarr.codecs.Crc32cCodec())
-    file = tmp_path / "a.zarr/c/4/0/0"
-    content = file.read_bytes()
-    file.write_bytes(bytes([content[0] ^ 255]) + content[1:])
-    rows = Rows(zarr.open_array(tmp_path / "a.zarr"), block_bytes=48)
-    np.testing.assert_array_equal(rows[3], values[3])
-    with pytest.raises(StoreError, match=r"a\.zarr is damaged; found .*checksum.* -> rerun .* --force"):
-        rows[4]
