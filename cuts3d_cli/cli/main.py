@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import signal
 import sys
@@ -91,7 +92,8 @@ def main(args: list[str] | None = None) -> None:
 
     threads.limit()
     for stream in (sys.stdout, sys.stderr):  # whatever a terminal's encoding lacks is shown as an escape
-        stream.reconfigure(errors="backslashreplace")
+        if isinstance(stream, io.TextIOWrapper):  # others may have put their own there
+            stream.reconfigure(errors="backslashreplace")
     # Waiting threads sleep instead of spinning, which on a shared machine costs several times the work itself.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
