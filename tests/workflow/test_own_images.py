@@ -117,6 +117,5 @@ def test_a_run_whose_folder_snakemake_cannot_take_is_refused(run, capsys, monkey
     with pytest.raises(SystemExit):
         checked_config({"run": run}, "mine.yaml")
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("cuts3d: error: mine.yaml: run; expected a folder, without braces") and not any(
-        tmp_path.iterdir()
-    )
+    assert line.startswith("cuts3d: error: mine.yaml: run; expected a folder, without braces")
+    assert not any(tmp_path.iterdir())
