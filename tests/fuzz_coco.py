@@ -163,6 +163,8 @@ def _changed(value: Any, rng: random.Random) -> Any:
     """A value of the same type, or nearly."""
     if isinstance(value, bool) or value is None or isinstance(value, dict):
         return str(value)
+    if isinstance(value, int) and value.bit_length() > 64:
+        return -value
     if isinstance(value, int | float):
         return rng.choice((value + 1, value - 1, -value, value * 2, value / 3, value * 1000, float(value), str(value)))
     if isinstance(value, str):

@@ -50,7 +50,7 @@ def command(job: dict[str, Any]) -> dict[str, Any]:
     """Run ``cuts3d`` with ``args`` in the folder ``cwd``: ``code``, ``out`` and ``err``; a traceback is in ``err``."""
     from cuts3d_cli.cli.main import main
 
-    out, err = io.StringIO(), io.StringIO()
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
     os.chdir(job["cwd"])
     code: Any = 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -61,7 +61,8 @@ def command(job: dict[str, Any]) -> dict[str, Any]:
         except BaseException:
             code = "traceback"
             traceback.print_exc(file=err)
-    return {"code": code, "out": out.getvalue(), "err": err.getvalue()}
+    texts = (stream.buffer.getvalue().decode() for stream in (out, err))
+    return {"code": code, **dict(zip(("out", "err"), texts, strict=True))}
 
 
 def _main(function: str, given: str, results: str, first: str, seconds: str) -> None:

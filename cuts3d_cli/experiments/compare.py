@@ -67,9 +67,10 @@ def run(run_dir: Path, out: Path, *, config: Config, name: str = "results") -> s
 def _read(path: Path, name: str) -> dict[str, Any]:
     if not path.is_file():
         raise Cuts3dError(f"no scores {path}", hint=f"`snakemake --cores all {name}` computes what is missing")
-    result = read_json(path)
+    expected = "a result of `cuts3d evaluate --out`"
+    result = read_json(path, expected=expected)
     if not isinstance(result, dict) or "metrics" not in result:
-        raise Cuts3dError(f"scores {path}", expected="a result of `cuts3d evaluate --out`", found="another JSON file")
+        raise Cuts3dError(f"scores {path}", expected=expected, found="another JSON file")
     return result
 
 

@@ -156,11 +156,10 @@ def _page(
 
 
 def _read_evaluation(path: Path) -> dict[str, Any]:
-    result = read_json(path)
+    expected = "a result of `cuts3d evaluate --out`"
+    result = read_json(path, expected=expected)
     if not isinstance(result, dict) or "metrics" not in result:
-        raise Cuts3dError(
-            f"evaluation {path}", expected="a result of `cuts3d evaluate --out`", found="another JSON file"
-        )
+        raise Cuts3dError(f"evaluation {path}", expected=expected, found="another JSON file")
     return result
 
 

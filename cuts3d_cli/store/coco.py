@@ -16,7 +16,7 @@ from pycocotools import mask as mask_api
 
 from cuts3d_cli.errors import StoreError
 from cuts3d_cli.store.confidence import Confidence
-from cuts3d_cli.store.json_files import is_number
+from cuts3d_cli.store.json_files import is_number, whole
 from cuts3d_cli.store.manifest import ImageRecord
 from cuts3d_cli.store.segmentations import check_polygons
 
@@ -108,7 +108,7 @@ def quality_of(entry: Mapping[str, Any]) -> float | None:
 
 def cut_of(entry: Mapping[str, Any]) -> int | None:
     """Number of the cut (from 0) that an annotation comes from; None where it has none."""
-    return entry.get("cut")
+    return whole(entry.get("cut"))
 
 
 def confidence_of(entry: Mapping[str, Any]) -> Confidence | None:

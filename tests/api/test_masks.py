@@ -103,6 +103,20 @@ def test_masks_that_cannot_be_decoded_are_named(tmp_path, segmentation, message)
         cuts3d.read_masks(written(tmp_path, document(annotations=[entry])))
 
 
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(cuts3d.StoreError, match="found a folder -> name the file in it"):
+        cuts3d.read_masks(tmp_path)
+
+
+def test_a_confidence_that_would_fill_the_memory(tmp_path):
+    content = document()
+    record = {"size": [10**6, 10**6], "box": [0, 0, 1, 1], "values": [1], "codes": "eJxjBAAAAgAC", "sc_min": 0.5}
+    content["annotations"][1]["confidence"] = record
+    found = cuts3d.read_masks(written(tmp_path, content))
+    with pytest.raises(cuts3d.StoreError, match=r"file .*m\.json: annotation 2: damaged confidence"):
+        found[0]
+
+
 def test_boxes_alone_are_no_masks(tmp_path):
     entry = {"id": 1, "image_id": 3, "bbox": [0, 0, 4, 4]}
     with pytest.raises(cuts3d.StoreError, match=r"annotation 1: segmentation; expected polygons .*; found none"):

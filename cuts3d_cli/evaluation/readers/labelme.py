@@ -59,7 +59,7 @@ def is_labelme(content: Any) -> bool:
 
 def _image(file: LabelFile, left_out: dict[str, int]) -> BoxedImage:
     where = f"file {file.path}"
-    if not is_labelme(content := read_json(file.path)):
+    if not is_labelme(content := read_json(file.path, expected="labelme's JSON")):
         raise CocoError(where, expected="labelme's JSON with a list of shapes", found="none")
     size_hw = _size(content, file, where)
     parts: dict[Any, list[Record]] = defaultdict(list)
