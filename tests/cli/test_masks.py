@@ -258,7 +258,7 @@ def test_export_of_ground_truth_and_of_masks(cuts3d, folder, dataset):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("missing.json", "--format", "png", "--out", "o"), "no file missing.json"),
+        (("missing.json", "--format", "png", "--out", "o"), "missing.json; expected COCO JSON; found no such file"),
         (("{truth}", "--format", "png", "--out", "labels.png"), "expected a folder"),
         (("{truth}", "--format", "png", "--out", "images"), "found other files"),
         (("{truth}", "--images", "nowhere", "--format", "png", "--out", "o"), "--images nowhere; expected a folder"),
