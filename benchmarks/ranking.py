@@ -7,7 +7,8 @@ The same masks, made as the stages make them, in every order; photographs take t
 rgbd. A ranking is chosen on one half of the images and reported on the rest. Rankings:
 
 \b
-    attempts    by the attempt that found the mask, the first one highest
+    attempts    by the number of the attempt that found the mask, the first one highest; evaluate.pseudo_mask_rank takes
+                the place among the masks that are left, which differs where an attempt before left none
     stability   the score: mean Spatial Confidence
     quality     contrast * agreement * (1 - border), see docs/formats.md
     contrast    the first factor of it alone: features inside and outside the mask
