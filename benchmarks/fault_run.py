@@ -211,6 +211,7 @@ class SmallRun:
             os.dup2(output, 1)
             os.dup2(output, 2)
             os.chdir(self.folder)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the parent's would end its own work
             if setup is not None:
                 setup()
             try:

@@ -266,7 +266,11 @@ def failed_images(config: Config, since: float) -> str:
     from cuts3d_cli.report import run_summary
 
     run = Path(config.run)
-    steps = run_summary.failed_steps(run_summary.summarise_run(run), run_summary.prediction_rows(run, config.trainings))
+    try:
+        predictions = run_summary.prediction_rows(run, config.trainings)
+    except StoreError:  # the job that reads them says so
+        predictions = []
+    steps = run_summary.failed_steps(run_summary.summarise_run(run), predictions)
     for base, images in ((run, run_summary.TRAINING), (run / "val", run_summary.HELD_OUT)):
         for _, text, _ in _failed_jobs(base, since):
             for step, name, reason in _FAILED_IMAGE.findall(text):

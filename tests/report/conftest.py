@@ -69,6 +69,7 @@ def write_stores(base, config, shard, records):
             "terminals": np.array([[5 * GRID + 5, 0], [-1, -1]]),
             "fiedler": np.stack([np.where(grid, 1.0, -0.2)] * 2),
             "depth": np.linspace(0, 1, GRID * GRID).reshape(GRID, GRID),
+            "contrast": np.array([0.5, 0]),
             "outcome": np.array([OUTCOME_NAMES.index("kept"), OUTCOME_NAMES.index("small")]),
             "solver": np.array([SOLVER_NAMES.index("lanczos")] * 2),
         },
