@@ -267,5 +267,5 @@ def test_wrong_inputs_are_refused():
 
 def test_a_missing_pydensecrf_is_named_with_its_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
-    with pytest.raises(Cuts3dError, match=r"pip install pydensecrf2 .* or crf\.solver: lattice"):
+    with pytest.raises(Cuts3dError, match=r"pip install pydensecrf2 .* or crf\.solver = lattice"):
         DenseCrf(disc_image()[0], solver="pydensecrf")

@@ -474,7 +474,7 @@ def test_every_setting_reaches_the_core(dataset, tmp_path, monkeypatch):
     masks, maps = calls["segment.refine_images"][0][0][1][0], refine["confidence"][0]
     assert maps.shape == masks.shape and maps[masks].min() >= 0.4 - 1e-3 and np.ptp(maps[masks]) > 0
     expected = resolve(values).crf.model_dump(
-        exclude={"enabled", "image_size", "confidence", "unary", "min_iou", "fill_holes"}
+        exclude={"enabled", "image_size", "confidence", "unary", "min_iou", "fill_holes", "outlines"}
     )
     assert keywords("segment.DenseCrfs") == expected | {"device": "cpu"}
 

@@ -97,7 +97,7 @@ def test_the_papers_presets_hold_cutlers_schedule():
         ({"fractions": [0.1, 0.1]}, "fractions must be distinct"),
         ({"fractions": [0]}, "above 0 and at most 1"),
         ({"fractions": [0.1, 0.2, 0.3], "lr": [0.1, 0.2]}, "lr must be one number above 0, or 3"),
-        ({"iterations": [0]}, "iterations must be one number above 0"),
+        ({"iterations": [0]}, "iterations; expected a list, each a whole number from 1 to"),
     ],
 )
 def test_wrong_shares_are_told(values, message):
