@@ -78,7 +78,7 @@ def test_what_may_be_joined():
     for name in ("geometry", "dino-vitb88", ""):
         with pytest.raises(ConfigError, match="join must be one of kernel, "):
             resolve({"features": {"backend": "geometry", "join": name}})
-    with pytest.raises(ConfigError, match="join goes with features.backend geometry"):
+    with pytest.raises(ConfigError, match=r"join goes with features\.backend geometry"):
         resolve({"features": {"backend": "kernel", "join": "dino-vitb8"}})
     joined = feature_backend(FeaturesConfig(backend="geometry", join="kernel"))
     assert "joined with kernel" in joined.description

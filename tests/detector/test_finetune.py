@@ -204,7 +204,8 @@ class TestReading:
     def test_a_share_outside_0_to_1(self, labels, cuts3d, tmp_path):
         for fraction in ("0", "1.5"):
             code, _, err = cuts3d("train", "--labels", labels, "--fraction", fraction, "--out", tmp_path / "out")
-            assert code == 1 and "--fraction; expected a number above 0, up to 1" in err and len(err.strip().splitlines()) == 1
+            assert code == 1 and "--fraction; expected a number above 0, up to 1" in err
+            assert len(err.strip().splitlines()) == 1
             with pytest.raises(Cuts3dError, match="above 0 and at most 1"):
                 read_labels(labels, fraction=float(fraction))
 
