@@ -18,6 +18,7 @@ from cuts3d_cli.config import Config, merge_values, preset_names, preset_of_imag
 from cuts3d_cli.config.backends import BY_BACKEND
 from cuts3d_cli.config.ranges import plain_type
 from cuts3d_cli.errors import ConfigError, StoreError
+from cuts3d_cli.store.yaml_text import parsed_yaml
 from cuts3d_cli.threads import limit
 
 
@@ -297,14 +298,12 @@ def _file_values(path: Path | None) -> dict[str, Any]:
 
 
 def _assignment(text: str) -> dict[str, Any]:
-    import yaml
-
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise ConfigError(f"option --set {text}", expected="SECTION.KEY=VALUE, such as localcut.tau_knn=0.1")
     try:
-        nested: Any = yaml.safe_load(value)
-    except yaml.YAMLError as error:
+        nested: Any = parsed_yaml(value)
+    except ValueError as error:
         raise ConfigError(f"option --set {text}", expected="a YAML value", found=str(error)) from None
     for part in reversed(key.strip().split(".")):
         nested = {part: nested}
