@@ -51,7 +51,7 @@ def command(images, out, formats, depth_map, method, min_score, cores, **options
     max_failed = options["max_failed"] or 0.0  # images named by hand: none may fail, unless it is said here
     config = method_config(method, build_config(options, images=images))
     files, root = image_files(images), common_root(images)
-    check_depth_map(depth_map, [file.path for file in files])
+    check_depth_map(depth_map, files, config)
     places = {name: out / name for name in formats if name != "coco"}
     for folder in places.values():
         check_folder(folder)

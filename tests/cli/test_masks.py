@@ -71,6 +71,7 @@ def test_cores_change_no_mask(cuts3d, folder):
 @pytest.mark.parametrize(("options", "code"), [((), 1), (("--max-failed", "0.3"), 0)])
 def test_a_broken_image_costs_one_line(cuts3d, folder, cores, options, code):
     Path("images/broken.png").write_text("no image")
+    shutil.copy("depth/s1.png", "depth/broken.png")
     found, _, err = cuts3d("masks", *SMALL, "--out", "out", "--cores", cores, *options, *MAPS, "images")
     assert found == code, err
     assert err.count("broken.png") == 1 and "cannot be read" in err
@@ -95,9 +96,39 @@ def test_weights_that_are_missing_are_one_line(cuts3d, folder, cores):
 
 def test_depth_that_was_predicted_is_told_once(cuts3d, folder, real_weights):
     Path("depth/s2.png").unlink()
-    args = ("masks", *SMALL, "--out", "out", "--cores", "1", "--depth-map", "depth")
+    args = ("masks", *SMALL, "--out", "out", "--cores", "1", "--depth-map", "depth", "--set", "depth.backend=auto")
     code, _, err = cuts3d(*args, "images")
     assert code == 0 and err.count("depth:") == 1 and "no depth map, so" in err and "(1 of 4 images, " in err, err
+
+
+@pytest.mark.parametrize("command", [("masks", "--out", "out"), ("depth",), ("localcut",)])
+def test_depth_maps_of_other_names_are_an_error_before_any_work(cuts3d, folder, command):
+    for path in list(Path("depth").rglob("*.png")):
+        path.rename(path.with_name(f"map_{path.name}"))
+    code, _, err = cuts3d(*command, *SMALL, *MAPS, "images")
+    assert code == 1 and err.count("\n") == 1 and not Path(".cuts3d").exists(), err
+    assert "4 of 4 images have no depth map, first images/s1.png" in err
+    assert "expected depth/s1 with one of .png" in err and "found map_s1.png and others there" in err
+    code, _, err = cuts3d(*command, *SMALL, *MAPS, "images/s1.png")
+    assert code == 1 and "image images/s1.png has no depth map" in err
+
+
+def test_some_missing_depth_maps_are_counted_and_a_way_out_is_told(cuts3d, folder):
+    Path("depth/s2.png").unlink()
+    code, _, err = cuts3d("masks", *SMALL, *MAPS, "--out", "out", "images")
+    assert code == 1 and "1 of 4 images has no depth map, first images/s2.png" in err
+    assert "--set depth.backend=auto" in err and not Path("out").exists()
+
+
+def test_rgbd_needs_depth_maps(cuts3d, folder):
+    shutil.move("depth", "maps")
+    args = ("masks", "--preset", "rgbd", "--out", "out", "images")
+    code, _, err = cuts3d(*args)
+    assert code == 1 and "preset rgbd needs depth maps: --depth-map DIR" in err and "--preset photo" in err
+    assert err.count("\n") == 1 and not Path(".cuts3d").exists()
+    Path("maps/s1.png").unlink()
+    code, _, err = cuts3d(*args, "--depth-map", "maps", "--set", "depth.backend=auto")
+    assert code == 1 and "1 of 4 images has no depth map, first images/s1.png" in err
 
 
 def test_least_score_holds_for_masks_pictures_and_formats(cuts3d, folder):
