@@ -7,14 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from cuts3d_cli.store.coco import decode_mask
-from cuts3d_cli.store.masks import read_masks
+from cuts3d_cli.store.coco import decode_mask, encode_mask
+from cuts3d_cli.store.masks import read_masks, write_masks
 
 SMALL = ("--set", "features.image_size=96", "--set", "crf.image_size=96", "--set", "crf.iterations=1")
 SMALL += ("--set", "localcut.tau_knn=0.115")
@@ -142,6 +143,27 @@ def test_least_score_holds_for_masks_pictures_and_formats(cuts3d, folder):
     assert [entry["score"] >= limit for entry in read_masks("some/masks.json").annotations] == [True] * len(kept)
     assert Path("some/pictures/s1.jpg").read_bytes() != Path("all/pictures/s1.jpg").read_bytes()
     assert read_masks("all/masks.json").provenance.fingerprint != read_masks("some/masks.json").provenance.fingerprint
+
+
+def test_small_parts_are_left_out_of_masks_pictures_and_formats(cuts3d, folder):
+    args = ("masks", *SMALL, *MAPS, "--cores", "1", "--format", "yolo", "images/s1.png")
+    assert cuts3d(*args, "--out", "all")[0] == 0
+    path = next(Path(".cuts3d/crf").glob("*.json"))
+    masks = read_masks(path, own=True)
+    speck = decode_mask(masks.annotations[0]["segmentation"])
+    speck[0, :12] = True
+    entry = {**masks.annotations[0], "segmentation": encode_mask(speck)}
+    write_masks(path, replace(masks, annotations=[entry, *masks.annotations[1:]]))
+    code, _, err = cuts3d(*args, "--out", "all")
+    assert code == 0 and "yolo: 1 parts of fewer than 20 pixels left out (--min-part)" in err, err
+    assert decode_mask(read_masks("all/masks.json").annotations[0]["segmentation"])[0, :12].all()
+    code, _, err = cuts3d(*args, "--out", "some", "--min-part", 13)
+    assert code == 0 and "masks: 1 part of fewer than 13 pixels left out of 1 object" in err, err
+    assert not decode_mask(read_masks("some/masks.json").annotations[0]["segmentation"])[0, :12].any()
+    assert Path("some/pictures/s1.jpg").read_bytes() != Path("all/pictures/s1.jpg").read_bytes()
+    code, _, err = cuts3d("export", "all/masks.json", "--format", "coco", "--min-part", 13, "--out", "ex")
+    assert code == 0 and "coco: 1 parts of fewer" in err
+    assert "parts of" not in cuts3d("export", "all/masks.json", "--format", "yolo", "--min-part", 0, "--out", "ex")[2]
 
 
 @pytest.mark.parametrize(
