@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from cuts3d_cli.config import Config
@@ -86,8 +87,13 @@ def image_files(arguments: Sequence[Path]) -> list[ImageFile]:
     """Images named on the command line, each once; folders stand for the images below them.
 
     Raises:
-        Cuts3dError: a folder without images.
+        Cuts3dError: nothing of a name is there, or a folder holds no image.
     """
+    if missing := [argument for argument in arguments if not os.path.lexists(argument)]:
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        near = _near(missing[0])
+        hint = f"did you mean {' or '.join(map(str, near))}?" if near else None
+        raise Cuts3dError(f"no such file or folder: {missing[0]}{more}", hint=hint)
     named: dict[str, tuple[Path, set[str]]] = {}
     for argument in arguments:
         for path in find_images(argument) if argument.is_dir() else [argument]:
@@ -95,6 +101,18 @@ def image_files(arguments: Sequence[Path]) -> list[ImageFile]:
             shortest = len(path.relative_to(argument).parts) if argument.is_dir() else 1
             named.setdefault(absolute, (path, set()))[1].update(_ends(absolute, shortest))
     return [ImageFile(path, tuple(sorted(names, key=len, reverse=True))) for path, names in named.values()]
+
+
+def _near(missing: Path) -> list[Path]:
+    """Paths that are there and called almost like one that is not: the first part that is missing, spelled otherwise."""
+    first = next(path for path in [*reversed(missing.parents), missing] if not os.path.lexists(path))
+    try:
+        names = os.listdir(first.parent)
+    except OSError:
+        return []
+    rest = missing.relative_to(first)
+    near = [first.with_name(name) / rest for name in get_close_matches(first.name, names, n=3, cutoff=0.75)]
+    return [path for path in near if os.path.lexists(path)]
 
 
 def expand(arguments: Sequence[Path]) -> list[Path]:

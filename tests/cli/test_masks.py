@@ -82,9 +82,28 @@ def test_a_broken_image_costs_one_line(cuts3d, folder, cores, options, code):
 
 
 def test_where_every_image_fails_nothing_is_written(cuts3d, folder):
+    Path("images/none.png").write_text("no image")
     code, _, err = cuts3d("masks", *SMALL, "--out", "out", "images/none.png")
     assert code == 1 and err.count("none.png") == 1 and "1 image, each failed as said above" in err
     assert not Path("out/masks.json").exists()
+
+
+@pytest.mark.parametrize("command", [("masks", "--out", "out"), ("depth",), ("evaluate", "--annotations", "t.json")])
+@pytest.mark.parametrize(
+    ("missing", "told"),
+    [
+        (["imagse"], "imagse -> did you mean images?"),
+        (["images/s11.png"], "images/s11.png -> did you mean images/s1.png"),
+        (["imges/s1.png"], "imges/s1.png -> did you mean images/s1.png?"),
+        (["imges/t.png", "s1.png"], "imges/t.png (and 1 more)\n"),
+    ],
+)
+def test_a_path_that_is_not_there_is_one_line_before_any_work(cuts3d, folder, command, missing, told):
+    shutil.copy("images/s1.png", "good.png")
+    Path("t.json").write_text('{"images": [], "annotations": [], "categories": []}')
+    code, _, err = cuts3d(*command, *SMALL, "good.png", *missing)
+    assert code == 1 and err.startswith("cuts3d: error: no such file or folder: ") and told in err, err
+    assert err.count("\n") == 1 and not Path(".cuts3d").exists() and not Path("out").exists()
 
 
 @pytest.mark.parametrize("cores", ["1", "2"])

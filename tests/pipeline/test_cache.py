@@ -93,7 +93,11 @@ def test_names_are_relative_to_the_folder_that_holds_all(folders):
     ("depth_map", "images", "text"),
     [
         ("nope", ["pics/same.png"], "depth map nope does not exist"),
-        ("maps/same.png", ["a.png", "b.png"], "expected a folder of depth maps; found one file for 2 images"),
+        (
+            "maps/same.png",
+            ["pics/same.png", "pics/sub a/same.png"],
+            "expected a folder of depth maps; found one file for 2 images",
+        ),
         ("pics/same.png", ["pics/sub a/../same.png"], "is the image itself"),
     ],
 )
