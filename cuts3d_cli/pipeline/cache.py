@@ -104,7 +104,7 @@ def image_files(arguments: Sequence[Path]) -> list[ImageFile]:
 
 
 def _near(missing: Path) -> list[Path]:
-    """Paths that are there and called almost like one that is not: the first part that is missing, spelled otherwise."""
+    """Paths that are there and called almost like one that is not: its first missing part is spelled otherwise."""
     first = next(path for path in [*reversed(missing.parents), missing] if not os.path.lexists(path))
     try:
         names = os.listdir(first.parent)
