@@ -50,6 +50,19 @@ def formats_option(*, required: bool = False, default: str | None = None) -> Cal
     )
 
 
+def min_part_option(command: Callable) -> Callable:
+    """Decorator: the least area of the parts of an object that are written; None for what fits each format."""
+    from cuts3d_cli.export import LEAST_PART, OUTLINES
+
+    return click.option(
+        "--min-part",
+        type=click.IntRange(0),
+        metavar="N",
+        help="Leave out parts of an object of fewer than N px, such as specks; its largest part stays. Default: "
+        f"{LEAST_PART} in {', '.join(OUTLINES)} of masks that cuts3d made, else 0, which keeps every pixel.",
+    )(command)
+
+
 def section_options(section: str) -> Callable:
     """Decorator: one option per field of a config section, named and described as in ``config``."""
     model = Config.model_fields[section].annotation
