@@ -19,7 +19,7 @@ import yaml
 
 from cuts3d_cli.config import Config, Section, check_thresholds, resolve
 from cuts3d_cli.errors import ConfigError, Cuts3dError, StoreError
-from cuts3d_cli.store.files import atomic_path, fingerprint
+from cuts3d_cli.store.files import atomic_path
 from cuts3d_cli.store.image_files import counted
 from cuts3d_cli.store.settings import settings_path
 from cuts3d_cli.threads import BEFORE
@@ -311,20 +311,6 @@ def settings_file(config: Config) -> Path:
         with _ending_with_a_line(), atomic_path(path) as temporary:
             temporary.write_text(text)
     return path
-
-
-def scoring(config: Config) -> dict[str, Any]:
-    """What a score depends on beside the masks: the settings, and what folders of labels hold (names, sizes, times).
-
-    Snakemake looks at a folder's own time alone, which a changed file in it leaves as it is.
-    """
-    values = config.evaluate.model_dump(mode="json")
-    for key in ("annotations", "val_annotations"):
-        if (name := getattr(config.data, key)) is not None and Path(name).is_dir():
-            files = [(path.relative_to(name).as_posix(), (stat := path.stat()).st_size, stat.st_mtime_ns)
-                     for path in sorted(Path(name).rglob("*")) if path.is_file()]  # fmt: skip
-            values[key] = {"files": fingerprint(files), "ignore_labels": config.data.ignore_labels}
-    return values
 
 
 def settings(name: str, section: Section) -> str:
