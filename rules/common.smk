@@ -15,6 +15,7 @@ from cuts3d_cli.pipeline.graph import result_path
 from cuts3d_cli.pipeline.methods import METHODS, OWN, method_config, methods_of
 from cuts3d_cli.store.layout import pseudo_masks_path, shard_name
 from cuts3d_cli.store.listing import current_listing
+from cuts3d_cli.store.settings import note_settings
 from cuts3d_cli.training import selftrain as rounds
 from cuts3d_cli.training import train as training
 from cuts3d_cli.workflow import (
@@ -36,9 +37,7 @@ TRAININGS = CONFIG.trainings
 HAS_VAL = CONFIG.data.val_images is not None
 BASES = [RUN, VAL] if HAS_VAL else [RUN]
 # Whether they are others is said by their hash, a parameter.
-INIT = (
-    [ancient(CONFIG.train.init)] if Path(CONFIG.train.init or "").is_file() else []
-)
+INIT = [ancient(CONFIG.train.init)] if Path(CONFIG.train.init or "").is_file() else []
 EXPERIMENT = f"{RUN}/{ex.FOLDER}/detector/{{variant}}/seed{{seed}}"
 
 

@@ -1,7 +1,7 @@
 # Training, rounds of self-training and predictions. An interrupted training resumes from <round>/work. The outputs of a
 # training stay in place when it is run again: it ends at once where they are those of the same masks and settings.
 
-DETECTOR_OUTPUTS = ["checkpoint.pth", "metrics.jsonl", "config.json"]
+DETECTOR_OUTPUTS = training.OUTPUTS
 ROUND_OUTPUTS = [*DETECTOR_OUTPUTS, "annotations.json"]
 
 

@@ -3,8 +3,7 @@
 
 EVALUATIONS = evaluations(CONFIG, METHODS)
 EVALUATION_FILES = [
-    f"{RUN}/evaluation/{name}.json"
-    for name in evaluations(CONFIG, methods_of(CONFIG))
+    f"{RUN}/evaluation/{name}.json" for name in evaluations(CONFIG, methods_of(CONFIG))
 ]
 
 # Made without labels too, for the report's pictures.

@@ -46,6 +46,10 @@ localrules:
     in_domain,
 
 
+onstart:
+    note_settings(SETTINGS)
+
+
 onerror:
     if found := failures(BASES, STARTED):
         print(found, file=sys.stderr)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 ALGORITHM = 1
 """Raised when a training or a round gives another detector from the same inputs and settings: it is then repeated."""
 
+OUTPUTS = ("checkpoint.pth", "metrics.jsonl", "config.json")
+"""The files of a finished training; the last is written last."""
+
 RESUME_ONLY = frozenset({"checkpoint_every", "loggers", "workers"})
 """Settings that do not change the result."""
 
@@ -208,12 +211,11 @@ def _relevant(config: TrainConfig) -> dict[str, Any]:
 
 
 def _finished(out: Path, made_from: str) -> bool:
-    """Whether ``out`` holds all results of this very training; config.json is written last."""
-    config, results = out / "config.json", ("checkpoint.pth", "metrics.jsonl")
-    if not config.is_file() or not all((out / name).is_file() for name in results):
+    """Whether ``out`` holds all results of this very training."""
+    if not all((out / name).is_file() for name in OUTPUTS):
         return False
     try:
-        if read_own(config).get("fingerprint") != made_from:
+        if read_own(out / "config.json").get("fingerprint") != made_from:
             return False
         check_zip(out / "checkpoint.pth")
     except StoreError as error:

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cuts3d_cli.config import resolve
 from cuts3d_cli.pipeline.methods import OWN
 from cuts3d_cli.store.layout import pseudo_masks_path
 from cuts3d_cli.workflow import MAX_FAILURES, failures
