@@ -6,6 +6,7 @@ An omitted option keeps the value of ``--config`` or ``--preset``, so defaults l
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -158,6 +159,7 @@ def build_config(
     images: Sequence[Path] = (),
     made_from: MadeFrom | None = None,
     method: str | None = None,
+    below: Mapping[str, Any] | None = None,
 ) -> Config:
     """Configuration of a command: file, preset, ``--set``, then its own options; removes them from ``options``.
 
@@ -167,6 +169,7 @@ def build_config(
         images: files or folders of images, which determine the preset if neither a file nor an option does.
         made_from: the results that the command builds on, whose settings apply unless given otherwise.
         method: the method that the command works for.
+        below: settings that apply unless given otherwise.
 
     Raises:
         ConfigError: a key or value is wrong, contradicts those results, or has no effect with the method.
@@ -191,7 +194,7 @@ def build_config(
     if images and not values.keys() & {"preset", "data"}:
         values["preset"] = preset_of_images(images)
     if made_from is None:
-        return resolve(values, source=None)
+        return resolve(merge_values(dict(below or {}), values), source=None)
     made_from.check(resolve(values, source=None), given)
     return resolve(merge_values(made_from.sections, values), source=None)
 
@@ -285,6 +288,26 @@ def made_from(run_dir: Path | None, shard: int, stage: str, method: str) -> Made
         sections = merge_values(store.sections, sections)
         stages = {section: name for section in store.sections} | stages
     return MadeFrom(sections, stages, method)
+
+
+def made_with(run_dir: Path) -> dict[str, Any]:
+    """The settings that a run's results were made with, as far as the first shard and the first training tell."""
+    from cuts3d_cli.pipeline.declarations import LAST
+    from cuts3d_cli.pipeline.graph import result_path
+    from cuts3d_cli.pipeline.methods import OWN
+    from cuts3d_cli.store.checksums import read_own
+    from cuts3d_cli.store.layout import round_path, shard_name
+    from cuts3d_cli.store.masks import read_masks
+
+    stores = made_from(run_dir, 0, LAST, OWN)
+    found = dict(stores.sections) if stores is not None else {}
+    with suppress(StoreError):
+        masks = read_masks(result_path(run_dir, LAST, shard_name(0), OWN), own=True)
+        found = merge_values(dict(masks.provenance.config), found)
+    with suppress(StoreError, KeyError):
+        made = read_own(round_path(run_dir, 0) / "config.json")
+        found |= {"train": made["train"], "seed": made["seed"]}
+    return found
 
 
 def run_images(run_dir: Path | None) -> list[Path]:

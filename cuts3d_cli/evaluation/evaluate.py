@@ -16,6 +16,7 @@ from cuts3d_cli.evaluation import paper_tables
 from cuts3d_cli.evaluation.benchmarks import Benchmark, annotations_of, read_benchmark
 from cuts3d_cli.evaluation.coco_eval import evaluate
 from cuts3d_cli.evaluation.pairing import pairs_by_name
+from cuts3d_cli.evaluation.plan import labels_stamp
 from cuts3d_cli.evaluation.readers.common import GroundTruth, one_category
 from cuts3d_cli.evaluation.readers.formats import read_truth
 from cuts3d_cli.evaluation.readers.label_files import images_beside
@@ -42,11 +43,15 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Truth:
-    """Ground truth with the path it was read from and, where it is one of the registry, its benchmark."""
+    """Ground truth with the path it was read from and, where it is one of the registry, its benchmark.
+
+    ``ignore_labels`` are the values of label maps that were asked to count as no object, if any were.
+    """
 
     path: Path
     read: GroundTruth
     benchmark: Benchmark | None = None
+    ignore_labels: Collection[int] | None = None
 
 
 def load_truth(
@@ -73,7 +78,7 @@ def load_truth(
     """
     if annotations is not None:
         read = read_truth(annotations, format_name=format_name, images=images, ignore_labels=ignore_labels)
-        return Truth(annotations, read, benchmark)
+        return Truth(annotations, read, benchmark, ignore_labels)
     if benchmark is None or root is None:
         raise Cuts3dError("no ground truth", expected="annotations, or a benchmark and its data root")
     return Truth(root / annotations_of(benchmark, root).path, read_benchmark(benchmark, root), benchmark)
@@ -227,6 +232,8 @@ def run(
             "annotations": str(truth.path),
             "annotations_format": truth.read.format,
             "annotations_digest": _digest(truth),
+            "annotations_stamp": labels_stamp(truth.path),
+            "ignore_labels": None if truth.ignore_labels is None else list(truth.ignore_labels),
         },
     }
     if out is not None:
