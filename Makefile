@@ -27,6 +27,7 @@ test: $(VENV)/.installed lint docs
 
 docs: $(VENV)/.installed
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	@echo "documentation: $(CURDIR)/runs/site/index.html"
 
 coverage: $(VENV)/.installed
 	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --cov --cov-report term --cov-report html

@@ -38,6 +38,7 @@ from cuts3d_cli.pipeline.graph import execute, result_path
 from cuts3d_cli.pipeline.runner import Source
 from cuts3d_cli.stages import prepare
 from cuts3d_cli.store.coco import annotation
+from cuts3d_cli.store.coco_document import CocoDocument
 from cuts3d_cli.store.layout import manifest_path, shard_name
 from cuts3d_cli.store.masks import read_masks
 
@@ -111,8 +112,8 @@ def pseudo_masks(folder: Path, names: list[str], config: Config, run: Path) -> d
     for stage in [*upstream_of("crf", config), "crf"]:
         execute(stage, source, config, lambda name: result_path(run, name, shard_name(0)))
     masks = read_masks(result_path(run, "crf", shard_name(0)), own=True)
-    document, _ = ranked({"annotations": masks.annotations}, config.evaluate.pseudo_mask_rank)
-    annotations = replace(masks, annotations=document["annotations"]).by_image()
+    document, _ = ranked(CocoDocument(masks.images, masks.annotations), config.evaluate.pseudo_mask_rank)
+    annotations = replace(masks, annotations=list(document.annotations)).by_image()
     return {Path(image["file_name"]).stem: annotations[image["id"]] for image in masks.images}
 
 

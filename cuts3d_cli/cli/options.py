@@ -19,6 +19,7 @@ from cuts3d_cli.config import Config, merge_values, preset_names, preset_of_imag
 from cuts3d_cli.config.backends import BY_BACKEND
 from cuts3d_cli.config.ranges import plain_type
 from cuts3d_cli.errors import ConfigError, StoreError
+from cuts3d_cli.store.yaml_text import parsed_yaml
 from cuts3d_cli.threads import limit
 
 
@@ -48,6 +49,19 @@ def formats_option(*, required: bool = False, default: str | None = None) -> Cal
         callback=lambda ctx, param, names: tuple(dict.fromkeys(names)),
         help=f"Format; repeatable. {about}.",
     )
+
+
+def min_part_option(command: Callable) -> Callable:
+    """Decorator: the least area of the parts of an object that are written; None for what fits each format."""
+    from cuts3d_cli.export import LEAST_PART, OUTLINES
+
+    return click.option(
+        "--min-part",
+        type=click.IntRange(0),
+        metavar="N",
+        help="Leave out parts of an object of fewer than N px, such as specks; its largest part stays. Default: "
+        f"{LEAST_PART} in {', '.join(OUTLINES)} of masks that cuts3d made, else 0, which keeps every pixel.",
+    )(command)
 
 
 def section_options(section: str) -> Callable:
@@ -320,14 +334,12 @@ def _file_values(path: Path | None) -> dict[str, Any]:
 
 
 def _assignment(text: str) -> dict[str, Any]:
-    import yaml
-
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise ConfigError(f"option --set {text}", expected="SECTION.KEY=VALUE, such as localcut.tau_knn=0.1")
     try:
-        nested: Any = yaml.safe_load(value)
-    except yaml.YAMLError as error:
+        nested: Any = parsed_yaml(value)
+    except ValueError as error:
         raise ConfigError(f"option --set {text}", expected="a YAML value", found=str(error)) from None
     for part in reversed(key.strip().split(".")):
         nested = {part: nested}

@@ -76,8 +76,8 @@ def score_name(config: Mapping[str, Any]) -> str | None:
 
 
 def score_text(found: Sequence[Mapping[str, Any]], name: str | None) -> str:
-    """Caption on the numbers below a picture of pseudo-masks; empty where they have no score (`score_name`)."""
-    return f"; below it: cut and {name.replace('_', ' ')}" if name and found else ""
+    """Caption on the buttons below a picture of pseudo-masks; empty where they have no score (`score_name`)."""
+    return f"; buttons: cut and {name.replace('_', ' ')}" if name and found else ""
 
 
 def drawn(

@@ -11,8 +11,8 @@ from pycocotools import mask as mask_api
 
 from cuts3d_cli.errors import Cuts3dError
 
-FOUND_AT = 0.5
-"""IoU from which an object counts as found."""
+MATCHED_AT = 0.5
+"""IoU from which an object counts as matched."""
 
 T = TypeVar("T")
 
@@ -23,16 +23,16 @@ class Fit:
 
     Attributes:
         overlap: mean over the objects of the highest IoU that any mask has with the object.
-        n_found: objects with a mask of IoU 0.5 or more.
+        n_matched: objects with a mask of IoU 0.5 or more.
         n_objects: objects.
     """
 
     overlap: float
-    n_found: int
+    n_matched: int
     n_objects: int
 
     def __str__(self) -> str:
-        return f"overlap {self.overlap:.2f}, {self.n_found} of {self.n_objects} found"
+        return f"overlap {self.overlap:.2f}, {self.n_matched} of {self.n_objects} objects matched"
 
 
 def fit(masks: Sequence[Mapping[str, Any]], truth: Sequence[Mapping[str, Any]]) -> Fit | None:
@@ -49,7 +49,7 @@ def fit(masks: Sequence[Mapping[str, Any]], truth: Sequence[Mapping[str, Any]]) 
     if not masks:
         return Fit(0.0, 0, len(truth))
     best = np.asarray(mask_api.iou(list(masks), list(truth), [0] * len(truth))).max(axis=0)
-    return Fit(float(best.mean()), int((best >= FOUND_AT).sum()), len(truth))
+    return Fit(float(best.mean()), int((best >= MATCHED_AT).sum()), len(truth))
 
 
 def best_and_worst(scored: Iterable[tuple[T, Fit]], n: int) -> tuple[list[tuple[T, Fit]], list[tuple[T, Fit]]]:

@@ -21,6 +21,9 @@ PALETTE = np.array(
     np.uint8,
 )  # fmt: skip
 
+LABEL_SHARE = 0.2
+"""Fraction of a mask that its label may hide."""
+
 
 def colours(n: int) -> np.ndarray:
     """(n, 3) uint8 distinct colours; the first twelve are chosen, more go round the hues by the golden ratio."""
@@ -221,7 +224,8 @@ def _labelled(picture: np.ndarray, masks: np.ndarray, texts: dict[int, str], pal
     for i, text in texts.items():
         depth = cv2.distanceTransform(np.pad(masks[i], 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
         y, x = np.unravel_index(depth.argmax(), depth.shape)
-        if depth[y, x] < font.size:  # too thin to hold its label, which goes above it
+        room = LABEL_SHARE * np.count_nonzero(masks[i])
+        if depth[y, x] < font.size or font.size * font.getlength(text) > room:  # the label would hide it: above it
             y = np.flatnonzero(masks[i].any(1))[0] - font.size
         _chip(image, text, (x, y), tuple((0.45 * palette[i]).astype(int)), font, centred=True)
     return np.array(image)

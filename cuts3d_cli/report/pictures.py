@@ -75,7 +75,7 @@ class Pictures:
         n_images = read_manifest(manifest_path(base)).n_images
         values["examples_text"] = spread_text(len(values["examples"]), n_images, table.SPLIT_NAMES[split])
         titles = {panel["title"] for example in values["examples"] for panel in example["panels"]}
-        values["legend"] = legend(titles, self.detections.title if self.detections else None)
+        values["legend"] = legend(titles, self.config, self.detections.title if self.detections else None)
         return values
 
     def sheets(self) -> dict[str, Any]:

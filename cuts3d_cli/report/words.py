@@ -18,17 +18,11 @@ LEGEND = {
         "not reach."
     ),
     "Semantic cut": "the foreground side of that split: everything that looks alike, whether one object or several.",
-    "Instances": (
-        "what the cut in 3D kept of each semantic cut, on the patch grid; numbers and colours are those of the cuts."
-    ),
+    "Instances": "what is kept of each semantic cut, on the patch grid; numbers and colours are those of the cuts.",
     "Spatial Confidence": "in how many cuts at different thresholds a patch was kept; grey is outside all instances.",
-    "Final pseudo-masks": (
-        "the instances with outlines refined to pixels, each with the number of its cut and its stability: how little "
-        "the cut changes as tau_knn falls, not how likely it is an object."
-    ),
     "MaskCut, for comparison": "pseudo-masks of the earlier method from the same features, without depth.",
     "Ground truth, never used above": "what people (or the renderer) annotated; used only for evaluation and "
-    "this picture.",
+    "this picture. Its colours are its own, not those of the masks.",
 }
 DETECTIONS = "what the detector finds on its own, most confident first, with its scores."
 
@@ -45,12 +39,25 @@ OUTCOME_WORDS = {
 """The outcomes of an attempt to find an instance, in words."""
 
 
-def legend(titles: Collection[str], detections: str | None = None) -> list[tuple[str, str]]:
+def legend(titles: Collection[str], config: Config, detections: str | None = None) -> list[tuple[str, str]]:
     """Explanation of each kind of picture that is shown; ``detections`` is the title of the detector's."""
     known = [*LEGEND.items()]
+    known.insert(-2, ("Final pseudo-masks", _final_masks(config)))  # before those of the other method
     if detections:
         known.insert(-1, (detections, DETECTIONS))  # the ground truth comes last
     return [(title, text) for title, text in known if title in titles]
+
+
+def _final_masks(config: Config) -> str:
+    """What the final masks are under a configuration."""
+    refined = config.crf.enabled and config.crf.outlines == "refined"
+    masks = "the instances with outlines refined to pixels" if refined else "the instances with the outlines of patches"
+    if not config.localcut.local_cut:
+        return f"{masks}, each with the number of its cut."
+    return (
+        f"{masks}, each with the number of its cut and its stability: how little the cut changes as tau_knn falls, "
+        "not how likely it is an object."
+    )
 
 
 def glossary(config: Config, depth: DepthFacts | None) -> list[tuple[str, str]]:
@@ -137,17 +144,20 @@ def introduction(config: Config, sets: Sequence[SetSummary]) -> list[str]:
     """Paragraphs that explain what was done to someone who knows neither paper nor code."""
     n_train, n_val = _n_images(sets, "Training"), _n_images(sets, "Held-out")
     n = config.localcut.n_instances
+    alike = "form one smooth or convex surface" if config.features.backend == "geometry" else "look alike"
     tried = f"This is attempted {n} times per image" if n > 1 else "This is done once per image"
+    refined = config.crf.enabled and config.crf.outlines == "refined"
     if config.localcut.local_cut:
         cut = (
             "the group is then cut in 3D with the help of a depth map, so that two similar things at different "
-            f"distances become two objects (LocalCut). {tried}; each object gets a confidence and a refined outline."
+            f"distances become two objects (LocalCut). {tried}; each object gets a confidence"
+            f"{' and a refined outline' if refined else ''}."
         )
     else:
         cut = f"the group is taken as one object, without using depth (MaskCut). {tried}."
     found = (
         f"This run looked for objects in {n_train} images without any human annotation. In each image, patches that "
-        f"look alike are grouped first (a normalised cut of patch features); {cut} The results are called pseudo-masks."
+        f"{alike} are grouped first (a normalised cut of patch features); {cut} The results are called pseudo-masks."
     )
     scored = "Annotations, if there are any, are used only for evaluation, never to find objects or to train."
     for name in dict.fromkeys(summary.method for summary in sets if summary.method != OWN):

@@ -91,9 +91,10 @@ def shard_range(n_images: int, n_shards: int, shard: int) -> tuple[int, int]:
 def good_n_shards(n_images: int) -> int:
     """Shards that keep the cores of one machine or a cluster busy while starting a job stays cheap.
 
-    Some 32 images a shard, up to 100 shards; beyond 100 000 images, 1000 a shard.
+    Some 32 images a shard, up to 100 shards; beyond 100 000 images, 1000 a shard; of a few images four shards, of at
+    least five images each, so that they use a laptop's cores.
     """
-    return max(min(-(-n_images // 32), 100), -(-n_images // 1000))
+    return max(min(-(-n_images // 32), 100), min(-(-n_images // 5), 4), -(-n_images // 1000))
 
 
 def write_manifest(path: str | Path, image_root: str | Path, records: Sequence[ImageRecord], n_shards: int) -> Manifest:

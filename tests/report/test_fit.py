@@ -16,7 +16,7 @@ def test_fit_is_the_mean_of_the_best_overlaps():
     truth = [box(0, 10), box(20, 10), box(50, 10)]
     masks = [box(0, 10), box(20, 5), box(20, 2)]
     assert fit(masks, truth) == Fit(pytest.approx((1 + 0.5 + 0) / 3), 2, 3)
-    assert str(fit(masks, truth)) == "overlap 0.50, 2 of 3 found"
+    assert str(fit(masks, truth)) == "overlap 0.50, 2 of 3 objects matched"
 
 
 def test_without_masks_or_objects():

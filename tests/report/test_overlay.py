@@ -168,3 +168,11 @@ def test_resizing_keeps_blocks_and_masks():
     again = resized_masks(resized_masks(grid[None] > 0, 40, 80), 4, 4)
     np.testing.assert_array_equal(again[0], grid > 0)
     assert resized_masks(np.zeros((0, 9, 9), bool), 3, 3).shape == (0, 3, 3)
+
+
+def test_a_label_does_not_hide_a_small_mask():
+    photo, masks = np.full((200, 200, 3), 90, np.uint8), np.zeros((1, 200, 200), bool)
+    masks[0, 100:130, 100:130] = True
+    plain, labelled = overlay(photo, masks, [0.9], labels=False), overlay(photo, masks, [0.9])
+    changed = (plain != labelled).any(2)
+    assert changed.any() and not changed[104:130].any()

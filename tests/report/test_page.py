@@ -154,7 +154,7 @@ def test_training_images_and_detections_have_contact_sheets(tiny_run):
     words = written(run, config)[2].words
     assert "Pseudo-masks, training images All 4 training images." in words
     assert "Detections, round 1, held-out images All 3 held-out images." in words
-    assert "1 mask; below it: cut and stability; overlap 1.00, 1 of 1 found" in words
+    assert "1 mask; buttons: cut and stability; overlap 1.00, 1 of 1 objects matched" in words
     assert (
         "2 of the 4 training images, evenly spaced" in written(run, with_values(config, "report", n_sheet=2))[2].words
     )
@@ -172,7 +172,7 @@ def test_the_worst_image_is_the_one_without_its_mask(tiny_run):
         words.split(f"training images: {order} The 2 {order} of 4 training")[1] for order in ("best", "worst")
     )
     assert re.match(
-        r" images with ground truth, best first\. 1 t0.png 1 mask; below it: cut and stability; overlap 1.00", best
+        r" images with ground truth, best first\. 1 t0.png 1 mask; buttons: cut and stability; overlap 1.00", best
     )
     assert re.match(r" images with ground truth, worst first\. t3.png 0 masks; overlap 0.00", worst)
 
@@ -182,7 +182,7 @@ def test_without_ground_truth_there_are_sheets_but_no_scores(tiny_run):
     run, config = tiny_run
     words = written(run, with_values(config, "data", annotations=None, val_annotations=None))[2].words
     assert "Detections, round 1, held-out images" in words and "1 mask" in words
-    assert "Best and worst" not in words and "1 of 1 found" not in words
+    assert "Best and worst" not in words and "1 of 1 objects matched" not in words
 
 
 def test_detections_of_the_command_that_is_named_are_shown(tiny_run):
@@ -500,4 +500,7 @@ def test_sheets_compare_with_ground_truth_of_a_folder(tiny_run, label_maps, igno
     run, config = tiny_run
     words = written(run, with_values(config, "data", annotations=str(label_maps), ignore_labels=ignored))[2].words
     assert "The 1 best of 1 training images with ground truth" in words
-    assert f"of {n_objects} found" in words.split("training images: best The 1 best")[1].split("Contact sheets")[0]
+    assert (
+        f"of {n_objects} objects matched"
+        in words.split("training images: best The 1 best")[1].split("Contact sheets")[0]
+    )

@@ -53,6 +53,9 @@ def test_missing_list(tmp_path):
         read_manifest(tmp_path / "m")
 
 
-@pytest.mark.parametrize(("n", "shards"), [(1, 1), (10, 1), (72, 3), (10_000, 100), (100_000, 100), (1_300_000, 1300)])
+SHARDS = [(1, 1), (5, 1), (10, 2), (72, 4), (200, 7), (10_000, 100), (100_000, 100), (1_300_000, 1300)]
+
+
+@pytest.mark.parametrize(("n", "shards"), SHARDS)
 def test_good_numbers_of_shards(n, shards):
     assert good_n_shards(n) == shards
