@@ -161,5 +161,18 @@ class OutputError(Cuts3dError):
     """A file that cannot be written, such as on a full disk; it costs no image, as every other would fail too."""
 
 
+class TooManyFailedError(Cuts3dError):
+    """More images failed than allowed; what was to be written is not, and an earlier result stays.
+
+    Args:
+        what, keywords: as for `Cuts3dError`.
+        reason: why the first of them failed.
+    """
+
+    def __init__(self, what: str, *, reason: str, **keywords: Any):
+        super().__init__(what, **keywords)
+        self.reason = reason
+
+
 class ModelError(Cuts3dError):
     """Model weights that are missing, of another architecture, or cannot be fetched."""

@@ -43,7 +43,6 @@ def command(images, run_dir, checkpoint, out, pictures, picture_score, **options
     from cuts3d_cli.log import logger
     from cuts3d_cli.pipeline.cache import expand
     from cuts3d_cli.pipeline.image_set import common_root
-    from cuts3d_cli.pipeline.runner import check_failed
     from cuts3d_cli.report.preview import write_overlays
     from cuts3d_cli.store.image_files import counted, make_records
     from cuts3d_cli.store.layout import manifest_path
@@ -60,7 +59,7 @@ def command(images, run_dir, checkpoint, out, pictures, picture_score, **options
     else:
         root = common_root(images)
         records = make_records([Path(os.path.abspath(path)) for path in expand(list(images))], root)
-    counts = predict.run(
+    predict.run(
         checkpoint,
         out,
         records=records,
@@ -68,9 +67,9 @@ def command(images, run_dir, checkpoint, out, pictures, picture_score, **options
         config=config.predict,
         device=config.device,
         least_score=picture_score,
+        max_failed=config.max_failed if run_dir else asked,
     )
     if pictures:
         n_pictures, n_weak = write_overlays(out, pictures, least_score=picture_score)
         weak = f"; on {n_weak} of them no detection reaches {picture_score:g}, so the most confident are drawn"
         logger.info("pictures: %s in %s%s", counted(n_pictures, "picture"), pictures, weak if n_weak else "")
-    check_failed(counts, config.max_failed if run_dir else asked, "predict")

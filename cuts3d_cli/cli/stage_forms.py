@@ -14,13 +14,13 @@ from cuts3d_cli.errors import Cuts3dError, printable
 from cuts3d_cli.log import logger, progress
 from cuts3d_cli.pipeline import depth_notes
 from cuts3d_cli.pipeline.cache import check_depth_map, image_files, run_image
-from cuts3d_cli.pipeline.declarations import STAGES, upstream_of
+from cuts3d_cli.pipeline.declarations import STAGES, settings_of, upstream_of
 from cuts3d_cli.pipeline.depth_listing import maps_before, note_maps
 from cuts3d_cli.pipeline.graph import depth_maps_of, result_path, stage_fingerprint
 from cuts3d_cli.pipeline.image_set import common_root, relative_name
 from cuts3d_cli.pipeline.methods import method_config
 from cuts3d_cli.pipeline.repair import execute_or_repair
-from cuts3d_cli.pipeline.results import Found, read_result
+from cuts3d_cli.pipeline.results import Damaged, Found, read_result
 from cuts3d_cli.pipeline.runner import NOT_OF_AN_IMAGE, Source, check_failed
 from cuts3d_cli.report import preview
 from cuts3d_cli.store.layout import manifest_path, shard_name
@@ -41,7 +41,8 @@ def on_run(
 ) -> None:
     """Run a stage on one shard of a run, or on all, after the stages before it whose results are missing there.
 
-    A result that is there is taken as it is; the stage itself says where it does not fit.
+    A result that is there is taken as it is, but that images which failed are tried again; the stage itself says where
+    it does not fit.
     """
     manifest = read_manifest(manifest_path(run_dir))
     if depth_maps is not None and depth_maps.is_file() and manifest.n_images > 1:
@@ -62,11 +63,13 @@ def on_run(
         def path_of(each: str, name: str = name) -> Path:
             return result_path(run_dir, each, name, method)
 
-        missing = [each for each in upstream_of(stage, config) if not _is_usable(each, path_of(each))]
+        found = {each: read_result(each, path_of(each)) for each in upstream_of(stage, config)}
+        missing = [each for each, result in found.items() if not _is_usable(each, result)]
+        incomplete = [each for each, result in found.items() if _is_incomplete(each, result, config)]
         if depth_maps_given and "depth" in upstream_of(stage, config) and "depth" not in missing:
             _check_depth_maps(source, config, path_of("depth"))
-        for each in [*missing, stage]:
-            if each != stage:
+        for each in [each for each in found if each in (*missing, *incomplete)] + [stage]:
+            if each in missing:
                 logger.info("%s: needed by %s and not there, run first", each, stage)
             before = maps_before(config, source) if each == "depth" else ""
             counts, kept = execute_or_repair(each, source, config, path_of, force=force and each == stage)
@@ -80,10 +83,21 @@ def on_run(
     depth_notes.tell(notes, n_images, depth_maps)
 
 
-def _is_usable(stage: str, path: Path) -> bool:
-    """Whether a whole result of the current algorithm lies at a path."""
-    found = read_result(stage, path)
+def _is_usable(stage: str, found: Found | Damaged | None) -> bool:
+    """Whether a result is whole, and of the current algorithm."""
     return isinstance(found, Found) and found.algorithm == STAGES[stage].algorithm
+
+
+def _is_incomplete(stage: str, found: Found | Damaged | None, config: Config) -> bool:
+    """Whether images failed in a result, and this configuration has the settings that it was made with."""
+    return (
+        isinstance(found, Found)
+        and bool(found.counts.failures)
+        and all(
+            values.items() <= found.sections.get(name, {}).items()
+            for name, values in settings_of(stage, config).items()
+        )
+    )
 
 
 def _check_depth_maps(source: Source, config: Config, path: Path) -> None:

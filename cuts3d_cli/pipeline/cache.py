@@ -10,14 +10,13 @@ from pathlib import Path
 
 from cuts3d_cli.config import Config
 from cuts3d_cli.config.backends import AUTO, FILES, READS_FILES, needs_depth
-from cuts3d_cli.errors import Cuts3dError, ImageError
+from cuts3d_cli.errors import Cuts3dError, ImageError, TooManyFailedError
 from cuts3d_cli.log import logger, quiet
 from cuts3d_cli.pipeline.declarations import LAST, upstream_of
 from cuts3d_cli.pipeline.depth_notes import notes_of
 from cuts3d_cli.pipeline.graph import expected_fingerprints
 from cuts3d_cli.pipeline.repair import execute_or_repair
 from cuts3d_cli.pipeline.runner import Source
-from cuts3d_cli.store.files import remove
 from cuts3d_cli.store.image_files import counted, find_images, make_record
 from cuts3d_cli.store.images import DEPTH_SUFFIXES, check_regular
 from cuts3d_cli.store.masks import Counts
@@ -235,17 +234,16 @@ def run_image(
     Raises:
         Cuts3dError: the image cannot be used, in one line.
     """
+    # A failed image leaves nothing: kept, it would answer for every file of this content, whose reason may be another.
+    config = config.model_copy(update={"max_failed": 0.0})
     source = image_source(path, depth_map)
     keys = expected_fingerprints(config, source, stage)
     paths = {name: cache / name / f"{key}{'.json' if name == LAST else '.zarr'}" for name, key in keys.items()}
     for name in [*upstream_of(stage, config), stage]:
-        with quiet():  # the caller reports
-            counts, kept = execute_or_repair(name, source, config, paths.__getitem__, force=force and name == stage)
-            if kept and counts.failures:  # by an earlier version
-                counts, kept = execute_or_repair(name, source, config, paths.__getitem__, force=True)
+        try:
+            with quiet():  # the caller reports
+                counts, kept = execute_or_repair(name, source, config, paths.__getitem__, force=force and name == stage)
+        except TooManyFailedError as error:
+            raise ImageError(error.reason) from None
         logger.debug("%s %s: %s", path.name, name, "cached" if kept else "computed")
-        if counts.failures:
-            # Kept, it would answer for every file of this content, and its reason may name another one.
-            remove(paths[name])
-            raise ImageError(next(iter(counts.failures.values())))
     return ImageResult(path, source, paths, counts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from cuts3d_cli.pipeline.declarations import LAST, STAGES, inputs_of, settings_o
 from cuts3d_cli.pipeline.memory import NEED_AFFINITY, check_memory
 from cuts3d_cli.pipeline.methods import OWN
 from cuts3d_cli.pipeline.results import Damaged, read_result
-from cuts3d_cli.pipeline.runner import Job, Source, contents
+from cuts3d_cli.pipeline.retries import note_failed
+from cuts3d_cli.pipeline.runner import Job, Source, contents, lost_before
 from cuts3d_cli.store.files import fingerprint
 from cuts3d_cli.store.layout import FORMAT_VERSION, command_for, stage_path
 from cuts3d_cli.store.manifest import Manifest
@@ -73,6 +75,8 @@ def execute(
 ) -> tuple[Counts, bool]:
     """Run one stage from the results of the stages before it, unless its result is there already.
 
+    Of a result that is there, the images that failed are tried again.
+
     Args:
         stage: one of `declarations.STAGES`.
         source: the images.
@@ -81,10 +85,11 @@ def execute(
         force: recompute it even if it is up to date.
 
     Returns:
-        How the images ended, and whether an earlier result was kept.
+        How the images ended, failures by file name, and whether an earlier result was kept.
 
     Raises:
         StoreError: an input is missing or was made from something else than the others.
+        TooManyFailedError: more images failed than ``config.max_failed`` allows; an earlier result stays.
     """
     stores = {name: open_store(path_of(name), name) for name in inputs_of(stage, config)}
     for store in stores.values():
@@ -92,14 +97,17 @@ def execute(
     _check_lineage(stores)
     expected = stage_fingerprint(stage, config, fingerprints_of(stores), source)
     out = path_of(stage)
-    if not force and (counts := counts_of(stage, out, expected)) is not None:
-        return counts, True
+    earlier = None if force else counts_of(stage, out, expected, source)
+    if earlier is not None and not _may_recover(earlier, source, stores):
+        return earlier, True
     if stage in NEED_AFFINITY:
         check_memory(config)
     module = import_module(f"cuts3d_cli.stages.{stage.replace('-', '_')}")
-    return module.run(
-        Job(source, stores, out, expected, config, settings_of(stage, config), STAGES[stage].algorithm)
-    ), False
+    settings, algorithm = settings_of(stage, config), STAGES[stage].algorithm
+    job = Job(source, stores, out, expected, config, settings, algorithm, earlier)
+    counts = module.run(job)
+    note_failed(out, job.tried)
+    return counts, earlier is not None and counts.failures == earlier.failures
 
 
 def fingerprints_of(stores: Mapping[str, Store]) -> dict[str, str]:
@@ -122,13 +130,27 @@ def check_algorithm(path: Path, stage: str, algorithm: int) -> None:
         )
 
 
-def counts_of(stage: str, path: Path, fingerprint: str) -> Counts | None:
-    """Counts of the result at ``path`` if it is whole and the one with this fingerprint, else None."""
+def counts_of(stage: str, path: Path, fingerprint: str, source: Source) -> Counts | None:
+    """Counts of the result at ``path``, failures by file name, if it is whole and has this fingerprint, else None."""
     result = read_result(stage, path)
     if isinstance(result, Damaged):
         logger.warning("%s: recomputed, as %s", stage, result.reason)
         return None
-    return result.counts if result is not None and result.fingerprint == fingerprint else None
+    if result is None or result.fingerprint != fingerprint:
+        return None
+    if stage == LAST:
+        return result.counts
+    names = [record.file_name for record in source.records]
+    return replace(result.counts, failures={names[int(row)]: text for row, text in result.counts.failures.items()})
+
+
+def _may_recover(earlier: Counts, source: Source, stores: Mapping[str, Store]) -> bool:
+    """Whether an image that failed may end otherwise now: not where it was lost before, as it is still."""
+    return any(
+        lost_before(row, record, stores.values()) != earlier.failures[record.file_name]
+        for row, record in enumerate(source.records)
+        if record.file_name in earlier.failures
+    )
 
 
 def _check_lineage(stores: dict[str, Store]) -> None:

@@ -35,6 +35,10 @@ def execute_or_repair(
         try:
             return execute(stage, source, config, path_of, force=force)
         except DamagedError as error:
+            if error.path == path_of(stage):  # of which only what failed was to be tried again
+                logger.warning("%s: recomputed, as %s", stage, error.what)
+                force = True
+                continue
             damaged = next((name for name in inputs_of(stage, config) if path_of(name) == error.path), None)
             if damaged is None or not _is_made_from(damaged, source, config, path_of):
                 raise

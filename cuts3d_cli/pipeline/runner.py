@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from cuts3d_cli.config import Config
-from cuts3d_cli.errors import ConfigError, Cuts3dError, DamagedError, ImageError, ModelError, OutputError, StoreError
+from cuts3d_cli.errors import (
+    ConfigError,
+    Cuts3dError,
+    DamagedError,
+    ImageError,
+    ModelError,
+    OutputError,
+    StoreError,
+    TooManyFailedError,
+)
 from cuts3d_cli.log import logger, progress
+from cuts3d_cli.pipeline.retries import files_of
 from cuts3d_cli.store.files import digest_file, fingerprint
 from cuts3d_cli.store.images import read_image
-from cuts3d_cli.store.layout import DONE, FAILED, NO_OBJECT
+from cuts3d_cli.store.layout import ARRAYS, DONE, FAILED, NO_OBJECT
 from cuts3d_cli.store.manifest import ImageRecord
 from cuts3d_cli.store.masks import Counts
-from cuts3d_cli.store.store_writer import create_store
-from cuts3d_cli.store.zarr_store import Store
+from cuts3d_cli.store.rows import Rows
+from cuts3d_cli.store.store_writer import StoreWriter, create_store
+from cuts3d_cli.store.zarr_store import Store, open_store
 from cuts3d_cli.threads import for_masks
 
 T = TypeVar("T")
@@ -75,6 +87,9 @@ class Job:
         config: the whole configuration; a stage reads what it declares.
         settings: what it declares to read, by section.
         algorithm: the number of its algorithm, recorded with the result.
+        earlier: how the images ended in the result of this fingerprint that lies at ``out``: only those that failed
+            are computed again, the others are taken from there. None: there is none.
+        tried: filled by the stage: the files that a failed image was read from, see `retries.files_of`, by its name.
     """
 
     source: Source
@@ -84,6 +99,14 @@ class Job:
     config: Config
     settings: Mapping[str, Mapping[str, Any]]
     algorithm: int
+    earlier: Counts | None = None
+    tried: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    @cached_property
+    def rows(self) -> list[int]:
+        """Rows of the images to compute."""
+        names = [record.file_name for record in self.source.records]
+        return [row for row, name in enumerate(names) if self.earlier is None or name in self.earlier.failures]
 
     @property
     def sections(self) -> dict[str, dict[str, Any]]:
@@ -118,7 +141,7 @@ def run_stage(
     sizes: Mapping[str, int] | None = None,
     attrs: Mapping[str, Any] | None = None,
 ) -> Counts:
-    """Compute a stage for the images of a shard and write its store.
+    """Compute a stage for the images of a shard and write its store; an earlier one with the same failures stays.
 
     Args:
         stage: name of the stage.
@@ -126,26 +149,49 @@ def run_stage(
         compute: gives an image's arrays from its row and record; a :class:`Cuts3dError` costs that image.
         sizes: lengths of axes known beforehand.
         attrs: more to record in the store.
+
+    Raises:
+        TooManyFailedError: more images failed than ``max_failed`` allows; nothing is written.
     """
     records = job.source.records
-    with create_store(
-        job.out,
-        stage,
-        [record.id for record in records],
-        sections=job.sections,
-        inputs={name: store.fingerprint for name, store in job.stores.items()},
-        fingerprint=job.fingerprint,
-        sizes=sizes,
-        attrs={"images": images_fingerprint(job.source.records), "algorithm": job.algorithm, **(attrs or {})},
-    ) as writer:
+    try:
+        with create_store(
+            job.out,
+            stage,
+            [record.id for record in records],
+            sections=job.sections,
+            inputs={name: store.fingerprint for name, store in job.stores.items()},
+            fingerprint=job.fingerprint,
+            sizes=sizes,
+            attrs={"images": images_fingerprint(job.source.records), "algorithm": job.algorithm, **(attrs or {})},
+        ) as writer:
 
-        def take(row: int, result: Result | None, failure: str | None) -> None:
-            if result is None:
-                writer.fail(row, failure or "no reason recorded")
-            else:
-                writer.write(row, no_object=result.no_object, **result.arrays)
+            def take(row: int, result: Result | None, failure: str | None) -> None:
+                if result is None:
+                    writer.fail(row, failure or "no reason recorded")
+                else:
+                    writer.write(row, no_object=result.no_object, **result.arrays)
 
-        return for_each_image(stage, job, compute, take)
+            counts = for_each_image(stage, job, compute, take)
+            if job.earlier is not None:
+                if counts.failures == job.earlier.failures:
+                    raise _Unchanged
+                _copy_finished(open_store(job.out, stage), writer)
+    except _Unchanged:
+        pass
+    return counts
+
+
+class _Unchanged(Exception):
+    """The earlier result is as good as the new one."""
+
+
+def _copy_finished(earlier: Store, writer: StoreWriter) -> None:
+    """Write the rows of an earlier store that did not fail."""
+    arrays = {name: Rows(earlier.array(name)) for name in ARRAYS[earlier.stage]}
+    for row in np.flatnonzero(earlier.status != FAILED).tolist():
+        values = {name: array[row] for name, array in arrays.items()}
+        writer.write(row, no_object=earlier.status[row] == NO_OBJECT, **values)
 
 
 def for_each_image(
@@ -154,44 +200,55 @@ def for_each_image(
     compute: Callable[[int, ImageRecord], Result],
     take: Callable[[int, Result | None, str | None], None],
 ) -> Counts:
-    """Run ``compute`` on every image and hand its result, or why there is none, to ``take``."""
+    """Run ``compute`` on the images of ``job.rows`` and hand each result, or why there is none, to ``take``.
+
+    Returns:
+        How all images ended, those of the earlier result included.
+
+    Raises:
+        TooManyFailedError: more images failed than ``max_failed`` allows.
+    """
     records, inputs = job.source.records, list(job.stores.values())
     check_aligned(inputs, records)
-    counts = Counts()
+    counts = Counts() if job.earlier is None else replace(job.earlier, failures={})
     with nullcontext() if stage in NETWORKS else for_masks():
-        for row, record in progress(enumerate(records), stage, len(records)):
-            try:
-                check_upstream(row, record, inputs)
-                result = compute(row, record)
-            except NOT_OF_AN_IMAGE:
-                raise
-            except Cuts3dError as error:
-                take(row, None, str(error))
-                counts.failures[record.file_name] = str(error)
-                logger.warning("%s: %s failed: %s", stage, record.file_name, error)
+        for row in progress(job.rows, stage, len(job.rows)):
+            record = records[row]
+            if (failure := lost_before(row, record, inputs)) is None:
+                try:
+                    result = compute(row, record)
+                except NOT_OF_AN_IMAGE:
+                    raise
+                except Cuts3dError as error:
+                    failure = str(error)
+                    job.tried[record.file_name] = files_of(
+                        stage, record.file_name, job.source.image_root, job.source.depth_maps
+                    )
+            if failure is not None:
+                take(row, None, failure)
+                counts.failures[record.file_name] = failure
+                logger.warning("%s: %s failed: %s", stage, record.file_name, failure)
                 continue
             take(row, result, None)
             counts.no_object += result.no_object
             counts.done += not result.no_object
+    check_failed(counts, job.config.max_failed, stage)
     return counts
 
 
-def check_upstream(row: int, record: ImageRecord, inputs: Sequence[Store]) -> None:
-    """Stop an image that could not be read or failed in an earlier stage."""
+def lost_before(row: int, record: ImageRecord, inputs: Iterable[Store]) -> str | None:
+    """Why an image needs not be tried: it could not be read when it was listed, or failed in an earlier stage."""
     if record.error:
-        raise ImageError(record.error)
+        return record.error
     for store in inputs:
         if store.status[row] == FAILED:
-            raise ImageError(f"failed in {store.stage}: {store.failures.get(row, 'no reason recorded')}")
+            return f"failed in {store.stage}: {store.failures.get(row, 'no reason recorded')}"
+    return None
 
 
 def usable_rows(job: Job) -> list[int]:
-    """Rows of the images that no stage before has lost."""
-    return [
-        row
-        for row, record in enumerate(job.source.records)
-        if not record.error and all(store.status[row] != FAILED for store in job.stores.values())
-    ]
+    """Rows of the images to compute that no stage before has lost."""
+    return [row for row in job.rows if lost_before(row, job.source.records[row], job.stores.values()) is None]
 
 
 def solver_and_device(config: Config, solver: str) -> tuple[str, str]:
@@ -248,15 +305,25 @@ def check_grid(store: Store, array: str, grid_hw: tuple[int, ...], hint: str) ->
         )
 
 
+def too_many_failed(counts: Counts, max_failed: float) -> bool:
+    """Whether a larger fraction than ``max_failed`` of the images failed."""
+    return bool(counts.failures) and len(counts.failures) > max_failed * counts.total
+
+
 def check_failed(counts: Counts, max_failed: float, stage: str) -> None:
-    """Raise when a larger fraction than ``max_failed`` of the images failed."""
-    if not counts.failures or len(counts.failures) <= max_failed * counts.total:
+    """Check that at most the fraction ``max_failed`` of the images failed.
+
+    Raises:
+        TooManyFailedError: more did.
+    """
+    if not too_many_failed(counts, max_failed):
         return
     name, text = next(iter(counts.failures.items()))
-    raise Cuts3dError(
+    raise TooManyFailedError(
         f"{stage}: {len(counts.failures)} of {counts.total} images failed, first {name}: {text}",
         expected=f"at most {max_failed:g} of them (max_failed)",
         hint="fix or remove these images, or raise --max-failed",
+        reason=text,
     )
 
 

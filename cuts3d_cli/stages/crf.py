@@ -24,7 +24,7 @@ from cuts3d_cli.store.coco import annotation, image_entry
 from cuts3d_cli.store.confidence import Confidence
 from cuts3d_cli.store.layout import ARRAYS
 from cuts3d_cli.store.manifest import ImageRecord
-from cuts3d_cli.store.masks import PSEUDO_MASKS, Counts, MaskFile, Provenance, write_masks
+from cuts3d_cli.store.masks import PSEUDO_MASKS, Counts, MaskFile, Provenance, read_masks, write_masks
 from cuts3d_cli.store.rows import Rows
 
 
@@ -33,10 +33,11 @@ def run(job: Job) -> Counts:
 
     Raises:
         ConfigError: the unary needs the Spatial Confidence and there is none.
+        TooManyFailedError: more images failed than ``max_failed`` allows; nothing is written.
     """
     crf = job.config.crf
     check_unary(crf.unary, "confidence" in job.stores)
-    annotations: list[dict[str, Any]] = []
+    annotations: dict[int, list[dict[str, Any]]] = {}
     rows = {
         name: Rows(job.stores[stage].array(name))
         for stage, names in ((job.config.finder, ("instance", "contrast")), ("confidence", ("confidence", "score")))
@@ -60,11 +61,15 @@ def run(job: Job) -> Counts:
         made = _annotations(job, record, found, refined)
         return Result({"annotations": made}, no_object=not made)
 
-    def take(_row: int, result: Result | None, _failure: str | None) -> None:
-        if result is not None:
-            annotations.extend(result.arrays["annotations"])
+    def take(row: int, result: Result | None, _failure: str | None) -> None:
+        annotations[row] = [] if result is None else result.arrays["annotations"]
 
     counts = for_each_image("crf", job, compute, take)
+    if job.earlier is not None:
+        if counts.failures == job.earlier.failures:
+            return counts
+        finished = read_masks(job.out, own=True).by_image()
+        annotations = {row: finished[record.id] for row, record in enumerate(job.source.records)} | annotations
     made_from = Provenance(
         fingerprint=job.fingerprint,
         images=images_fingerprint(job.source.records),
@@ -76,7 +81,7 @@ def run(job: Job) -> Counts:
         PSEUDO_MASKS,
         job.source.image_root.resolve(),
         images=[image_entry(record) for record in job.source.records],
-        annotations=annotations,
+        annotations=[entry for row in sorted(annotations) for entry in annotations[row]],
         provenance=made_from,
         counts=counts,
     )

@@ -12,6 +12,7 @@ from cuts3d_cli.pipeline.runner import Job, Result, run_stage
 from cuts3d_cli.store.layout import DEPTH_SOURCES
 from cuts3d_cli.store.manifest import ImageRecord
 from cuts3d_cli.store.masks import Counts
+from cuts3d_cli.store.zarr_store import open_store
 
 
 def run(job: Job) -> Counts:
@@ -23,7 +24,7 @@ def run(job: Job) -> Counts:
     from cuts3d_cli.backends.depth_values import predicted_depth
 
     config, source = job.config.depth, job.source
-    notes: dict[str, list[int]] = {}
+    notes: dict[str, list[int]] = {} if job.earlier is None else dict(open_store(job.out, "depth").attrs["notes"])
 
     @cache
     def model() -> DepthBackend:  # loaded only where an image needs it
@@ -40,7 +41,7 @@ def run(job: Job) -> Counts:
         else:
             depth, origin = predicted_depth(model(), job.image(record), config), "model"
         for note in depth.notes:
-            notes.setdefault(note, []).append(row)
+            notes[note] = sorted([*notes.get(note, []), row])
         arrays = {"depth": depth.depth, "range": depth.near_far, "reading": depth.reading}
         return Result({**arrays, "source": np.uint8(DEPTH_SOURCES.index(origin))})
 

@@ -8,7 +8,7 @@ from cuts3d_cli.errors import StoreError
 from cuts3d_cli.pipeline.declarations import LAST
 from cuts3d_cli.pipeline.graph import check_algorithm, result_path
 from cuts3d_cli.pipeline.methods import OWN
-from cuts3d_cli.pipeline.runner import images_fingerprint
+from cuts3d_cli.pipeline.runner import check_failed, images_fingerprint
 from cuts3d_cli.store.coco import image_entry
 from cuts3d_cli.store.files import fingerprint
 from cuts3d_cli.store.layout import command_for, manifest_path, pseudo_masks_path, shard_name
@@ -17,8 +17,13 @@ from cuts3d_cli.store.masks import PSEUDO_MASKS, Counts, MaskFile, Provenance, r
 from cuts3d_cli.store.zarr_store import open_store
 
 
-def run(run_dir: Path, method: str = OWN) -> tuple[Counts, int]:
+def run(run_dir: Path, method: str = OWN, *, max_failed: float = 1.0) -> tuple[Counts, int]:
     """Write ``pseudo_masks.json`` of a method.
+
+    Args:
+        run_dir: folder of the run.
+        method: the method.
+        max_failed: fraction of all images that may have failed.
 
     Returns:
         How the images ended, and how many masks there are.
@@ -26,6 +31,7 @@ def run(run_dir: Path, method: str = OWN) -> tuple[Counts, int]:
     Raises:
         StoreError: a shard is missing, holds other images than the image list, was made from other stores than
             those of the run, or otherwise than the first.
+        TooManyFailedError: more images failed than ``max_failed`` allows; an earlier file stays.
     """
     manifest = read_manifest(manifest_path(run_dir))
     shards: dict[str, MaskFile] = {}
@@ -39,6 +45,8 @@ def run(run_dir: Path, method: str = OWN) -> tuple[Counts, int]:
             _check_alike(path, shard.provenance, first.provenance)
         shards[shard_name(index)] = shard
     found = list(shards.values())
+    counts = sum((shard.counts for shard in found), Counts())
+    check_failed(counts, max_failed, "merge")
     masks = MaskFile(
         PSEUDO_MASKS,
         manifest.image_root,
@@ -51,10 +59,10 @@ def run(run_dir: Path, method: str = OWN) -> tuple[Counts, int]:
             config=found[0].provenance.config,
             inputs={f"{LAST}/{name}": shard.provenance.fingerprint for name, shard in shards.items()},
         ),
-        counts=sum((shard.counts for shard in found), Counts()),
+        counts=counts,
     )
     write_masks(pseudo_masks_path(run_dir, method), masks)
-    return masks.counts, len(masks.annotations)
+    return counts, len(masks.annotations)
 
 
 def _check_images(path: Path, shard: MaskFile, records: list[ImageRecord]) -> None:

@@ -164,14 +164,16 @@ def list_images(folder: Path, known: Iterable[ImageRecord] = ()) -> list[ImageRe
 
     Args:
         folder: the folder.
-        known: an earlier list of it; a file that has the stamp of its record is not read again.
+        known: an earlier list of it; a file that was read and has the stamp of its record is not read again.
 
     Raises:
         Cuts3dError: no such folder, or no image in it.
     """
     stamps = find_stamps(folder)
     kept = {
-        record.file_name: record for record in known if record.stamp and stamps.get(record.file_name) == record.stamp
+        record.file_name: record
+        for record in known
+        if record.stamp and not record.error and stamps.get(record.file_name) == record.stamp
     }
     made = (
         make_records([folder / name for name in stamps if name not in kept], folder) if len(kept) < len(stamps) else []

@@ -94,6 +94,12 @@ def stage_path(run: str | Path, stage: str, shard: str, method: str | None = Non
     return root / stage / f"{shard}{'.zarr' if stage in ARRAYS else '.json'}"
 
 
+def failed_path(result: str | Path) -> Path:
+    """Where the files of the images that failed in a stage are noted, see `pipeline.retries`."""
+    result = Path(result)
+    return result.parents[1] / "failed" / f"{result.parent.name}-{result.stem}.json"
+
+
 def command_for(stage: str, path: str | Path) -> str:
     """The command that writes a stage's result at a path, for messages; it names the method whose result it is."""
     parts = Path(path).parts

@@ -8,7 +8,7 @@ from typing import Any
 
 from cuts3d_cli.config import PredictConfig
 from cuts3d_cli.log import logger
-from cuts3d_cli.pipeline.runner import images_fingerprint
+from cuts3d_cli.pipeline.runner import check_failed, images_fingerprint
 from cuts3d_cli.store.coco import image_entry, score_of
 from cuts3d_cli.store.files import fingerprint
 from cuts3d_cli.store.manifest import ImageRecord
@@ -28,6 +28,7 @@ def run(
     device: str = "auto",
     threads: int | None = None,
     least_score: float = 0.5,
+    max_failed: float = 1.0,
 ) -> Counts:
     """Write the detections of images; one that cannot be read costs that image.
 
@@ -40,12 +41,14 @@ def run(
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         threads: CPU threads; by default what the environment says.
         least_score: score that the message counts from; all detections are written.
+        max_failed: fraction of the images that may fail.
 
     Returns:
         How many images are done, hold no detection, or failed.
 
     Raises:
         ModelError: the checkpoint is missing, damaged or not a detector.
+        TooManyFailedError: more images failed than ``max_failed`` allows; an earlier file stays.
     """
     from cuts3d_cli.backends.torch_tools import resolve_device
     from cuts3d_cli.detector.inference import categories_of, load_model, predict_images
@@ -54,6 +57,7 @@ def run(
     limit_threads(threads)
     detector = load_model(checkpoint, config, resolve_device(device))
     annotations, counts = predict_images(detector, records, image_root)
+    check_failed(counts, max_failed, "predict")
     masks = MaskFile(
         PREDICTIONS,
         Path(image_root).resolve(),

@@ -16,7 +16,7 @@ from cuts3d_cli.config import PredictConfig, SelfTrainConfig, TrainConfig
 from cuts3d_cli.core.masks import merge_round
 from cuts3d_cli.errors import Cuts3dError, StoreError
 from cuts3d_cli.log import logger
-from cuts3d_cli.pipeline.runner import check_failed, images_fingerprint
+from cuts3d_cli.pipeline.runner import check_failed, images_fingerprint, too_many_failed
 from cuts3d_cli.store.coco import decode_mask, image_entry, run_lengths, without_id
 from cuts3d_cli.store.files import digest_file, fingerprint, remove
 from cuts3d_cli.store.manifest import ImageRecord
@@ -94,8 +94,8 @@ def run(
         counts = make_labels(
             checkpoint, annotations, labels,
             round_number=round_number, config=config, device=str(own_device), threads=threads, images=images,
+            max_failed=max_failed,
         )  # fmt: skip
-        check_failed(counts, max_failed, "selftrain")
         train_stage.run(
             labels, out,
             config=round_config(config, train), seed=seed + round_number, device=str(own_device), init=checkpoint,
@@ -237,8 +237,13 @@ def make_labels(
     device: str = "auto",
     threads: int | None = None,
     images: Path | None = None,
+    max_failed: float = 1.0,
 ) -> Counts:
-    """Predict on the training images and merge with the earlier masks into ``labels``; reuse them if they fit."""
+    """Predict on the training images and merge with the earlier masks into ``labels``; reuse them if they fit.
+
+    Raises:
+        TooManyFailedError: more images failed than ``max_failed`` allows; nothing is written.
+    """
     from cuts3d_cli.backends.torch_tools import resolve_device
     from cuts3d_cli.detector import distributed
     from cuts3d_cli.detector.inference import load_model
@@ -261,7 +266,7 @@ def make_labels(
         config={"selftrain": {"round": round_number, **settings}},
         inputs=inputs,
     )
-    if (counts := _counts_of(labels, made_from)) is not None:
+    if (counts := _counts_of(labels, made_from)) is not None and not too_many_failed(counts, max_failed):
         logger.info("selftrain: labels of round %d exist already", round_number)
         distributed.barrier()
         return counts
@@ -274,6 +279,7 @@ def make_labels(
         for entry in earlier.images
     ]
     predictions, counts = _predict_together(detector, records, earlier.image_root)
+    check_failed(counts, max_failed, "selftrain")
     if not distributed.is_main_process():
         distributed.barrier()
         return counts

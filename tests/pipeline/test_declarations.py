@@ -20,7 +20,7 @@ SMALL = {
     "crf": {"iterations": 2, "image_size": 96},
 }
 
-NO_SETTINGS = {"device", "finder"}
+NO_SETTINGS = {"device", "finder", "max_failed"}
 """What a stage may read all the same: results do not depend on it, or its inputs follow from it."""
 
 
@@ -61,9 +61,9 @@ def test_a_stage_reads_what_it_declares(dataset, tmp_path, monkeypatch, name):
     source = image_source(dataset / "images/s1.png", dataset / "depth")
     read: dict[str, set[str]] = {}
 
-    def job(source, stores, out, fingerprint, config, settings, algorithm):
+    def job(source, stores, out, fingerprint, config, *more):
         seen = read.setdefault(out.stem, set())
-        return Job(source, stores, out, fingerprint, Recorder(config, "", seen), settings, algorithm)
+        return Job(source, stores, out, fingerprint, Recorder(config, "", seen), *more)
 
     monkeypatch.setattr(graph, "Job", job)
     for stage in [*upstream_of(LAST, config), LAST]:

@@ -43,6 +43,7 @@ SMALL = {
     "crf": {"image_size": 96, "iterations": 2},
     "localcut": {"tau_knn": 0.115},  # a grid of 12 x 12 has longer edges
     "confidence": {"tau_knn_min": 0.05},
+    "max_failed": 1.0,
 }
 STAGES = ["depth", "features", "spatial-importance", "localcut", "confidence", "crf"]
 

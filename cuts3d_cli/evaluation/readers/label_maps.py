@@ -20,7 +20,7 @@ from cuts3d_cli.evaluation.readers.common import BoxedImage, GroundTruth, Object
 from cuts3d_cli.evaluation.readers.label_files import LabelFile, images_beside, label_paths, matched
 from cuts3d_cli.store.coco import CATEGORIES, decode_mask, encode_mask
 from cuts3d_cli.store.coco_document import Record
-from cuts3d_cli.store.images import has_deep_colours, image_size, opened
+from cuts3d_cli.store.images import has_deep_colours, image_size, opened, raw_mode
 
 SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
 
@@ -82,7 +82,7 @@ def read_map(path: Path) -> tuple[np.ndarray, bool]:
     """
     with opened(path, "label map") as image:
         _check_exact(path, image)
-        scale = _SCALED.get(str(image.tile[0][3]) if image.tile else "", 1)
+        scale = _SCALED.get(raw_mode(image), 1)
         if image.mode in ("LA", "PA"):
             image = image.getchannel(0)
         elif image.mode in ("RGBA", "RGBX", "CMYK", "YCbCr"):

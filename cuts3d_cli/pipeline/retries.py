@@ -1,0 +1,75 @@
+"""What failed in a run and the files it was read from: once these change, the workflow tries again by itself.
+
+A stage run by hand tries what failed every time; the workflow must not, as everything after it would run again too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from cuts3d_cli.errors import ImageError, StoreError
+from cuts3d_cli.store.checksums import read_own
+from cuts3d_cli.store.files import remove, write_json
+from cuts3d_cli.store.image_files import stamp_of
+from cuts3d_cli.store.layout import failed_path
+
+Files = dict[str, str]
+"""Files that an image was read from and what tells that each is as it was; empty for one that is missing."""
+
+
+def files_of(stage: str, file_name: str, image_root: Path, depth_maps: Path | None) -> Files:
+    """The files that a stage reads of an image: the image itself, and for ``depth`` its depth map.
+
+    Args:
+        stage: name of the stage.
+        file_name: the image's path relative to ``image_root``.
+        image_root: folder of the images.
+        depth_maps: folder of the depth maps, see `runner.Source`.
+    """
+    found = {"image": _stamp(image_root / file_name)}
+    if stage == "depth":
+        from cuts3d_cli.backends.depth_files import find_depth_map
+
+        try:
+            path = find_depth_map(file_name, image_root, depth_maps)
+            found["depth map"] = f"{path.name} {_stamp(path)}"
+        except ImageError:
+            found["depth map"] = ""
+    return found
+
+
+def _stamp(path: Path) -> str:
+    try:
+        return stamp_of(path.stat())
+    except OSError:
+        return ""
+
+
+def note_failed(result: Path, tried: Mapping[str, Files]) -> None:
+    """Keep, beside a stage's result, the files of the images that failed in it; of those lost before there is nothing.
+
+    Args:
+        result: where the result lies.
+        tried: the files by the image's name.
+    """
+    path = failed_path(result)
+    if not tried:
+        remove(path)
+    elif dict(tried) != _noted(path):
+        write_json(path, {"failed": dict(tried)})
+
+
+def changed_since(stage: str, result: Path, image_root: Path, depth_maps: Path | None) -> dict[str, Files]:
+    """The images that failed in a stage and whose files have changed since, with what tells the files now."""
+    failed = _noted(failed_path(result)) if result.exists() else {}
+    now = {name: files_of(stage, name, image_root, depth_maps) for name in failed}
+    return {name: files for name, files in now.items() if files != failed[name]}
+
+
+def _noted(path: Path) -> dict[str, Files]:
+    """What a note says; nothing where there is none, or a damaged one: the stage run by hand still tries all."""
+    try:
+        return read_own(path)["failed"] if path.exists() else {}
+    except (StoreError, KeyError):
+        return {}

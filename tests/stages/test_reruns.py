@@ -1,0 +1,335 @@
+"""What failed is tried again by the next run of the stage, and too many failures leave an earlier result in place."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+import yaml
+
+from cuts3d_cli.pipeline.graph import result_path
+from cuts3d_cli.pipeline.retries import changed_since
+from cuts3d_cli.pipeline.runner import Job
+from cuts3d_cli.store.layout import STATUS_NAMES, failed_path, manifest_path, pseudo_masks_path
+from cuts3d_cli.store.manifest import read_manifest
+from cuts3d_cli.store.masks import read_masks
+from cuts3d_cli.store.zarr_store import StoredArray, open_store
+
+SMALL = {
+    "preset": "embedded",
+    "depth": {"backend": "files"},
+    "features": {"image_size": 96},
+    "crf": {"image_size": 96, "iterations": 2},
+    "localcut": {"tau_knn": 0.115},  # a grid of 12 x 12 has longer edges
+    "confidence": {"tau_knn_min": 0.05},
+    "max_failed": 0.3,
+}
+STORES = ["depth", "features", "spatial-importance", "localcut", "confidence"]
+
+
+class Run:
+    """A run on scenes of its own; its stages are called as a user would."""
+
+    def __init__(self, folder, dataset, cuts3d):
+        self.images, self.maps, self.folder = folder / "images", folder / "depth", folder / "run"
+        for path in (self.images, self.maps):
+            if not path.exists():
+                shutil.copytree(dataset / path.name, path)
+        values = {**SMALL, "run": str(self.folder), "data": {"images": str(self.images), "depth_maps": str(self.maps)}}
+        self.config, self._cuts3d = folder / "mine.yaml", cuts3d
+        self.config.write_text(yaml.safe_dump(values))
+
+    def prepare(self, n_shards=1):
+        code, _, err = self._cuts3d("prepare", self.images, "--run", self.folder, "--n-shards", n_shards)
+        assert code == 0, err
+
+    def __call__(self, command, *options, code=0):
+        ended = self._cuts3d("-v", command, "--config", self.config, "--run", self.folder, *options)
+        assert ended[0] == code, ended[2]
+        return ended[2]
+
+    def path(self, stage, shard=0):
+        return result_path(self.folder, stage, f"{shard:05d}")
+
+    def store(self, stage):
+        return open_store(self.path(stage), stage)
+
+    def statuses(self, stage):
+        return [STATUS_NAMES[code] for code in self.store(stage).status]
+
+    @property
+    def masks(self):
+        return read_masks(pseudo_masks_path(self.folder, "cuts3d"))
+
+
+@pytest.fixture
+def run(tmp_path, dataset, cuts3d):
+    return Run(tmp_path, dataset, cuts3d)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, dataset):
+    """The same run without any fault."""
+    from cuts3d_cli.cli.main import cli
+
+    def cuts3d(*words):
+        cli.main([str(word) for word in words], standalone_mode=False)
+        return 0, "", ""
+
+    whole = Run(tmp_path_factory.mktemp("whole"), dataset, cuts3d)
+    whole.prepare()
+    whole("crf")
+    whole("merge")
+    return whole
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """The names of the images that stages read."""
+    names, image = [], Job.image
+
+    def noted(self, record):
+        names.append(record.file_name)
+        return image(self, record)
+
+    monkeypatch.setattr(Job, "image", noted)
+    return names
+
+
+def assert_same(found, expected):
+    """Two runs ended with the same stores and masks."""
+    for stage in STORES:
+        ours, theirs = found.store(stage), expected.store(stage)
+        assert not ours.failures
+        assert ours.fingerprint == theirs.fingerprint and ours.attrs.get("notes") == theirs.attrs.get("notes")
+        for name in theirs.attrs["arrays"]:
+            np.testing.assert_array_equal(ours.array(name)[:], theirs.array(name)[:], err_msg=name)
+    ours, theirs = found.masks, expected.masks
+    assert (ours.images, ours.annotations, ours.counts) == (theirs.images, theirs.annotations, theirs.counts)
+
+
+def stamp(path):
+    found = (path / "zarr.json" if path.is_dir() else path).stat()
+    return found.st_ino, found.st_mtime_ns
+
+
+def test_an_image_that_was_away_is_computed_once_it_is_back(run, whole, read):
+    run.prepare()
+    run("depth")
+    os.rename(run.images / "s2.png", run.images.parent / "away.png")
+    err = run("features")
+    assert "features: 3 done, 0 no object, 1 failed" in err and run.statuses("features")[1] == "failed"
+    run("crf")
+    run("merge")
+    assert list(run.masks.counts.failures) == ["s2.png"] and len(run.masks.by_image()[2]) == 0
+    os.rename(run.images.parent / "away.png", run.images / "s2.png")
+    read.clear()
+    assert "features: 4 done, 0 no object, 0 failed" in run("features")
+    assert read == ["s2.png"]
+    for stage in ("localcut", "confidence", "crf"):
+        err = run(stage)
+        assert f"{stage}: 4 done, 0 no object, 0 failed" in err
+    assert read == ["s2.png", "s2.png"], "by features and by crf"
+    run("merge")
+    assert_same(run, whole)
+    assert not failed_path(run.path("features")).exists()
+
+
+def test_the_last_stage_tries_again_what_failed_before_it(run, whole):
+    run.prepare()
+    for folder, name in ((run.images, "s3.png"), (run.maps, "s1.png")):
+        os.rename(folder / name, folder.parent / name)
+    run("crf", "--max-failed", "0.5")
+    assert run.statuses("depth") == ["failed", "done", "failed", "done"]
+    for folder, name in ((run.images, "s3.png"), (run.maps, "s1.png")):
+        os.rename(folder.parent / name, folder / name)
+    run("crf")
+    run("merge")
+    assert_same(run, whole)
+
+
+def test_a_failure_that_stays_costs_its_image_alone(run, read):
+    run.prepare()
+    content = (run.images / "s2.png").read_bytes()
+    (run.images / "s2.png").write_bytes(content[: len(content) // 2])
+    run.prepare()  # the header can be read
+    run("crf")
+    run("merge")
+    paths = [*map(run.path, [*STORES, "crf"]), failed_path(run.path("features"))]
+    before = [stamp(path) for path in paths]
+    assert all("s2.png" in text for stage in STORES[1:] for text in run.store(stage).failures.values() or ["s2.png"])
+    read.clear()
+    err = run("features")
+    assert read == ["s2.png"] and "features: up to date, 3 done, 0 no object, 1 failed" in err
+    assert "features: s2.png failed: image" in err
+    run("crf")
+    assert read == ["s2.png"] * 2 and before == [stamp(path) for path in paths]
+    assert len(os.listdir(run.path("features").parent)) == 1, "no temporary folder is left"
+
+
+def test_another_reason_is_recorded(run):
+    run.prepare()
+    (run.images / "s2.png").write_bytes(b"no image")
+    run("features")
+    assert "no known image format" in run.store("features").failures[1]
+    before = stamp(run.path("features"))
+    (run.images / "s2.png").unlink()
+    err = run("features")
+    assert "does not exist" in run.store("features").failures[1] and stamp(run.path("features")) != before
+    assert "up to date" not in err and run.statuses("features").count("done") == 3
+
+
+def test_an_image_that_was_listed_as_unreadable_is_repaired(run, whole):
+    content = (run.images / "s2.png").read_bytes()
+    (run.images / "s2.png").write_bytes(b"")
+    run.prepare()
+    run("crf")
+    run("merge")
+    assert list(run.masks.counts.failures) == ["s2.png"]
+    before = stamp(run.path("crf"))
+    assert "up to date" in run("crf") and stamp(run.path("crf")) == before
+    assert not failed_path(run.path("features")).exists(), "it is the list's matter"
+    (run.images / "s2.png").write_bytes(content)
+    run.prepare()
+    for stage in (*STORES, "crf", "merge"):
+        run(stage)
+    assert_same(run, whole)
+
+
+def test_an_image_whose_reading_failed_for_once_is_listed_anew(run, monkeypatch):
+    """Its content is known, so the results are those of the same list, and only this image is computed."""
+    from cuts3d_cli.store import image_files
+
+    size = image_files.image_size
+
+    def failing(path):
+        if path.name == "s2.png":
+            raise image_files.ImageError(f"image {path} cannot be read", found="Input/output error")
+        return size(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(image_files, "image_size", failing)
+        run.prepare()
+    run("crf")
+    run.prepare()
+    assert not any(record.error for record in read_manifest(manifest_path(run.folder)).records())
+    assert "crf: 4 done, 0 no object, 0 failed" in run("crf")
+    assert all(image["height"] for image in read_masks(run.path("crf")).images)
+
+
+@pytest.mark.parametrize("stage", ["features", "crf"])
+def test_too_many_failures_leave_the_earlier_result(run, stage):
+    run.prepare(n_shards=2)
+    run("crf")
+    run("merge")
+    paths = [run.path(stage), run.path(stage, 1), pseudo_masks_path(run.folder, "cuts3d")]
+    before = [stamp(path) for path in paths]
+    os.rename(run.images / "s3.png", run.images.parent / "s3.png")
+    err = run(stage, "--force", code=1)
+    assert f"{stage}: 1 of 2 images failed, first s3.png: image" in err
+    assert [stamp(path) for path in paths[1:]] == before[1:], "of the second shard and of all"
+    assert stamp(paths[0]) != before[0]
+    run(stage, "--force", "--max-failed", "0.5")
+    assert stamp(paths[1]) != before[1]
+
+
+def test_a_first_result_with_too_many_failures_is_not_written(run):
+    run.prepare()
+    run("depth")
+    for name in ("s1.png", "s2.png"):
+        (run.images / name).unlink()
+    assert "2 of 4 images failed" in run("features", code=1)
+    assert not run.path("features").exists()
+    run("features", "--max-failed", "0.5")
+    before = stamp(run.path("features"))
+    assert "2 of 4 images failed" in run("features", code=1), "what was allowed once is too much now"
+    assert stamp(run.path("features")) == before
+
+
+def test_merge_counts_the_failures_of_all_shards(run):
+    run.prepare(n_shards=2)
+    run("crf")
+    run("merge")
+    path = pseudo_masks_path(run.folder, "cuts3d")
+    before = stamp(path)
+    for name in ("s1.png", "s3.png"):
+        (run.images / name).unlink()
+    run("crf", "--force", "--max-failed", "0.5")
+    err = run("merge", code=1)
+    assert "merge: 2 of 4 images failed, first s1.png" in err and stamp(path) == before
+    run("merge", "--max-failed", "0.5")
+    assert list(run.masks.counts.failures) == ["s1.png", "s3.png"]
+
+
+def test_forced_masks_of_a_damaged_store_leave_the_earlier_ones(run, monkeypatch):
+    """The damage comes back whenever the store is made again."""
+    run.prepare()
+    run("crf")
+    run("merge")
+    before = [stamp(run.path("crf")), stamp(pseudo_masks_path(run.folder, "cuts3d"))]
+    read = StoredArray.__getitem__
+
+    def damaged(self, index):
+        if self._name == "instance":
+            raise self._store.damaged("array instance: other bits")
+        return read(self, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StoredArray, "__getitem__", damaged)
+        assert "is damaged" in run("crf", "--force", code=1)
+    run("merge")
+    assert [stamp(run.path("crf"))] == before[:1] and run.masks.counts.done == 4
+
+
+def test_a_damaged_store_with_failures_is_made_again_as_a_whole(run, monkeypatch):
+    run.prepare()
+    os.rename(run.images / "s2.png", run.images.parent / "s2.png")
+    run("features")
+    os.rename(run.images.parent / "s2.png", run.images / "s2.png")
+    read, once = StoredArray.__getitem__, []
+
+    def damaged(self, index):
+        if self._name == "features" and not once:
+            once.append(index)
+            raise self._store.damaged("array features: other bits")
+        return read(self, index)
+
+    monkeypatch.setattr(StoredArray, "__getitem__", damaged)
+    err = run("features")
+    assert "features: recomputed, as store" in err and once and run.statuses("features") == ["done"] * 4
+
+
+class TestChangedSince:
+    def changed(self, run, stage):
+        return list(changed_since(stage, run.path(stage), run.images, run.maps))
+
+    def test_an_image(self, run):
+        run.prepare()
+        run("depth")
+        os.rename(run.images / "s2.png", run.images.parent / "s2.png")
+        run("features")
+        assert self.changed(run, "features") == []
+        os.rename(run.images.parent / "s2.png", run.images / "s2.png")
+        assert self.changed(run, "features") == ["s2.png"]
+        run("features")
+        assert self.changed(run, "features") == []
+
+    def test_a_depth_map(self, run):
+        run.prepare()
+        os.rename(run.maps / "s2.png", run.maps.parent / "s2.png")
+        run("depth")
+        run("localcut")
+        assert self.changed(run, "depth") == []
+        os.rename(run.maps.parent / "s2.png", run.maps / "s2.png")
+        assert self.changed(run, "depth") == ["s2.png"]
+        assert self.changed(run, "localcut") == [], "lost before"
+
+    def test_a_file_that_is_another_now_but_no_better(self, run):
+        run.prepare()
+        (run.images / "s2.png").write_bytes(b"no image")
+        run("features")
+        (run.images / "s2.png").write_bytes(b"other image")
+        assert self.changed(run, "features") == ["s2.png"]
+        before = stamp(run.path("features"))
+        run("features")
+        assert self.changed(run, "features") == [] and stamp(run.path("features")) == before
