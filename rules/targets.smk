@@ -34,7 +34,13 @@ localrules:
     in_domain,
 
 
+onstart:
+    # left by a Snakemake that was killed; a stage itself replaces its result in one step, so it needs none
+    shutil.rmtree(Path(".snakemake/backups"), ignore_errors=True)
+
+
 onerror:
+    take_back(workflow)
     if found := failures(BASES, STARTED):
         print(found, file=sys.stderr)
     if found := failed_images(CONFIG, STARTED):
