@@ -58,13 +58,18 @@ def note_failed(result: Path, tried: Mapping[str, Files]) -> None:
     path = failed_path(result)
     if not tried:
         remove(path)
-    elif dict(tried) != _noted(path):
+    elif dict(tried) != failed_here(result):
         write_json(path, {"failed": dict(tried)})
+
+
+def failed_here(result: Path) -> dict[str, Files]:
+    """What `note_failed` kept: the images that failed in this stage itself, and their files then."""
+    return _content(failed_path(result)).get("failed", {})
 
 
 def changed_since(stage: str, result: Path, image_root: Path, depth_maps: Path | None) -> dict[str, Files]:
     """The images that failed in a stage and whose files have changed since, with what tells the files now."""
-    failed = _noted(failed_path(result)) if result.exists() else {}
+    failed = failed_here(result) if result.exists() else {}
     now = {name: files_of(stage, name, image_root, depth_maps) for name in failed}
     return {name: files for name, files in now.items() if files != failed[name]}
 
@@ -95,11 +100,6 @@ def tell_changed(stage: str, result: Path, base: str | Path, depth_maps: str | P
         if changed and told != _content(path):
             write_json(path, told)
     return [path] if path.exists() else []
-
-
-def _noted(path: Path) -> dict[str, Files]:
-    """What a note of `note_failed` says; nothing where there is none."""
-    return _content(path).get("failed", {})
 
 
 def _content(path: Path) -> dict[str, Any]:

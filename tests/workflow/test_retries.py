@@ -109,7 +109,8 @@ def test_a_job_in_which_too_many_fail_leaves_the_earlier_result_and_is_run_again
     before = [path.read_bytes() for path in paths]
     changed = ("--config", "crf={iterations: 3}")
     ended = run(*changed, "max_failed=0")
-    assert ended.returncode == 1 and "crf: 1 of 5 images failed, first s5.png" in ended.stderr
+    assert ended.returncode == 1
+    assert "crf: 1 of 5 images failed, first s5.png" in ended.stderr, ended.stderr
     assert [path.read_bytes() for path in paths] == before
     assert run.plan(*changed) == {"crf", "merge", "pseudo_masks"}
     ended = run(*changed)
