@@ -26,9 +26,11 @@ if not workflow.overwrite_configfiles:
 include: "rules/common.smk"
 
 
+# Everything that a run is made for, so that what was deleted of it is made again. Stores and shards of masks are not
+# among it: they may be deleted to save space, and are made again where something needs them.
 rule all:
     input:
-        f"{RUN}/report.html",
+        lambda wc: [*PRODUCTS, *rules.report.output],
 
 
 include: "rules/prepare.smk"

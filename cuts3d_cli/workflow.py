@@ -19,8 +19,7 @@ import yaml
 
 from cuts3d_cli.config import Config, Section, check_thresholds, resolve
 from cuts3d_cli.errors import ConfigError, Cuts3dError, StoreError
-from cuts3d_cli.store.files import atomic_path, fingerprint
-from cuts3d_cli.store.image_files import counted
+from cuts3d_cli.store.files import atomic_path
 from cuts3d_cli.store.settings import settings_path
 from cuts3d_cli.threads import BEFORE
 
@@ -265,27 +264,12 @@ def failed_images(config: Config, since: float) -> str:
     """
     from cuts3d_cli.report import run_summary
 
-    run = Path(config.run)
-    try:
-        predictions = run_summary.prediction_rows(run, config.trainings)
-    except StoreError:  # the job that reads them says so
-        predictions = []
-    steps = run_summary.failed_steps(run_summary.summarise_run(run), predictions)
+    run, told = Path(config.run), run_summary.Steps()
     for base, images in ((run, run_summary.TRAINING), (run / "val", run_summary.HELD_OUT)):
         for _, text, _ in _failed_jobs(base, since):
             for step, name, reason in _FAILED_IMAGE.findall(text):
-                steps.setdefault(images, {}).setdefault(step, {})[name] = reason
-    lines = [
-        f"  {name}{' (held-out)' if images == run_summary.HELD_OUT else ''}: {reason}"
-        for images in steps
-        for name, reason, _ in run_summary.failed_images(steps[images])
-    ]
-    if not lines:
-        return ""
-    title = f"{counted(len(lines), 'image')} failed:"
-    if len(lines) > MAX_FAILED_IMAGES:
-        lines[MAX_FAILED_IMAGES:] = [f"  and {len(lines) - MAX_FAILED_IMAGES} more"]
-    return "\n".join([title, *lines])
+                told.setdefault(images, {}).setdefault(step, {})[name] = reason
+    return "\n".join(run_summary.failure_lines(run, config, most=MAX_FAILED_IMAGES, more=told))
 
 
 def where_detections_are(config: Config) -> str:
@@ -330,20 +314,6 @@ def settings_file(config: Config) -> Path:
         with _ending_with_a_line(), atomic_path(path) as temporary:
             temporary.write_text(text)
     return path
-
-
-def scoring(config: Config) -> dict[str, Any]:
-    """What a score depends on beside the masks: the settings, and what folders of labels hold (names, sizes, times).
-
-    Snakemake looks at a folder's own time alone, which a changed file in it leaves as it is.
-    """
-    values = config.evaluate.model_dump(mode="json")
-    for key in ("annotations", "val_annotations"):
-        if (name := getattr(config.data, key)) is not None and Path(name).is_dir():
-            files = [(path.relative_to(name).as_posix(), (stat := path.stat()).st_size, stat.st_mtime_ns)
-                     for path in sorted(Path(name).rglob("*")) if path.is_file()]  # fmt: skip
-            values[key] = {"files": fingerprint(files), "ignore_labels": config.data.ignore_labels}
-    return values
 
 
 def settings(name: str, section: Section) -> str:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from cuts3d_cli.errors import Cuts3dError
+from cuts3d_cli.evaluation.plan import evaluations, predicting, scoring
 from cuts3d_cli.experiments import ablations as ex
 from cuts3d_cli.experiments import finetune as ft
 from cuts3d_cli.pipeline.declarations import LAST, dependencies, inputs_of
@@ -16,13 +17,13 @@ from cuts3d_cli.pipeline.methods import METHODS, OWN, method_config, methods_of
 from cuts3d_cli.pipeline.retries import tell_changed
 from cuts3d_cli.store.layout import pseudo_masks_path, shard_name
 from cuts3d_cli.store.listing import current_listing
-from cuts3d_cli.training.train import ALGORITHM as TRAINING_ALGORITHM
-from cuts3d_cli.training.train import dependencies as training_dependencies
+from cuts3d_cli.store.settings import note_settings
+from cuts3d_cli.training import selftrain as rounds
+from cuts3d_cli.training import train as training
 from cuts3d_cli.workflow import (
     checked_config,
     failed_images,
     failures,
-    scoring,
     settings,
     settings_file,
     take_back,
@@ -31,15 +32,15 @@ from cuts3d_cli.workflow import (
 
 CONFIG = checked_config(config, "config", full=not workflow.overwrite_configfiles)
 SETTINGS = settings_file(CONFIG)
-SCORING = scoring(CONFIG)
 STARTED = time.time()
-RUN = CONFIG.run.rstrip("/")
+RUN = Path(CONFIG.run).as_posix()
 VAL = f"{RUN}/val"
 ROUNDS = CONFIG.selftrain.rounds
 TRAININGS = CONFIG.trainings
 HAS_VAL = CONFIG.data.val_images is not None
 BASES = [RUN, VAL] if HAS_VAL else [RUN]
-INIT = [CONFIG.train.init] if Path(CONFIG.train.init or "").is_file() else []
+# Whether they are others is said by their hash, a parameter.
+INIT = [ancient(CONFIG.train.init)] if Path(CONFIG.train.init or "").is_file() else []
 EXPERIMENT = f"{RUN}/{ex.FOLDER}/detector/{{variant}}/seed{{seed}}"
 
 
@@ -121,23 +122,6 @@ def labels_of(number):
 def masks_of(method, base=RUN):
     """The pseudo-masks of a method."""
     return pseudo_masks_path(base, method)
-
-
-def evaluations(methods):
-    """Names of the evaluations and the masks they score: <method>_<split> and round<t>_val."""
-    bases = [(RUN, "train"), (VAL, "val")] if HAS_VAL else [(RUN, "train")]
-    scored = {
-        f"{method}_{split}": masks_of(method, base)
-        for base, split in bases
-        for method in methods
-        if data_of(base, "annotations") is not None
-    }
-    if HAS_VAL and CONFIG.data.val_annotations is not None:
-        for number in TRAININGS:
-            scored[f"round{number}_val"] = (
-                f"{RUN}/detector/round{number}/predictions_val.json"
-            )
-    return scored
 
 
 def experiment_labels(wildcards):

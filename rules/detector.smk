@@ -1,6 +1,8 @@
-# Training, rounds of self-training and predictions. An interrupted training resumes from <round>/work.
+# Training, rounds of self-training and predictions. An interrupted training resumes from <round>/work. The outputs of a
+# training stay in place when it is run again: it ends at once where they are those of the same masks and settings.
 
-DETECTOR_OUTPUTS = ["checkpoint.pth", "metrics.jsonl", "config.json"]
+DETECTOR_OUTPUTS = training.OUTPUTS
+ROUND_OUTPUTS = [*DETECTOR_OUTPUTS, "annotations.json"]
 
 
 rule train:
@@ -8,7 +10,7 @@ rule train:
         masks=masks_to_learn,
         init=INIT,
     output:
-        expand(f"{RUN}/detector/round0/{{name}}", name=DETECTOR_OUTPUTS),
+        update(expand(f"{RUN}/detector/round0/{{name}}", name=DETECTOR_OUTPUTS)),
     log:
         f"{RUN}/logs/detector/round0.log",
     benchmark:
@@ -22,7 +24,7 @@ rule train:
     params:
         config=settings_path,
         out=lambda wc, output: Path(output[0]).parent,
-        depends=training_dependencies(CONFIG),
+        depends=lambda wc: training.dependencies(CONFIG.train, CONFIG.seed),
         overrides="",
     message:
         "training the detector"
@@ -35,9 +37,8 @@ rule selftrain:
         masks=lambda wc: labels_of(previous_round(wc)),
         checkpoint=lambda wc: f"{RUN}/detector/round{previous_round(wc)}/checkpoint.pth",
     output:
-        expand(
-            f"{RUN}/detector/round{{{{round}}}}/{{name}}",
-            name=[*DETECTOR_OUTPUTS, "annotations.json"],
+        update(
+            expand(f"{RUN}/detector/round{{{{round}}}}/{{name}}", name=ROUND_OUTPUTS)
         ),
     log:
         f"{RUN}/logs/detector/round{{round}}.log",
@@ -52,7 +53,9 @@ rule selftrain:
     params:
         config=settings_path,
         out=lambda wc, output: Path(output[0]).parent,
-        depends=training_dependencies(CONFIG, rounds=True),
+        depends=lambda wc: rounds.dependencies(
+            CONFIG.selftrain, CONFIG.train, CONFIG.seed, int(wc.round)
+        ),
         overrides="",
     message:
         "self-training, round {wildcards.round}"
@@ -95,10 +98,7 @@ rule selftrain_target:
     input:
         checkpoint=f"{RUN}/detector/round{ROUNDS}/checkpoint.pth",
     output:
-        expand(
-            f"{RUN}/detector/in-domain/{{name}}",
-            name=[*DETECTOR_OUTPUTS, "annotations.json"],
-        ),
+        update(expand(f"{RUN}/detector/in-domain/{{name}}", name=ROUND_OUTPUTS)),
     log:
         f"{RUN}/logs/detector/in-domain.log",
     benchmark:
@@ -112,7 +112,12 @@ rule selftrain_target:
     params:
         config=settings_path,
         out=lambda wc, output: Path(output[0]).parent,
-        depends=training_dependencies(CONFIG, rounds=True, target=True),
+        depends={
+            "images": CONFIG.selftrain.target_images,
+            **rounds.dependencies(
+                rounds.target_config(CONFIG.selftrain), CONFIG.train, CONFIG.seed, 1
+            ),
+        },
     message:
         "self-training on the target images"
     shell:

@@ -1,25 +1,23 @@
 # Evaluation and the report. Only these rules read ground truth.
 
 
-EVALUATIONS = evaluations(METHODS)
+EVALUATIONS = evaluations(CONFIG, METHODS)
 EVALUATION_FILES = [
-    f"{RUN}/evaluation/{name}.json" for name in evaluations(methods_of(CONFIG))
+    f"{RUN}/evaluation/{name}.json" for name in evaluations(CONFIG, methods_of(CONFIG))
 ]
 
 # Made without labels too, for the report's pictures.
-LAST_DETECTIONS = (
-    [f"{RUN}/detector/round{TRAININGS[-1]}/predictions_val.json"]
-    if HAS_VAL and TRAININGS
-    else []
-)
+DETECTIONS = [
+    f"{RUN}/detector/round{number}/predictions_val.json"
+    for number in predicting(CONFIG)
+]
 
 
 rule evaluate:
     input:
-        masks=lambda wc: EVALUATIONS[wc.name],
-        truth=lambda wc: data_of(
-            VAL if wc.name.endswith("_val") else RUN, "annotations"
-        ),
+        masks=lambda wc: EVALUATIONS[wc.name].masks,
+        # whether they are others is said by their names, sizes and times, a parameter
+        truth=lambda wc: ancient(EVALUATIONS[wc.name].labels),
     output:
         f"{RUN}/evaluation/{{name}}.json",
     log:
@@ -36,7 +34,7 @@ rule evaluate:
         runtime=120,
     params:
         config=settings_path,
-        depends=SCORING,
+        depends=lambda wc: scoring(CONFIG, EVALUATIONS[wc.name].labels),
         overrides="",
     message:
         "evaluating {wildcards.name}"
@@ -56,6 +54,10 @@ use rule evaluate as evaluate_target with:
         f"{RUN}/logs/evaluation/in-domain.log",
     benchmark:
         f"{RUN}/benchmarks/evaluation/in-domain.tsv"
+    params:
+        config=settings_path,
+        depends=scoring(CONFIG, data_of(VAL, "annotations")),
+        overrides="",
     message:
         "evaluating the detector trained on the target images"
 
@@ -67,7 +69,7 @@ rule report:
         detectors=expand(
             f"{RUN}/detector/round{{number}}/metrics.jsonl", number=TRAININGS
         ),
-        detections=LAST_DETECTIONS,
+        detections=DETECTIONS,
     output:
         html=f"{RUN}/report.html",
         results=f"{RUN}/results.json",

@@ -18,7 +18,7 @@ use rule train as train_experiment with:
         masks=lambda wc: masks_of(ex.VARIANTS[wc.variant].masks),
         init=INIT,
     output:
-        [f"{EXPERIMENT}/round0/{name}" for name in DETECTOR_OUTPUTS],
+        update([f"{EXPERIMENT}/round0/{name}" for name in DETECTOR_OUTPUTS]),
     log:
         f"{EXPERIMENT_LOGS}/{{variant}}/seed{{seed}}/round0.log",
     benchmark:
@@ -29,7 +29,10 @@ use rule train as train_experiment with:
     params:
         config=settings_path,
         out=lambda wc, output: Path(output[0]).parent,
-        depends=TRAINING_ALGORITHM,
+        depends={
+            "algorithm": training.ALGORITHM,
+            "weights": training.init_digest(CONFIG.train),
+        },
         overrides=lambda wc: f"--seed {wc.seed} {settings('train', ex.train_section(CONFIG, wc.variant))}",
     message:
         "training {wildcards.variant}, seed {wildcards.seed}"
@@ -47,10 +50,7 @@ use rule selftrain as selftrain_experiment with:
         masks=experiment_labels,
         checkpoint=lambda wc: f"{EXPERIMENT}/round{previous_round(wc)}/checkpoint.pth",
     output:
-        [
-            f"{EXPERIMENT}/round{{round}}/{name}"
-            for name in [*DETECTOR_OUTPUTS, "annotations.json"]
-        ],
+        update([f"{EXPERIMENT}/round{{round}}/{name}" for name in ROUND_OUTPUTS]),
     log:
         f"{EXPERIMENT_LOGS}/{{variant}}/seed{{seed}}/round{{round}}.log",
     benchmark:
@@ -60,7 +60,7 @@ use rule selftrain as selftrain_experiment with:
     params:
         config=settings_path,
         out=lambda wc, output: Path(output[0]).parent,
-        depends=TRAINING_ALGORITHM,
+        depends=training.ALGORITHM,
         overrides=lambda wc: " ".join(
             [
                 f"--seed {wc.seed}",
@@ -97,6 +97,10 @@ use rule evaluate as evaluate_experiment with:
         f"{EXPERIMENT_LOGS}/{{variant}}/seed{{seed}}/evaluate{{anyround}}.log",
     benchmark:
         f"{EXPERIMENT_TIMES}/{{variant}}/seed{{seed}}/evaluate{{anyround}}.tsv"
+    params:
+        config=settings_path,
+        depends=scoring(CONFIG, data_of(VAL, "annotations")),
+        overrides="",
     message:
         "evaluating {wildcards.variant}, seed {wildcards.seed}, round {wildcards.anyround}"
 

@@ -16,7 +16,7 @@ rule finetune:
         labels=lambda wc: finetune_source(wc)[0],
         start=finetune_start,
     output:
-        [f"{FINETUNED}/{name}" for name in DETECTOR_OUTPUTS],
+        update([f"{FINETUNED}/{name}" for name in DETECTOR_OUTPUTS]),
     log:
         f"{RUN}/logs/{ft.FOLDER}/{{start}}_{{fraction}}.log",
     benchmark:
@@ -30,7 +30,7 @@ rule finetune:
     params:
         config=settings_path,
         out=lambda wc, output: Path(output[0]).parent,
-        depends={"algorithm": TRAINING_ALGORITHM, "seed": CONFIG.seed},
+        depends={"algorithm": training.ALGORITHM, "seed": CONFIG.seed},
         overrides=finetune_overrides,
     message:
         "training on {wildcards.fraction} of the labels, start: {wildcards.start}"
@@ -64,7 +64,7 @@ use rule evaluate as evaluate_finetuned with:
         f"{RUN}/benchmarks/{ft.FOLDER}/evaluate_{{start}}_{{fraction}}.tsv"
     params:
         config=settings_path,
-        depends=SCORING,
+        depends=scoring(CONFIG, data_of(VAL, "annotations")),
         overrides="--no-class-agnostic",
     message:
         "evaluating {wildcards.fraction} of the labels, start: {wildcards.start}"

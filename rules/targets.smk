@@ -1,5 +1,17 @@
 # Named targets.
 
+PRODUCTS = [
+    *(f"{base}/manifest.jsonl" for base in BASES),
+    *(masks_of(method, base) for base in BASES for method in methods_of(CONFIG)),
+    *(
+        f"{RUN}/detector/round{number}/{name}"
+        for number in TRAININGS
+        for name in (ROUND_OUTPUTS if number else DETECTOR_OUTPUTS)
+    ),
+    *DETECTIONS,
+    *EVALUATION_FILES,
+]
+
 
 rule pseudo_masks:
     input:
@@ -37,6 +49,7 @@ localrules:
 onstart:
     # left by a Snakemake that was killed; a stage itself replaces its result in one step, so it needs none
     shutil.rmtree(Path(".snakemake/backups"), ignore_errors=True)
+    note_settings(SETTINGS)
 
 
 onerror:

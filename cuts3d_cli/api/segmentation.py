@@ -23,7 +23,7 @@ from cuts3d_cli.config import (
     read_values,
     resolve,
 )
-from cuts3d_cli.config.backends import FILES, READS_FILES, needs_depth
+from cuts3d_cli.config.backends import AUTO, FILES, READS_FILES, needs_depth
 from cuts3d_cli.config.loading import PHOTO
 from cuts3d_cli.core import segment as core
 from cuts3d_cli.core.image_sizes import working_image
@@ -302,6 +302,11 @@ def _depth(
         raise ImageError(
             "depth", expected="a map, as depth.backend is files", found="none",
             hint='give it as `depth`, or a model: depth_settings={"backend": "auto"}',
+        )  # fmt: skip
+    if settings.backend == AUTO and needs_depth(config.features.backend):
+        raise ImageError(
+            "depth", expected=f"a map, as features.backend {config.features.backend} is made for sensor depth",
+            found="none", hint='give it as `depth`, or take preset="photo"',
         )  # fmt: skip
     return predicted_depth(_depth_backend(settings, config.device), image, settings), "model"
 

@@ -15,7 +15,7 @@ from typing import IO
 import numpy as np
 
 from cuts3d_cli.errors import ImageError, first_line
-from cuts3d_cli.store.images import MAX_PIXELS, check_regular, exif_orientation, opened, upright
+from cuts3d_cli.store.images import MAX_PIXELS, check_regular, exif_orientation, has_deep_colours, opened, upright
 
 KINDS = "a PNG, TIFF, PGM, PFM, NPY, NPZ or EXR file"
 """What a depth map may be, in words."""
@@ -100,6 +100,9 @@ def _in_one_line(what: str) -> Iterator[None]:
 
 def _read_picture(path: Path) -> np.ndarray:
     with opened(path, "depth map") as picture:
+        if has_deep_colours(picture):
+            raise ImageError(f"depth map {path}", expected="one channel", found="several channels of 16 bit",
+                             hint=_CONVERT)  # fmt: skip
         if picture.mode in ("P", "PA", "CMYK", "YCbCr"):
             picture = picture.convert("RGB")
         elif picture.mode in ("LA", "La"):

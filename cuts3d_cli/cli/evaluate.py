@@ -54,6 +54,12 @@ FORMATS = ("auto", "coco", "lvis", "voc", "imagenet", "kitti", "openimages", "pn
     help="Folder of the annotated images, for formats with a file per image. Default: a folder of IMAGES, "
     "data.images with data.annotations, else a folder images beside the labels.",
 )
+@click.option(
+    "--count-unlisted",
+    is_flag=True,
+    help="Count all images of the ground truth, the objects of images that the predictions do not list as missed. "
+    "Default: so with --benchmark, and for predictions of other tools.",
+)
 @ignore_labels_option
 @click.option(
     "--write-truth",
@@ -76,6 +82,7 @@ def command(
     data_root,
     format_name,
     truth_images,
+    count_unlisted,
     ignore_labels,
     write_truth,
     depth_map,
@@ -87,7 +94,8 @@ def command(
 
     Accepts pseudo-masks and predictions; all categories count as one unless --no-class-agnostic. Given IMAGES (files,
     or one folder), their pseudo-masks are made first, cached, and evaluated against the ground truth of these images
-    alone. Images are matched by file name, relative to the image folder. With --benchmark, the published numbers
+    alone. A masks.json of `cuts3d masks` counts with the images that it is of, and other images of the ground truth are
+    left out. Images are matched by file name, relative to the image folder. With --benchmark, the published numbers
     selected by --published are printed alongside.
 
     \b
@@ -128,14 +136,15 @@ def command(
         if not images and not files:  # else they come with the scores
             evaluate.tell(truth)
         evaluate.write_truth(truth, write_truth, class_agnostic=class_agnostic)
+    scoring = {"config": config.evaluate, "out": out, "published": published, "count_unlisted": count_unlisted}
     results = {}
     if images:
         made, name = pseudo_masks(images, config, depth_map=depth_map), "pseudo-masks"
-        results[name] = evaluate.run(made, truth, config=config.evaluate, out=out, title=name, published=published)
+        results[name] = evaluate.run(made, truth, title=name, **scoring)
     for path in files:
         name = f"{path.parent.name}/{path.stem}" if len(files) > 1 else path.stem
         name = str(path) if name in results else name
-        results[name] = evaluate.run(path, truth, config=config.evaluate, out=out, published=published)
+        results[name] = evaluate.run(path, truth, **scoring)
     if as_json:
         click.echo(json.dumps(results, indent=1))
     elif results:

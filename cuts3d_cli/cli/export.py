@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from cuts3d_cli.cli.options import formats_option
+from cuts3d_cli.cli.options import formats_option, min_part_option
 
 
 @click.command("export")
@@ -14,7 +14,8 @@ from cuts3d_cli.cli.options import formats_option
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of the images, where the file does not say it.")
 @click.option("--min-score", type=float, help="Leave out objects with a lower score; one without a score has 1.")
-def command(masks, formats, out, images, min_score):
+@min_part_option
+def command(masks, formats, out, images, min_score, min_part):
     """Write masks in the form that another tool reads: pseudo-masks, labels, predictions or COCO ground truth.
 
     With one format the files lie in the folder itself, with several in a folder for each. A folder of an earlier export
@@ -38,4 +39,4 @@ def command(masks, formats, out, images, min_score):
             )
         content = replace(content, image_root=images.absolute())
     places = {name: out if len(formats) == 1 else out / name for name in formats}
-    write_formats(content, places, min_score=min_score, source=masks)
+    write_formats(content, places, min_score=min_score, min_part=min_part, source=masks)

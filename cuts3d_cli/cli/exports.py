@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cuts3d_cli.errors import Cuts3dError
-from cuts3d_cli.export import check_folder, export
+from cuts3d_cli.export import SPECKS, check_folder, export, least_part
 from cuts3d_cli.log import logger
 from cuts3d_cli.store.coco import score_of
 from cuts3d_cli.store.image_files import counted
@@ -34,9 +34,21 @@ def check_is_folder(out: Path, holds: str) -> None:
 
 
 def write_formats(
-    masks: MaskFile, places: Mapping[str, Path], *, min_score: float | None = None, source: Path | None = None
+    masks: MaskFile,
+    places: Mapping[str, Path],
+    *,
+    min_score: float | None = None,
+    min_part: int | None = None,
+    source: Path | None = None,
 ) -> None:
     """Write masks in several formats, by name and folder, each with a line; what was lost is a line each.
+
+    Args:
+        masks: the masks.
+        places: folder by format.
+        min_score: least score of the objects written, None for all.
+        min_part: least area in px of the parts written; None for what fits each format (`export.least_part`).
+        source: file of the masks, for messages.
 
     Raises:
         Cuts3dError: a folder cannot be written to; no format is written then.
@@ -51,7 +63,12 @@ def write_formats(
         logger.warning("%sno object is written%s; found %s", f"{source}: " if source else "",
                        "" if min_score is None else f" with --min-score {min_score:g}", found)  # fmt: skip
     for name, folder in places.items():
-        lost = export(masks, name, folder, min_score=min_score, source=f"file {source}" if source else "masks")
+        least = least_part(name, masks) if min_part is None else min_part
+        called = f"file {source}" if source else "masks"
+        lost = export(masks, name, folder, min_score=min_score, min_part=least, source=called)
         logger.info("%s: %s of %s -> %s", name, counted(kept, "object"), counted(len(masks.images), "image"), folder)
         for what, n in lost.items():
-            logger.warning("%s: %d %s", name, n, what)
+            if what == SPECKS.format(least):
+                logger.info("%s: %d %s (--min-part)", name, n, what)
+            else:
+                logger.warning("%s: %d %s", name, n, what)

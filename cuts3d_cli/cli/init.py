@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,17 @@ if TYPE_CHECKING:
     type=click.Choice(preset_names()),
     help="Preset to start from. Default: photo for IMAGES, embedded for the sample.",
 )
+@click.option(
+    "--annotations",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Ground truth to score with, of any format of `cuts3d evaluate`: of IMAGES, or of --val-images, whichever it "
+    "has images of; repeatable.",
+)
+@click.option("--val-images", type=click.Path(path_type=Path), help="Folder of held-out images to evaluate on.")
+@click.option(
+    "--masks-only", is_flag=True, help="Train no detector: the run ends with the masks, their scores and the report."
+)
 @click.option("--run", "run_dir", type=click.Path(path_type=Path), help="Folder for the results.")
 @click.option("--out", type=click.Path(path_type=Path), help="File to write. Default: config.yaml.")
 @click.option(
@@ -30,13 +42,14 @@ if TYPE_CHECKING:
     help="Also write the Snakefile, its rules and profiles to DIR, next to config.yaml, for editing.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
-def command(images, depth_map, preset, run_dir, out, workflow, overwrite):
+def command(images, depth_map, preset, annotations, val_images, masks_only, run_dir, out, workflow, overwrite):
     """Write a config.yaml with every setting, its meaning and range, for IMAGES (a folder) or the sample.
 
     \b
     Examples:
       cuts3d init photos/ --out mine.yaml      # then: cuts3d run mine.yaml
       cuts3d init photos/ --depth-map depth/ --out mine.yaml
+      cuts3d init photos/ --annotations labels/ --masks-only --out mine.yaml
       cuts3d init photos/ --preset paper-dino --run runs/photos --out mine.yaml
       cuts3d init photos/ --workflow work/     # then, in work/: snakemake --cores all
 
@@ -45,10 +58,12 @@ def command(images, depth_map, preset, run_dir, out, workflow, overwrite):
     import shlex
 
     from cuts3d_cli.config import merge_values, preset_of_images, preset_values, resolve
+    from cuts3d_cli.config.backends import needs_depth
     from cuts3d_cli.config.loading import EMBEDDED
     from cuts3d_cli.config.text import config_text
     from cuts3d_cli.errors import Cuts3dError
     from cuts3d_cli.log import logger
+    from cuts3d_cli.pipeline.cache import check_depth_map, image_files
     from cuts3d_cli.store.files import atomic_path
     from cuts3d_cli.store.image_files import find_images
     from cuts3d_cli.store.manifest import good_n_shards
@@ -59,25 +74,35 @@ def command(images, depth_map, preset, run_dir, out, workflow, overwrite):
         raise Cuts3dError(
             f"file {out}", expected="no such file", found="one", hint="choose another --out or give --overwrite"
         )
-    if depth_map and not images:
-        raise click.UsageError("--depth-map goes with IMAGES")
+    for option, value in (("--depth-map", depth_map), ("--annotations", annotations), ("--val-images", val_images)):
+        if value and not images:
+            raise click.UsageError(f"{option} goes with IMAGES")
     if depth_map and not depth_map.is_dir():
         found = "a file" if depth_map.exists() else "nothing"
         raise Cuts3dError(f"folder of depth maps {depth_map}", expected="a folder", found=found)
     if workflow:
         # snakemake runs there, so relative paths would point elsewhere
-        images, depth_map, run_dir = (path and path.absolute() for path in (images, depth_map, run_dir))
+        paths = (images, depth_map, val_images, run_dir)
+        images, depth_map, val_images, run_dir = (path and path.absolute() for path in paths)
+        annotations = [path.absolute() for path in annotations]
     preset = preset or (preset_of_images([images]) if images else EMBEDDED)
     values = {**preset_values(preset), "preset": preset}
     files = find_images(images) if images else []
     if files:
         n_shards = good_n_shards(len(files))
-        data = {"images": str(images), "depth_maps": str(depth_map) if depth_map else None, "annotations": None,
-                "val_images": None, "val_depth_maps": None, "val_annotations": None, "n_shards": n_shards}  # fmt: skip
+        folders = {"annotations": images, "val_annotations": val_images}
+        truth = _placed(annotations, {key: folder for key, folder in folders.items() if folder})
+        data = {"images": str(images), "depth_maps": str(depth_map) if depth_map else None,
+                "val_images": str(val_images) if val_images else None, "val_depth_maps": None,
+                "annotations": None, "val_annotations": None, **truth, "n_shards": n_shards}  # fmt: skip
         values = merge_values(values, {"run": str(run_dir or Path("runs") / images.resolve().name), "data": data})
     elif run_dir:
         values["run"] = str(run_dir)
+    if masks_only:
+        values = merge_values(values, {"train": {"detector": None}})
     config = resolve(values)
+    if files and needs_depth(config.features.backend):
+        check_depth_map(depth_map, image_files([images]), config)
     if workflow:
         write_workflow(workflow, overwrite=overwrite)
     with atomic_path(out) as temporary:
@@ -90,6 +115,50 @@ def command(images, depth_map, preset, run_dir, out, workflow, overwrite):
         click.echo(shlex.join(["cd", str(workflow)]) + " && snakemake --cores all")
     else:
         click.echo(shlex.join(["cuts3d", "run", str(out)]))
+
+
+def _placed(annotations: Sequence[Path], folders: Mapping[str, Path]) -> dict[str, str]:
+    """The configuration's key for each ground truth: that of the folder whose images it has.
+
+    Args:
+        annotations: files and folders of ground truth.
+        folders: folder of images by key.
+
+    Raises:
+        Cuts3dError: one cannot be read, has images of no folder, or of one that has ground truth already.
+    """
+    from cuts3d_cli.errors import Cuts3dError
+    from cuts3d_cli.evaluation.evaluate import load_truth
+    from cuts3d_cli.evaluation.pairing import pairs_by_name
+    from cuts3d_cli.log import logger
+    from cuts3d_cli.store.image_files import find_images
+
+    found: dict[str, str] = {}
+    for path in annotations:
+        problem = None
+        for key, folder in folders.items():
+            images = [image.relative_to(folder).as_posix() for image in find_images(folder)]
+            try:
+                document = load_truth(path, images=folder).read.document
+            except Cuts3dError as error:
+                problem = problem or error
+                continue
+            pairs, _ = pairs_by_name(
+                dict(enumerate(images)), {n: i["file_name"] for n, i in enumerate(document.images)}
+            )
+            if not pairs:
+                continue
+            if key in found:
+                raise Cuts3dError(f"--annotations {path}: {found[key]} is the ground truth of {folder} already")
+            found[key] = str(path)
+            n_paired = len({image for image, _ in pairs})
+            logger.info("init: %s has ground truth of %d of the %d images of %s", path, n_paired, len(images), folder)
+        if str(path) not in found.values():
+            named = " or ".join(map(str, folders.values()))
+            raise problem or Cuts3dError(
+                f"--annotations {path}", expected=f"names of images of {named}", found="others"
+            )
+    return found
 
 
 def _report_depth(files: list[Path], config: Config) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cuts3d_cli.cli.options import build_config, config_options, formats_option, method_option
+from cuts3d_cli.cli.options import build_config, config_options, formats_option, method_option, min_part_option
 
 FILE, PICTURES = "masks.json", "pictures"
 
@@ -20,9 +20,10 @@ FILE, PICTURES = "masks.json", "pictures"
 )
 @method_option
 @click.option("--min-score", type=float, help="Leave out masks with a lower score.")
+@min_part_option
 @click.option("--cores", type=click.IntRange(1), help="Cores to use, an image on each. Default: all.")
 @config_options
-def command(images, out, formats, depth_map, method, min_score, cores, **options):
+def command(images, out, formats, depth_map, method, min_score, min_part, cores, **options):
     """Find the objects in images and write their masks, all steps at once.
 
     IMAGES are files and folders. Every step is kept in .cuts3d/ of the working directory, so a second call with
@@ -51,16 +52,16 @@ def command(images, out, formats, depth_map, method, min_score, cores, **options
     max_failed = options["max_failed"] or 0.0  # images named by hand: none may fail, unless it is said here
     config = method_config(method, build_config(options, images=images))
     files, root = image_files(images), common_root(images)
-    check_depth_map(depth_map, [file.path for file in files])
+    check_depth_map(depth_map, files, config)
     places = {name: out / name for name in formats if name != "coco"}
     for folder in places.values():
         check_folder(folder)
     names = [str(name) for name in distinct_names([relative_name(file.path, root) for file in files])]
-    _make(files, root, names, out, places, config, depth_map=depth_map, min_score=min_score, cores=cores,
-          max_failed=max_failed)  # fmt: skip
+    _make(files, root, names, out, places, config, depth_map=depth_map, min_score=min_score, min_part=min_part,
+          cores=cores, max_failed=max_failed)  # fmt: skip
 
 
-def _make(files, root, names, out, places, config, *, depth_map, min_score, cores, max_failed) -> None:
+def _make(files, root, names, out, places, config, *, depth_map, min_score, min_part, cores, max_failed) -> None:
     from cuts3d_cli.cli.exports import write_formats
     from cuts3d_cli.errors import Cuts3dError
     from cuts3d_cli.log import logger, progress
@@ -68,15 +69,15 @@ def _make(files, root, names, out, places, config, *, depth_map, min_score, core
     from cuts3d_cli.pipeline.workers import Work, run_images
     from cuts3d_cli.report.contact_sheet import draw, write_contact_sheets
     from cuts3d_cli.report.output_record import OutputRecord
-    from cuts3d_cli.store.files import fingerprint
     from cuts3d_cli.store.image_files import counted
     from cuts3d_cli.store.masks import write_masks
+    from cuts3d_cli.store.parts import without_specks
 
     out.mkdir(parents=True, exist_ok=True)
     targets = [out / PICTURES / f"{name}.jpg" for name in names]
     record = OutputRecord(out, len(files))
     record.begin(targets)
-    work = Work(config, depth_map, then=partial(draw, min_score=min_score))
+    work = Work(config, depth_map, then=partial(draw, min_score=min_score, min_part=min_part or 0))
     outcomes = {}
     for place, outcome in progress(run_images(files, targets, work, cores=cores), "masks", len(files)):
         outcomes[place] = outcome
@@ -89,12 +90,17 @@ def _make(files, root, names, out, places, config, *, depth_map, min_score, core
         raise Cuts3dError(f"{counted(len(files), 'image')}, each failed as said above; nothing is written", hint=hint)
     if min_score is not None:
         kept = [entry for entry in masks.annotations if entry["score"] >= min_score]
-        print_of = fingerprint([masks.provenance.fingerprint, "min_score", min_score])
-        masks = replace(masks, annotations=kept, provenance=replace(masks.provenance, fingerprint=print_of))
+        masks = _changed(masks, kept, "min_score", min_score)
+    if min_part:
+        kept, dropped = without_specks(masks.annotations, masks.images, min_part)
+        masks = _changed(masks, kept, "min_part", min_part)
+        parts = counted(dropped.parts, "part")
+        logger.info("masks: %s of fewer than %d pixels left out of %s", parts, min_part,
+                    counted(dropped.objects, "object"))  # fmt: skip
     write_masks(out / FILE, masks)
     found = counted(len(masks.annotations), "object")
     logger.info("masks: %s in %s (%s) -> %s", found, counted(len(files), "image"), masks.counts, out / FILE)
-    write_formats(masks, places)
+    write_formats(masks, places, min_part=min_part)
     pictures = [
         (name, outcome.made.path, outcome.made.words) if outcome.made else (name, None, "failed")
         for name, outcome in zip(names, ended, strict=True)
@@ -110,6 +116,14 @@ def _make(files, root, names, out, places, config, *, depth_map, min_score, core
             expected=f"at most {max_failed:g} of them (--max-failed)",
             hint=hint,
         )
+
+
+def _changed(masks, kept, option, value):
+    """The masks with only these annotations; their fingerprint tells what was done."""
+    from cuts3d_cli.store.files import fingerprint
+
+    made = fingerprint([masks.provenance.fingerprint, option, value])
+    return replace(masks, annotations=kept, provenance=replace(masks.provenance, fingerprint=made))
 
 
 def _check_earlier(out: Path) -> None:

@@ -6,6 +6,7 @@ An omitted option keeps the value of ``--config`` or ``--preset``, so defaults l
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -18,6 +19,7 @@ from cuts3d_cli.config import Config, merge_values, preset_names, preset_of_imag
 from cuts3d_cli.config.backends import BY_BACKEND
 from cuts3d_cli.config.ranges import plain_type
 from cuts3d_cli.errors import ConfigError, StoreError
+from cuts3d_cli.store.yaml_text import parsed_yaml
 from cuts3d_cli.threads import limit
 
 
@@ -47,6 +49,19 @@ def formats_option(*, required: bool = False, default: str | None = None) -> Cal
         callback=lambda ctx, param, names: tuple(dict.fromkeys(names)),
         help=f"Format; repeatable. {about}.",
     )
+
+
+def min_part_option(command: Callable) -> Callable:
+    """Decorator: the least area of the parts of an object that are written; None for what fits each format."""
+    from cuts3d_cli.export import LEAST_PART, OUTLINES
+
+    return click.option(
+        "--min-part",
+        type=click.IntRange(0),
+        metavar="N",
+        help="Leave out parts of an object of fewer than N px, such as specks; its largest part stays. Default: "
+        f"{LEAST_PART} in {', '.join(OUTLINES)} of masks that cuts3d made, else 0, which keeps every pixel.",
+    )(command)
 
 
 def section_options(section: str) -> Callable:
@@ -144,6 +159,7 @@ def build_config(
     images: Sequence[Path] = (),
     made_from: MadeFrom | None = None,
     method: str | None = None,
+    below: Mapping[str, Any] | None = None,
 ) -> Config:
     """Configuration of a command: file, preset, ``--set``, then its own options; removes them from ``options``.
 
@@ -153,6 +169,7 @@ def build_config(
         images: files or folders of images, which determine the preset if neither a file nor an option does.
         made_from: the results that the command builds on, whose settings apply unless given otherwise.
         method: the method that the command works for.
+        below: settings that apply unless given otherwise.
 
     Raises:
         ConfigError: a key or value is wrong, contradicts those results, or has no effect with the method.
@@ -177,7 +194,7 @@ def build_config(
     if images and not values.keys() & {"preset", "data"}:
         values["preset"] = preset_of_images(images)
     if made_from is None:
-        return resolve(values, source=None)
+        return resolve(merge_values(dict(below or {}), values), source=None)
     made_from.check(resolve(values, source=None), given)
     return resolve(merge_values(made_from.sections, values), source=None)
 
@@ -273,6 +290,26 @@ def made_from(run_dir: Path | None, shard: int, stage: str, method: str) -> Made
     return MadeFrom(sections, stages, method)
 
 
+def made_with(run_dir: Path) -> dict[str, Any]:
+    """The settings that a run's results were made with, as far as the first shard and the first training tell."""
+    from cuts3d_cli.pipeline.declarations import LAST
+    from cuts3d_cli.pipeline.graph import result_path
+    from cuts3d_cli.pipeline.methods import OWN
+    from cuts3d_cli.store.checksums import read_own
+    from cuts3d_cli.store.layout import round_path, shard_name
+    from cuts3d_cli.store.masks import read_masks
+
+    stores = made_from(run_dir, 0, LAST, OWN)
+    found = dict(stores.sections) if stores is not None else {}
+    with suppress(StoreError):
+        masks = read_masks(result_path(run_dir, LAST, shard_name(0), OWN), own=True)
+        found = merge_values(dict(masks.provenance.config), found)
+    with suppress(StoreError, KeyError):
+        made = read_own(round_path(run_dir, 0) / "config.json")
+        found |= {"train": made["train"], "seed": made["seed"]}
+    return found
+
+
 def run_images(run_dir: Path | None) -> list[Path]:
     """The image folder of a run; empty if the run has no readable image list."""
     from cuts3d_cli.store.layout import manifest_path
@@ -297,14 +334,12 @@ def _file_values(path: Path | None) -> dict[str, Any]:
 
 
 def _assignment(text: str) -> dict[str, Any]:
-    import yaml
-
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise ConfigError(f"option --set {text}", expected="SECTION.KEY=VALUE, such as localcut.tau_knn=0.1")
     try:
-        nested: Any = yaml.safe_load(value)
-    except yaml.YAMLError as error:
+        nested: Any = parsed_yaml(value)
+    except ValueError as error:
         raise ConfigError(f"option --set {text}", expected="a YAML value", found=str(error)) from None
     for part in reversed(key.strip().split(".")):
         nested = {part: nested}

@@ -134,7 +134,7 @@ def on_images(
         raise click.UsageError(
             "--depth-map FILE goes with a single image; for several images give a folder of depth maps"
         )
-    check_depth_map(depth_map, [file.path for file in files])
+    check_depth_map(depth_map, files, config, stage)
     counts, root = Counts(), common_root(images)
     rows, pictures, notes = [], [], []
     for file in progress(files, stage, len(files)) if len(files) > 1 else files:

@@ -9,7 +9,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
@@ -18,6 +17,7 @@ from cuts3d_cli.config.masks import DataConfig
 from cuts3d_cli.config.ranges import expected
 from cuts3d_cli.config.root import Config
 from cuts3d_cli.errors import CONFIG_KEY, ConfigError
+from cuts3d_cli.store.yaml_text import parsed_yaml
 
 FINDER = str(Config.model_fields["finder"].default)
 
@@ -35,7 +35,7 @@ def preset_values(name: str) -> dict[str, Any]:
     """What a preset overrides, as nested mappings, with what the preset it extends overrides."""
     if name not in preset_names():
         raise ConfigError("config key preset", expected=f"one of {', '.join(preset_names())}", found=repr(name))
-    values = yaml.safe_load((resources.files("cuts3d_cli.config") / "presets" / f"{name}.yaml").read_text()) or {}
+    values = parsed_yaml((resources.files("cuts3d_cli.config") / "presets" / f"{name}.yaml").read_text()) or {}
     base = values.pop("extends", None)
     return merge_values(preset_values(base), values) if base else values
 
@@ -128,12 +128,12 @@ def read_values(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        values = yaml.safe_load(path.read_text())
+        values = parsed_yaml(path.read_text())
     except (FileNotFoundError, IsADirectoryError):
         raise ConfigError(
             f"config file {path}", expected="a YAML file", found="none", hint="`cuts3d init` writes one"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:  # UnicodeDecodeError is one
         raise ConfigError(f"config file {path}", expected="YAML", found=str(error)) from None
     if values is not None and not isinstance(values, dict):
         raise ConfigError(f"config file {path}", expected="a mapping of sections", found=type(values).__name__)

@@ -16,6 +16,7 @@ from cuts3d_cli.evaluation import paper_tables
 from cuts3d_cli.evaluation.benchmarks import Benchmark, annotations_of, read_benchmark
 from cuts3d_cli.evaluation.coco_eval import evaluate
 from cuts3d_cli.evaluation.pairing import pairs_by_name
+from cuts3d_cli.evaluation.plan import labels_stamp
 from cuts3d_cli.evaluation.readers.common import GroundTruth, one_category
 from cuts3d_cli.evaluation.readers.formats import read_truth
 from cuts3d_cli.evaluation.readers.label_files import images_beside
@@ -25,7 +26,7 @@ from cuts3d_cli.store.coco import quality_of
 from cuts3d_cli.store.coco_document import CocoDocument, check_coco
 from cuts3d_cli.store.files import digest_file, fingerprint, write_json
 from cuts3d_cli.store.json_files import read_json
-from cuts3d_cli.store.masks import PSEUDO_MASKS
+from cuts3d_cli.store.masks import PSEUDO_MASKS, worked_on
 
 __all__ = [
     "Truth",
@@ -42,11 +43,15 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Truth:
-    """Ground truth with the path it was read from and, where it is one of the registry, its benchmark."""
+    """Ground truth with the path it was read from and, where it is one of the registry, its benchmark.
+
+    ``ignore_labels`` are the values of label maps that were asked to count as no object, if any were.
+    """
 
     path: Path
     read: GroundTruth
     benchmark: Benchmark | None = None
+    ignore_labels: Collection[int] | None = None
 
 
 def load_truth(
@@ -73,17 +78,29 @@ def load_truth(
     """
     if annotations is not None:
         read = read_truth(annotations, format_name=format_name, images=images, ignore_labels=ignore_labels)
-        return Truth(annotations, read, benchmark)
+        return Truth(annotations, read, benchmark, ignore_labels)
     if benchmark is None or root is None:
         raise Cuts3dError("no ground truth", expected="annotations, or a benchmark and its data root")
     return Truth(root / annotations_of(benchmark, root).path, read_benchmark(benchmark, root), benchmark)
 
 
-def of_images(truth: Truth, file_names: Collection[str]) -> Truth:
+_GIVEN = "scored over the images given, {n} of the ground truth's {of}"
+_UNLISTED = (
+    "scored over the images that the predictions were made of, {n} of the ground truth's {of}; --count-unlisted counts "
+    "the objects of the other {left_out} as missed"
+)
+
+
+def of_images(truth: Truth, file_names: Collection[str], note: str = _GIVEN) -> Truth:
     """Ground truth of some images alone, with a note that says so.
 
     Names are compared as predictions are paired: in part only where no whole name agrees. Ground truth that has
     none of the images, or no others, stays as it is.
+
+    Args:
+        truth: the ground truth.
+        file_names: names of the images.
+        note: what is noted, with the fields ``n``, ``of`` and ``left_out``, numbers of images.
     """
     document = truth.read.document
     names = {image["id"]: image["file_name"] for image in document.images}
@@ -93,11 +110,12 @@ def of_images(truth: Truth, file_names: Collection[str]) -> Truth:
         return truth
     images = [image for image in document.images if image["id"] in kept]
     annotations = [record for record in document.annotations if record["image_id"] in kept]
-    note = f"scored over the images given, {len(images)} of the ground truth's {len(document.images)}"
+    total = len(document.images)
+    told = note.format(n=len(images), of=total, left_out=total - len(images))
     read = replace(
         truth.read,
         document=replace(document, images=images, annotations=annotations),
-        notes=[*truth.read.notes, note],
+        notes=[*truth.read.notes, told],
     )
     return replace(truth, read=read)
 
@@ -155,8 +173,12 @@ def run(
     out: Path | None = None,
     title: str | None = None,
     published: Sequence[str] = (),
+    count_unlisted: bool = False,
 ) -> dict[str, Any]:
     """Evaluate a prediction file, with what the numbers were made from beside them.
+
+    A mask file of ours is scored over the images that were worked on, those that failed included; images of the ground
+    truth besides these are left out, with a note. All images count of a benchmark, and for files of others.
 
     Args:
         predictions: COCO JSON of masks (pseudo-masks, predictions), or a COCO results list.
@@ -165,6 +187,7 @@ def run(
         out: JSON file to write, whole or not at all; None writes nothing.
         title: what messages call the predictions; their path when omitted.
         published: settings of the published numbers; empty for those of :func:`.paper_tables.settings_of`.
+        count_unlisted: all images of the ground truth count for mask files of ours too.
 
     Returns:
         The fields of :class:`cuts3d_cli.evaluation.coco_eval.Evaluation`, ``benchmark`` and ``published`` (numbers of
@@ -177,6 +200,8 @@ def run(
     name = title or f"predictions {predictions}"
     predicted = _read_predictions(predictions, name)
     info = predicted.info if isinstance(predicted, CocoDocument) else {}
+    if isinstance(predicted, CocoDocument) and truth.benchmark is None and not count_unlisted:
+        truth = of_images(truth, worked_on(predicted), _UNLISTED)
     iou_types, notes = _iou_types(config, truth)
     if isinstance(predicted, CocoDocument) and info.get("kind") == PSEUDO_MASKS:
         predicted, more = ranked(predicted, config.pseudo_mask_rank)
@@ -207,6 +232,8 @@ def run(
             "annotations": str(truth.path),
             "annotations_format": truth.read.format,
             "annotations_digest": _digest(truth),
+            "annotations_stamp": labels_stamp(truth.path),
+            "ignore_labels": None if truth.ignore_labels is None else list(truth.ignore_labels),
         },
     }
     if out is not None:

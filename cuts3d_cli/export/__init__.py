@@ -33,6 +33,21 @@ FORMATS: dict[str, str] = {
 }
 """Formats by name, with what each is; module ``export/NAME.py`` (``-`` as ``_``) has its ``write``."""
 
+SPECKS = "parts of fewer than {} pixels left out"
+
+OUTLINES = ("coco-polygons", "yolo", "labelme", "cvat")
+"""Formats of polygons, which people edit corner by corner."""
+
+LEAST_PART = 20
+"""Parts of fewer pixels are left out of `OUTLINES` by default."""
+
+
+def least_part(name: str, masks: MaskFile) -> int:
+    """The default of ``min_part``: `LEAST_PART` for `OUTLINES` of masks that cuts3d made, else 0."""
+    from cuts3d_cli.store.masks import KINDS
+
+    return LEAST_PART if name in OUTLINES and masks.kind in KINDS else 0
+
 
 def writer(name: str) -> Writer:
     """The writer of a format."""
@@ -40,7 +55,13 @@ def writer(name: str) -> Writer:
 
 
 def export(
-    masks: MaskFile, name: str, folder: str | Path, *, min_score: float | None = None, source: str = "masks"
+    masks: MaskFile,
+    name: str,
+    folder: str | Path,
+    *,
+    min_score: float | None = None,
+    min_part: int = 0,
+    source: str = "masks",
 ) -> Lost:
     """Write masks in a format; the folder appears whole or not at all.
 
@@ -49,6 +70,7 @@ def export(
         name: one of `FORMATS`.
         folder: new, empty, or that of an earlier export, which is replaced.
         min_score: least score of the objects written, None for all; an object without a score has 1.
+        min_part: least area in px of the parts of an object that are written, whose largest part always is; 0 for all.
         source: what errors call the masks.
 
     Returns:
@@ -62,6 +84,7 @@ def export(
     from cuts3d_cli.store.coco_document import check_categories, check_coco, check_masks
     from cuts3d_cli.store.files import atomic_path
     from cuts3d_cli.store.image_files import OUTPUT_RECORD
+    from cuts3d_cli.store.parts import without_specks
 
     folder = Path(folder)
     check_folder(folder)
@@ -71,9 +94,10 @@ def export(
     check_categories(document.annotations, document.categories or CATEGORIES, source, optional=True)
     masks = replace(masks, images=document.images, annotations=document.annotations)
     kept = [entry for entry in masks.annotations if min_score is None or score_of(entry) >= min_score]
+    kept, dropped = without_specks(kept, masks.images, min_part)
     with atomic_path(folder) as temporary:
         temporary.mkdir()
-        found = writer(name)(replace(masks, annotations=kept), temporary)
+        found = {SPECKS.format(min_part): dropped.parts, **writer(name)(replace(masks, annotations=kept), temporary)}
         lost = {what: int(n) for what, n in found.items() if n}
         record = {"format": name, "images": len(masks.images), "objects": len(kept), "lost": lost}
         (temporary / OUTPUT_RECORD).write_text(json.dumps(record, indent=2) + "\n")

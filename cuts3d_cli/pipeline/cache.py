@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from cuts3d_cli.config import Config
+from cuts3d_cli.config.backends import AUTO, FILES, READS_FILES, needs_depth
 from cuts3d_cli.errors import Cuts3dError, ImageError, TooManyFailedError
 from cuts3d_cli.log import logger, quiet
 from cuts3d_cli.pipeline.declarations import LAST, upstream_of
@@ -15,8 +17,8 @@ from cuts3d_cli.pipeline.depth_notes import notes_of
 from cuts3d_cli.pipeline.graph import expected_fingerprints
 from cuts3d_cli.pipeline.repair import execute_or_repair
 from cuts3d_cli.pipeline.runner import Source
-from cuts3d_cli.store.image_files import find_images, make_record
-from cuts3d_cli.store.images import check_regular
+from cuts3d_cli.store.image_files import counted, find_images, make_record
+from cuts3d_cli.store.images import DEPTH_SUFFIXES, check_regular
 from cuts3d_cli.store.masks import Counts
 from cuts3d_cli.store.zarr_store import open_store
 
@@ -71,9 +73,10 @@ class ImageFile:
         if given is None or not given.is_dir():
             return given
         folders = [given / Path(name).parent for name in self.names]
-        return next((folder for folder in folders if self._has_map(folder)), folders[-1])
+        return next((folder for folder in folders if self.has_map(folder)), folders[-1])
 
-    def _has_map(self, folder: Path) -> bool:
+    def has_map(self, folder: Path | None) -> bool:
+        """Whether its depth map lies in a folder, or beside it for None."""
         from cuts3d_cli.backends.depth_files import has_depth_map
 
         return has_depth_map(self.path.name, self.path.parent, folder)
@@ -83,8 +86,13 @@ def image_files(arguments: Sequence[Path]) -> list[ImageFile]:
     """Images named on the command line, each once; folders stand for the images below them.
 
     Raises:
-        Cuts3dError: a folder without images.
+        Cuts3dError: nothing of a name is there, or a folder holds no image.
     """
+    if missing := [argument for argument in arguments if not os.path.lexists(argument)]:
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        near = _near(missing[0])
+        hint = f"did you mean {' or '.join(map(str, near))}?" if near else None
+        raise Cuts3dError(f"no such file or folder: {missing[0]}{more}", hint=hint)
     named: dict[str, tuple[Path, set[str]]] = {}
     for argument in arguments:
         for path in find_images(argument) if argument.is_dir() else [argument]:
@@ -94,19 +102,45 @@ def image_files(arguments: Sequence[Path]) -> list[ImageFile]:
     return [ImageFile(path, tuple(sorted(names, key=len, reverse=True))) for path, names in named.values()]
 
 
+def _near(missing: Path) -> list[Path]:
+    """Paths that are there and called almost like one that is not: its first missing part is spelled otherwise."""
+    first = next(path for path in [*reversed(missing.parents), missing] if not os.path.lexists(path))
+    try:
+        names = os.listdir(first.parent)
+    except OSError:
+        return []
+    rest = missing.relative_to(first)
+    near = [first.with_name(name) / rest for name in get_close_matches(first.name, names, n=3, cutoff=0.75)]
+    return [path for path in near if os.path.lexists(path)]
+
+
 def expand(arguments: Sequence[Path]) -> list[Path]:
     """Paths of the images named on the command line, each once; folders stand for the images below them."""
     return [image.path for image in image_files(arguments)]
 
 
-def check_depth_map(depth_map: Path | None, images: Sequence[Path]) -> None:
-    """Check that what was given as depth map can be that of these images.
+def check_depth_map(
+    depth_map: Path | None, files: Sequence[ImageFile], config: Config | None = None, stage: str = LAST
+) -> None:
+    """Check before any work that what was given as depth map is that of these images.
+
+    Args:
+        depth_map: a folder of depth maps, the map of a single image, or None for maps beside the images.
+        files: the images.
+        config: the configuration, where it is known; with it, maps that are missing are an error unless
+            ``depth.backend`` says that their depth is predicted, and always where the features are made of depth.
+        stage: the stage that is to run.
 
     Raises:
-        Cuts3dError: it is missing, a file for several images, or the image itself.
+        Cuts3dError: it is missing, a file for several images, or the image itself; or images have no map.
     """
-    if depth_map is None or depth_map.is_dir():
-        return
+    if depth_map is not None and not depth_map.is_dir():
+        _check_single_map(depth_map, [file.path for file in files])
+    elif config is not None and "depth" in (stage, *upstream_of(stage, config)):
+        _check_maps(depth_map, files, config)
+
+
+def _check_single_map(depth_map: Path, images: Sequence[Path]) -> None:
     check_regular(depth_map, "depth map")
     if len(images) > 1:
         raise Cuts3dError(
@@ -116,6 +150,53 @@ def check_depth_map(depth_map: Path | None, images: Sequence[Path]) -> None:
         raise Cuts3dError(
             f"depth map {depth_map} is the image itself", hint="give the file with the depth of the image"
         )
+
+
+def _check_maps(folder: Path | None, files: Sequence[ImageFile], config: Config) -> None:
+    from_depth = needs_depth(config.features.backend)
+    if config.depth.backend not in READS_FILES or (folder is None and not from_depth):
+        return
+    without = [file for file in files if file.path.is_file() and not file.has_map(file.depth_maps(folder))]
+    if not without or (len(without) < len(files) and config.depth.backend == FILES):  # each of which tells its own
+        return
+    if len(without) < len(files) and not from_depth and "backend" in config.depth.model_fields_set:
+        return  # somebody asked for predicted depth where a map is missing
+    first = without[0].path
+    what = f"image {first} has no depth map"
+    if len(files) > 1:
+        have = "has" if len(without) == 1 else "have"
+        what = f"{len(without)} of {counted(len(files), 'image')} {have} no depth map, first {first}"
+    if from_depth:
+        what = f"{_name(config)} needs depth maps: --depth-map DIR; {what}"
+        way_out = "give the folder of the maps; for photographs without depth take --preset photo"
+    elif len(without) < len(files):
+        way_out = f"give their maps, leave these images out, or predict their depth: --set depth.backend={AUTO}"
+    else:
+        way_out = "give the folder of the maps; without --depth-map depth is predicted"
+    if folder is None:
+        expected, found = f"{first.stem}_depth.png or {first.stem}.npy beside it, or {first.stem}.png in ../depth", None
+    else:
+        place = without[0].depth_maps(folder)
+        expected = f"{Path(str(place), first.stem)} with one of {', '.join(DEPTH_SUFFIXES)}"
+        found = _a_file(folder)
+    raise Cuts3dError(what, expected=expected, found=found, hint=way_out)
+
+
+def _name(config: Config) -> str:
+    """What the user chose that is made of depth: the preset, or the feature backend."""
+    from cuts3d_cli.config import preset_values
+
+    features = preset_values(config.preset).get("features", {})
+    own = features.get("backend") == config.features.backend
+    return f"preset {config.preset}" if own else f"features.backend {config.features.backend}"
+
+
+def _a_file(folder: Path) -> str:
+    """A file below a folder, for a message that says what is there."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    if not paths:
+        return "no file there"
+    return f"{paths[0].relative_to(folder)}{' and others' if len(paths) > 1 else ''} there"
 
 
 def _ends(absolute: str, shortest: int) -> list[str]:

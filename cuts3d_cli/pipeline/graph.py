@@ -16,7 +16,7 @@ from cuts3d_cli.pipeline.memory import NEED_AFFINITY, check_memory
 from cuts3d_cli.pipeline.methods import OWN
 from cuts3d_cli.pipeline.results import Damaged, Found, read_result
 from cuts3d_cli.pipeline.retries import changed_since, failed_here, note_failed
-from cuts3d_cli.pipeline.runner import Job, Source, contents, lost_before
+from cuts3d_cli.pipeline.runner import LOST, Job, Source, contents, lost_before
 from cuts3d_cli.store.files import fingerprint
 from cuts3d_cli.store.layout import FORMAT_VERSION, command_for, stage_path
 from cuts3d_cli.store.manifest import Manifest
@@ -147,6 +147,13 @@ def failures_by_name(stage: str, counts: Counts, source: Source) -> dict[str, st
         return counts.failures
     names = {str(row): record.file_name for row, record in enumerate(source.records)}
     return {names.get(row, row): text for row, text in counts.failures.items()}
+
+
+def failed_at(stage: str, counts: Counts, source: Source) -> list[str]:
+    """The images that failed in this very stage: they could be read, and no stage before has lost them."""
+    unread = {record.file_name for record in source.records if record.error}
+    failures = failures_by_name(stage, counts, source)
+    return [name for name, text in failures.items() if name not in unread and not text.startswith(LOST)]
 
 
 def _to_try(failures: Mapping[str, str], source: Source, stores: Mapping[str, Store]) -> list[str]:

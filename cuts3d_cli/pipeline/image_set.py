@@ -55,7 +55,7 @@ def pseudo_masks(images: Sequence[Path], config: Config, *, depth_map: Path | No
         Cuts3dError: more images failed than ``config.max_failed`` allows, or the depth map cannot be that of these.
     """
     files = image_files(images)
-    check_depth_map(depth_map, [file.path for file in files])
+    check_depth_map(depth_map, files, config)
     work, root = Work(config, depth_map, cache), common_root(images)
     outcomes = dict(progress(run_images(files, [None] * len(files), work, cores=1), "pseudo-masks", len(files)))
     for place, file in enumerate(files):

@@ -20,6 +20,7 @@ from cuts3d_cli.store.files import atomic_path
 from cuts3d_cli.store.image_files import counted
 from cuts3d_cli.store.images import read_image
 from cuts3d_cli.store.masks import read_masks
+from cuts3d_cli.store.parts import without_specks
 
 LEAST_SIDE, MOST_SIDE = 800, 2400
 """Longer side of a picture in px: a small image is enlarged, so that its numbers can be read."""
@@ -38,15 +39,17 @@ class Drawn:
     words: str
 
 
-def draw(result: ImageResult, target: Path, *, min_score: float | None = None) -> Drawn:
+def draw(result: ImageResult, target: Path, *, min_score: float | None = None, min_part: int = 0) -> Drawn:
     """Write an image with its final masks as a JPEG.
 
     Args:
         result: of all stages.
         target: the file.
         min_score: least score of the masks drawn, None for all.
+        min_part: least area in px of the parts drawn, see `store.parts.without_specks`.
     """
-    found = read_masks(result.paths[LAST], own=True).annotations
+    masks = read_masks(result.paths[LAST], own=True)
+    found, _ = without_specks(masks.annotations, masks.images, min_part)
     shown = [entry for entry in found if min_score is None or score_of(entry) >= min_score]
     with atomic_path(target) as temporary:
         Image.fromarray(drawn(_scaled(read_image(result.path)), shown)).save(temporary, "JPEG", quality=QUALITY)

@@ -20,6 +20,7 @@ from cuts3d_cli.report.depth_facts import depth_facts
 from cuts3d_cli.report.notes import curve_notes, depth_notes, result_notes, set_notes
 from cuts3d_cli.report.photos import Photos
 from cuts3d_cli.report.pictures import Pictures, bases_of
+from cuts3d_cli.report.record import made_from
 from cuts3d_cli.report.run_summary import (
     SetSummary,
     detections_command,
@@ -72,7 +73,8 @@ def run(run_dir: Path, out: Path, *, config: Config, evaluations: Mapping[str, P
     text = table.format_table(results)
     with atomic_path(out) as temporary:
         temporary.write_text(render(page), encoding="utf-8")
-    document = {"version": __version__, "run": str(run_dir), "rows": results, "notes": page["notes"]}
+    made = made_from(run_dir, config)
+    document = {"version": __version__, "run": str(run_dir), "rows": results, "notes": page["notes"], "made_from": made}
     write_json(out.with_name("results.json"), document, indent=1)
     with atomic_path(out.with_name("results.txt")) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")

@@ -18,6 +18,7 @@ from cuts3d_cli.errors import StoreError
 from cuts3d_cli.pipeline.declarations import LAST, STAGES, upstream_of
 from cuts3d_cli.pipeline.graph import result_path
 from cuts3d_cli.pipeline.methods import METHODS, OWN
+from cuts3d_cli.store.image_files import counted
 from cuts3d_cli.store.layout import (
     DONE,
     NO_OBJECT,
@@ -135,20 +136,50 @@ def failed_images(steps: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str
     return [(name, "; ".join(texts), ", ".join(stopped[name])) for name, texts in reasons.items()]
 
 
-def failed_steps(
-    sets: Iterable[SetSummary], predictions: Iterable[Mapping[str, Any]] = ()
-) -> dict[str, dict[str, dict[str, str]]]:
+Steps = dict[str, dict[str, dict[str, str]]]
+"""Reasons of failed images by name, by step, by set of images."""
+
+
+def failed_steps(sets: Iterable[SetSummary], predictions: Iterable[Mapping[str, Any]] = ()) -> Steps:
     """Per set of images and step the reason of each failed image, over all methods.
 
     Args:
         sets: summaries of a run.
         predictions: what `prediction_rows` gives; they are of the held-out images.
     """
-    found: dict[str, dict[str, dict[str, str]]] = {}
+    found: Steps = {}
     steps = [(summary.images, stage.stage, stage.failures) for summary in sets for stage in summary.stages]
     for images, step, failures in [*steps, *((HELD_OUT, row["title"], row["failures"]) for row in predictions)]:
         found.setdefault(images, {}).setdefault(step, {}).update(failures)
     return found
+
+
+def failure_lines(run_dir: Path, config: Config, *, most: int, more: Steps | None = None) -> list[str]:
+    """The images of a run that failed, each in a line with its reason, below a line that counts them; none of none.
+
+    Args:
+        run_dir: folder of the run.
+        config: its configuration.
+        most: how many are named.
+        more: failures that the results do not tell of.
+    """
+    try:
+        predictions = prediction_rows(run_dir, config.trainings)
+    except StoreError:  # whoever reads them says so
+        predictions = []
+    steps = failed_steps(summarise_run(run_dir), predictions)
+    for images, by_step in (more or {}).items():
+        for step, failures in by_step.items():
+            steps.setdefault(images, {}).setdefault(step, {}).update(failures)
+    lines = [
+        f"  {name}{' (held-out)' if images == HELD_OUT else ''}: {reason}"
+        for images in steps
+        for name, reason, _ in failed_images(steps[images])
+    ]
+    if not lines:
+        return []
+    rest = [f"  and {len(lines) - most} more"] if len(lines) > most else []
+    return [f"{counted(len(lines), 'image')} failed:", *lines[:most], *rest]
 
 
 def prediction_rows(run_dir: Path, trainings: Iterable[int]) -> list[dict[str, Any]]:

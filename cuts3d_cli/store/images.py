@@ -105,6 +105,17 @@ def exif_orientation(path: str | Path) -> int:
         return _recorded_orientation(image)
 
 
+def has_deep_colours(image: Image.Image) -> bool:
+    """Whether an open picture has several channels of 16 bit each, of which Pillow keeps the upper 8."""
+    return image.mode in ("RGB", "RGBA", "RGBX", "LA", "CMYK") and ";16" in raw_mode(image)
+
+
+def raw_mode(image: Image.Image) -> str:
+    """How the file of an open picture holds its values, in Pillow's words; empty where it does not say."""
+    tile = getattr(image, "tile", None)
+    return str(tile[0][3]) if tile else ""
+
+
 @contextlib.contextmanager
 def opened(path: str | Path, what: str = "image") -> Iterator[Image.Image]:
     """Open a picture as ``with opened(path) as image``; ``what`` names it in errors.

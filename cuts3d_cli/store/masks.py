@@ -18,7 +18,7 @@ from cuts3d_cli import __version__
 from cuts3d_cli.errors import CocoError, Cuts3dError, StoreError
 from cuts3d_cli.log import logger
 from cuts3d_cli.store.coco import CATEGORIES, mask_of, without_id
-from cuts3d_cli.store.coco_document import check_masks, read_coco
+from cuts3d_cli.store.coco_document import CocoDocument, check_masks, read_coco
 from cuts3d_cli.store.files import write_json
 from cuts3d_cli.store.json_files import is_text, shown
 from cuts3d_cli.store.layout import FORMAT_VERSION
@@ -168,6 +168,16 @@ def read_masks(path: str | Path, *, own: bool = False) -> MaskFile:
         counts=counts,
         description=str(info.get("description", "")),
     )
+
+
+def worked_on(document: CocoDocument) -> list[str]:
+    """Names of the images that a mask file of ours is of, those that failed included; empty for files of others."""
+    if not _is_own(document.info):
+        return []
+    counts = document.info.get("counts")
+    failures = counts.get("failures") if isinstance(counts, dict) else None
+    names = [image["file_name"] for image in document.images]
+    return list(dict.fromkeys([*names, *(map(str, failures) if isinstance(failures, dict) else ())]))
 
 
 def to_learn(masks: MaskFile, path: str | Path) -> tuple[dict[Any, list[dict[str, Any]]], int]:

@@ -15,12 +15,15 @@ LONGEST_PART = 180
 LONGEST_NAME = 1000
 """Bytes of a relative path that are kept: systems take 4096, and the path of the output folder comes before it."""
 
+RESERVED = ("cuts3d-output", "objects.csv")
+"""Names, without ``.json``, of what results have beside those of the images."""
+
 
 def distinct_names(file_names: Sequence[str]) -> list[PurePosixPath]:
     """What the results of each image are called, below any folder: its name without suffix, subfolders kept.
 
-    Where names differ in the suffix alone they keep it; ``..`` and a leading ``/`` are dropped. What is too long or
-    holds control characters is cut or replaced, see `safe_part`.
+    Names keep the suffix where they would be one without it, or one of `RESERVED`; ``..`` and a leading ``/`` are
+    dropped. What is too long or holds control characters is cut or replaced, see `safe_part`.
 
     Raises:
         Cuts3dError: two images have one name, or one has none.
@@ -31,8 +34,13 @@ def distinct_names(file_names: Sequence[str]) -> list[PurePosixPath]:
     repeated = [str(name) for name, n in Counter(inside).items() if n > 1]
     if repeated:
         raise Cuts3dError(f"two images are called {repeated[0]}", expected="a name of its own for each image")
-    stems = Counter(str(name.with_suffix("")).lower() for name in inside)
-    return [_safe(name if stems[str(name.with_suffix("")).lower()] > 1 else name.with_suffix("")) for name in inside]
+    names = [name.with_suffix("") for name in inside]
+    while True:
+        taken = Counter([*(str(name).lower() for name in names), *RESERVED])
+        clear = [full if taken[str(name).lower()] > 1 else name for name, full in zip(names, inside, strict=True)]
+        if clear == names:  # names that differ in capitals alone have nothing more to tell them apart
+            return [_safe(name) for name in names]
+        names = clear
 
 
 def safe_part(name: str) -> str:

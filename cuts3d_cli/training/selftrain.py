@@ -152,18 +152,13 @@ def run_target(
     for name, error in broken.items():
         logger.warning("selftrain: %s cannot be read: %s", name, error)
     check_failed(Counts(done=len(records) - len(broken), failures=broken), max_failed, "selftrain")
-    settings = {
-        "score_threshold": config.target_threshold,
-        "score_step": 0.0,
-        "iterations": config.target_iterations,
-    }
     with distributed.process_group(launcher, resolve_device(device)) as own_device:
         if distributed.is_main_process():
             write_masks(unlabelled, _unlabelled(records, root))
         distributed.barrier()
         counts = run(
             checkpoint, unlabelled, out,
-            round_number=1, config=config.model_copy(update=settings), train=train, seed=seed, device=str(own_device),
+            round_number=1, config=target_config(config), train=train, seed=seed, device=str(own_device),
             resume=resume, threads=threads, max_failed=max_failed,
         )  # fmt: skip
     counts.failures |= broken
@@ -182,6 +177,32 @@ def _unlabelled(records: Sequence[ImageRecord], root: Path) -> MaskFile:
         provenance=Provenance(fingerprint=images, images=images),
         counts=Counts(no_object=len(readable)),
     )
+
+
+def target_config(config: SelfTrainConfig) -> SelfTrainConfig:
+    """The settings of a round that give in-domain self-training."""
+    return config.model_copy(
+        update={
+            "score_threshold": config.target_threshold,
+            "score_step": 0.0,
+            "iterations": config.target_iterations,
+        }
+    )
+
+
+def dependencies(config: SelfTrainConfig, train: TrainConfig, seed: int, round_number: int) -> dict[str, Any]:
+    """What of a configuration round t depends on: a rule's parameters; JSON-able."""
+    made = train_stage.dependencies(round_config(config, train), seed + round_number)
+    return {**made, "labels": label_settings(config, round_number)}
+
+
+def label_settings(config: SelfTrainConfig, round_number: int) -> dict[str, Any]:
+    """The settings that decide the labels of round t; recorded with them."""
+    return {
+        "score_threshold": round_threshold(config, round_number),
+        "merge_iou": config.merge_iou,
+        "max_detections": config.max_detections,
+    }
 
 
 def round_threshold(config: SelfTrainConfig, round_number: int) -> float:
@@ -236,8 +257,8 @@ def make_labels(
         image_root=earlier.image_root if images is None else images.absolute(),
     )
     check_image_root(earlier, annotations)
-    threshold = round_threshold(config, round_number)
-    settings = {"score_threshold": threshold, "merge_iou": config.merge_iou, "max_detections": config.max_detections}
+    settings = label_settings(config, round_number)
+    threshold = settings["score_threshold"]
     inputs = {"checkpoint": digest_file(_existing(checkpoint)), "annotations": digest_file(annotations)}
     made_from = Provenance(
         fingerprint=fingerprint({**inputs, **settings}),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cuts3d_cli import __version__
-from cuts3d_cli.config import Config, TrainConfig
+from cuts3d_cli.config import TrainConfig
 from cuts3d_cli.errors import ConfigError, ModelError, StoreError
 from cuts3d_cli.log import logger
 from cuts3d_cli.store.checksums import check_zip, read_own
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 ALGORITHM = 1
 """Raised when a training or a round gives another detector from the same inputs and settings: it is then repeated."""
+
+OUTPUTS = ("checkpoint.pth", "metrics.jsonl", "config.json")
+"""The files of a finished training; the last is written last."""
 
 RESUME_ONLY = frozenset({"checkpoint_every", "loggers", "workers"})
 """Settings that do not change the result."""
@@ -181,19 +185,25 @@ def provenance(
     return json.loads(json.dumps(record))
 
 
-def dependencies(config: Config, *, rounds: bool = False, target: bool = False) -> dict[str, Any]:
-    """What of a configuration a training depends on: a rule's parameters; JSON-able.
+def dependencies(config: TrainConfig, seed: int) -> dict[str, Any]:
+    """What of a configuration a training depends on, and its initial weights: a rule's parameters; JSON-able."""
+    return {"algorithm": ALGORITHM, "seed": seed, "train": _relevant(config), "weights": init_digest(config)}
 
-    Args:
-        config: the configuration of the run.
-        rounds: of a round of self-training instead.
-        target: of an in-domain one.
+
+def init_digest(config: TrainConfig) -> str | None:
+    """Hash of the file that ``train.init`` names; None where it is no file."""
+    return digest_file(config.init) if config.init and Path(config.init).is_file() else None
+
+
+def made_by_this_algorithm(record: Mapping[str, Any]) -> bool:
+    """Whether a training's ``config.json`` is of the present `ALGORITHM`.
+
+    Raises:
+        KeyError: it is not such a record.
     """
-    result = {"algorithm": ALGORITHM, "seed": config.seed, "train": _relevant(config.train)}
-    if not rounds:
-        return result
-    values = config.selftrain.model_dump(mode="json", exclude={"rounds"})
-    return result | {"selftrain": {key: v for key, v in values.items() if target or not key.startswith("target_")}}
+    known = {key: value for key, value in record.items() if key not in ("package", "fingerprint")}
+    settings = {key: value for key, value in record["train"].items() if key not in RESUME_ONLY}
+    return record["fingerprint"] == fingerprint({**known, "algorithm": ALGORITHM, "train": settings})
 
 
 def _relevant(config: TrainConfig) -> dict[str, Any]:
@@ -201,12 +211,11 @@ def _relevant(config: TrainConfig) -> dict[str, Any]:
 
 
 def _finished(out: Path, made_from: str) -> bool:
-    """Whether ``out`` holds all results of this very training; config.json is written last."""
-    config, results = out / "config.json", ("checkpoint.pth", "metrics.jsonl")
-    if not config.is_file() or not all((out / name).is_file() for name in results):
+    """Whether ``out`` holds all results of this very training."""
+    if not all((out / name).is_file() for name in OUTPUTS):
         return False
     try:
-        if read_own(config).get("fingerprint") != made_from:
+        if read_own(out / "config.json").get("fingerprint") != made_from:
             return False
         check_zip(out / "checkpoint.pth")
     except StoreError as error:

@@ -123,6 +123,12 @@ def test_without_a_map_the_depth_model_is_asked(photo, cuts3d, small, slope):
         assert found.depth_source == "model"
 
 
+def test_features_of_depth_need_a_map(photo, small):
+    Path("s_depth.png").unlink()
+    with pytest.raises(cuts3d.ImageError, match=r'made for sensor depth; found none -> .* preset="photo"'):
+        segment(photo, preset="rgbd", config=small)
+
+
 def test_the_preset_photo_with_real_weights(photo, cuts3d, real_weights):
     changes = {"features": {"image_size": 168}, "crf": {"image_size": 96, "min_iou": 0}, "localcut": {"tau_knn": 0.2}}
     sets = [f"{section}.{key}={value}" for section, keys in changes.items() for key, value in keys.items()]

@@ -3,6 +3,7 @@
 import struct
 import zipfile
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -58,6 +59,15 @@ def test_float_formats_keep_nan(tmp_path):
     values[3, 4] = np.nan
     for name in ("f.tif", "f.npy"):
         assert np.array_equal(dr.read_raw(save_map(tmp_path / name, values)), values, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", ["rgb.png", "rgba.png", "rgb.tif"])
+def test_colours_of_16_bit_are_refused_as_they_lose_their_lower_half(tmp_path, name):
+    grey = (np.arange(600).reshape(20, 30) * 100).astype(np.uint16)
+    cv2.imwrite(str(tmp_path / name), np.stack([grey] * (4 if "rgba" in name else 3), axis=2))
+    with pytest.raises(ImageError) as error:
+        dr.read_raw(tmp_path / name)
+    one_line(error, name, "several channels of 16 bit", "numpy.save")
 
 
 def test_grey_saved_as_colour_is_read_and_a_colour_map_is_not(tmp_path):

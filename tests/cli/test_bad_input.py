@@ -84,7 +84,7 @@ def test_missing_file_empty_folder_and_folder_without_images(cuts3d, here):
     (here / "notes").mkdir()
     (here / "notes/a.txt").write_text("x")
     for args, text in [
-        (("features", "nope.jpg"), "image nope.jpg does not exist"),
+        (("features", "nope.jpg"), "no such file or folder: nope.jpg"),
         (("features", "empty"), "image folder empty; expected files ending in"),
         (("prepare", "notes", "--run", "r"), "found 1 other file"),
         (("prepare", "empty", "--run", "r"), "found an empty folder"),

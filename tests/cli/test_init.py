@@ -63,6 +63,41 @@ def test_maps_that_a_depth_model_replaces_are_told(cuts3d, photos, dataset):
     assert "is not read, as depth.backend is zoedepth" in err
 
 
+@pytest.mark.parametrize("form", ["coco", "labels"])
+def test_ground_truth_goes_where_its_images_are(cuts3d, photos, dataset, tmp_path, form):
+    held_out = tmp_path / "held"
+    shutil.copytree(photos, held_out)
+    truth = dataset / "annotations.json"
+    if form == "labels":
+        assert cuts3d("export", truth, "--format", "png", "--out", "labels")[0] == 0
+        truth = tmp_path / "labels"
+    code, _, err = cuts3d("init", photos, "--preset", "maskcut", "--annotations", truth, "--out", "a.yaml")
+    assert code == 0 and f"{truth} has ground truth of 4 of the 4 images of {photos}" in err
+    data = load("a.yaml").data
+    assert (data.annotations, data.val_images, data.val_annotations) == (str(truth), None, None)
+    for number in range(1, 5):
+        (photos / f"s{number}.png").rename(photos / f"t{number}.png")
+    code, _, err = cuts3d("init", photos, "--val-images", held_out, "--annotations", truth, "--out", "b.yaml")
+    data = load("b.yaml").data
+    assert (data.annotations, data.val_images, data.val_annotations) == (None, str(held_out), str(truth)), err
+    code, _, err = cuts3d("init", photos, "--annotations", truth, "--out", "c.yaml")
+    assert code == 1 and str(truth) in err and not (tmp_path / "c.yaml").exists()
+
+
+def test_rgbd_needs_depth_maps(cuts3d, photos, dataset, tmp_path):
+    code, _, err = cuts3d("init", photos, "--preset", "rgbd")
+    assert (
+        code == 1 and "preset rgbd needs depth maps: --depth-map DIR" in err and not (tmp_path / "config.yaml").exists()
+    )
+    assert cuts3d("init", photos, "--preset", "rgbd", "--depth-map", dataset / "depth")[0] == 0
+
+
+def test_masks_only(cuts3d, photos):
+    code, _, err = cuts3d("init", photos, "--masks-only")
+    assert code == 0 and "the following command makes masks" in err and "detector" not in err
+    assert load("config.yaml").train.detector is None
+
+
 def test_depth_maps_without_images_are_wrong_usage(cuts3d, photos, dataset):
     assert cuts3d("init", "--depth-map", dataset / "depth")[0] == 2
 

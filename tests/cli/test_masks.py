@@ -7,14 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from cuts3d_cli.store.coco import decode_mask
-from cuts3d_cli.store.masks import read_masks
+from cuts3d_cli.store.coco import decode_mask, encode_mask
+from cuts3d_cli.store.masks import read_masks, write_masks
 
 SMALL = ("--set", "features.image_size=96", "--set", "crf.image_size=96", "--set", "crf.iterations=1")
 SMALL += ("--set", "localcut.tau_knn=0.115")
@@ -71,6 +72,7 @@ def test_cores_change_no_mask(cuts3d, folder):
 @pytest.mark.parametrize(("options", "code"), [((), 1), (("--max-failed", "0.3"), 0)])
 def test_a_broken_image_costs_one_line(cuts3d, folder, cores, options, code):
     Path("images/broken.png").write_text("no image")
+    shutil.copy("depth/s1.png", "depth/broken.png")
     found, _, err = cuts3d("masks", *SMALL, "--out", "out", "--cores", cores, *options, *MAPS, "images")
     assert found == code, err
     assert err.count("broken.png") == 1 and "cannot be read" in err
@@ -80,9 +82,28 @@ def test_a_broken_image_costs_one_line(cuts3d, folder, cores, options, code):
 
 
 def test_where_every_image_fails_nothing_is_written(cuts3d, folder):
+    Path("images/none.png").write_text("no image")
     code, _, err = cuts3d("masks", *SMALL, "--out", "out", "images/none.png")
     assert code == 1 and err.count("none.png") == 1 and "1 image, each failed as said above" in err
     assert not Path("out/masks.json").exists()
+
+
+@pytest.mark.parametrize("command", [("masks", "--out", "out"), ("depth",), ("evaluate", "--annotations", "t.json")])
+@pytest.mark.parametrize(
+    ("missing", "told"),
+    [
+        (["imagse"], "imagse -> did you mean images?"),
+        (["images/s11.png"], "images/s11.png -> did you mean images/s1.png"),
+        (["imges/s1.png"], "imges/s1.png -> did you mean images/s1.png?"),
+        (["imges/t.png", "s1.png"], "imges/t.png (and 1 more)\n"),
+    ],
+)
+def test_a_path_that_is_not_there_is_one_line_before_any_work(cuts3d, folder, command, missing, told):
+    shutil.copy("images/s1.png", "good.png")
+    Path("t.json").write_text('{"images": [], "annotations": [], "categories": []}')
+    code, _, err = cuts3d(*command, *SMALL, "good.png", *missing)
+    assert code == 1 and err.startswith("cuts3d: error: no such file or folder: ") and told in err, err
+    assert err.count("\n") == 1 and not Path(".cuts3d").exists() and not Path("out").exists()
 
 
 @pytest.mark.parametrize("cores", ["1", "2"])
@@ -95,9 +116,39 @@ def test_weights_that_are_missing_are_one_line(cuts3d, folder, cores):
 
 def test_depth_that_was_predicted_is_told_once(cuts3d, folder, real_weights):
     Path("depth/s2.png").unlink()
-    args = ("masks", *SMALL, "--out", "out", "--cores", "1", "--depth-map", "depth")
+    args = ("masks", *SMALL, "--out", "out", "--cores", "1", "--depth-map", "depth", "--set", "depth.backend=auto")
     code, _, err = cuts3d(*args, "images")
     assert code == 0 and err.count("depth:") == 1 and "no depth map, so" in err and "(1 of 4 images, " in err, err
+
+
+@pytest.mark.parametrize("command", [("masks", "--out", "out"), ("depth",), ("localcut",)])
+def test_depth_maps_of_other_names_are_an_error_before_any_work(cuts3d, folder, command):
+    for path in list(Path("depth").rglob("*.png")):
+        path.rename(path.with_name(f"map_{path.name}"))
+    code, _, err = cuts3d(*command, *SMALL, *MAPS, "images")
+    assert code == 1 and err.count("\n") == 1 and not Path(".cuts3d").exists(), err
+    assert "4 of 4 images have no depth map, first images/s1.png" in err
+    assert "expected depth/s1 with one of .png" in err and "found map_s1.png and others there" in err
+    code, _, err = cuts3d(*command, *SMALL, *MAPS, "images/s1.png")
+    assert code == 1 and "image images/s1.png has no depth map" in err
+
+
+def test_some_missing_depth_maps_are_counted_and_a_way_out_is_told(cuts3d, folder):
+    Path("depth/s2.png").unlink()
+    code, _, err = cuts3d("masks", *SMALL, *MAPS, "--out", "out", "images")
+    assert code == 1 and "1 of 4 images has no depth map, first images/s2.png" in err
+    assert "--set depth.backend=auto" in err and not Path("out").exists()
+
+
+def test_rgbd_needs_depth_maps(cuts3d, folder):
+    shutil.move("depth", "maps")
+    args = ("masks", "--preset", "rgbd", "--out", "out", "images")
+    code, _, err = cuts3d(*args)
+    assert code == 1 and "preset rgbd needs depth maps: --depth-map DIR" in err and "--preset photo" in err
+    assert err.count("\n") == 1 and not Path(".cuts3d").exists()
+    Path("maps/s1.png").unlink()
+    code, _, err = cuts3d(*args, "--depth-map", "maps", "--set", "depth.backend=auto")
+    assert code == 1 and "1 of 4 images has no depth map, first images/s1.png" in err
 
 
 def test_least_score_holds_for_masks_pictures_and_formats(cuts3d, folder):
@@ -111,6 +162,27 @@ def test_least_score_holds_for_masks_pictures_and_formats(cuts3d, folder):
     assert [entry["score"] >= limit for entry in read_masks("some/masks.json").annotations] == [True] * len(kept)
     assert Path("some/pictures/s1.jpg").read_bytes() != Path("all/pictures/s1.jpg").read_bytes()
     assert read_masks("all/masks.json").provenance.fingerprint != read_masks("some/masks.json").provenance.fingerprint
+
+
+def test_small_parts_are_left_out_of_masks_pictures_and_formats(cuts3d, folder):
+    args = ("masks", *SMALL, *MAPS, "--cores", "1", "--format", "yolo", "images/s1.png")
+    assert cuts3d(*args, "--out", "all")[0] == 0
+    path = next(Path(".cuts3d/crf").glob("*.json"))
+    masks = read_masks(path, own=True)
+    speck = decode_mask(masks.annotations[0]["segmentation"])
+    speck[0, :12] = True
+    entry = {**masks.annotations[0], "segmentation": encode_mask(speck)}
+    write_masks(path, replace(masks, annotations=[entry, *masks.annotations[1:]]))
+    code, _, err = cuts3d(*args, "--out", "all")
+    assert code == 0 and "yolo: 1 parts of fewer than 20 pixels left out (--min-part)" in err, err
+    assert decode_mask(read_masks("all/masks.json").annotations[0]["segmentation"])[0, :12].all()
+    code, _, err = cuts3d(*args, "--out", "some", "--min-part", 13)
+    assert code == 0 and "masks: 1 part of fewer than 13 pixels left out of 1 object" in err, err
+    assert not decode_mask(read_masks("some/masks.json").annotations[0]["segmentation"])[0, :12].any()
+    assert Path("some/pictures/s1.jpg").read_bytes() != Path("all/pictures/s1.jpg").read_bytes()
+    code, _, err = cuts3d("export", "all/masks.json", "--format", "coco", "--min-part", 13, "--out", "ex")
+    assert code == 0 and "coco: 1 parts of fewer" in err
+    assert "parts of" not in cuts3d("export", "all/masks.json", "--format", "yolo", "--min-part", 0, "--out", "ex")[2]
 
 
 @pytest.mark.parametrize(

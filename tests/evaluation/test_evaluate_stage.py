@@ -170,3 +170,27 @@ def test_masks_without_a_quality_are_ranked_by_score_and_the_reader_is_told(file
     assert found["metrics"] == expected["metrics"]
     (note,) = set(found["notes"]) - set(expected["notes"])
     assert note == f"1 of {len(records)} pseudo-masks have no quality, so all are ranked by score"
+
+
+@pytest.mark.parametrize("of_ours", [True, False])
+def test_images_that_were_not_asked_for_are_left_out_and_failed_ones_count(files, predictions, truth, of_ours):
+    path, annotations, _ = files
+    first, failed, _ = (image["file_name"] for image in truth["images"])
+    kept = next(image for image in predictions["images"] if image["file_name"] == first)
+    predictions["images"] = [kept]
+    predictions["annotations"] = [a for a in predictions["annotations"] if a["image_id"] == kept["id"]]
+    predictions["info"] |= {"counts": {"failures": {failed: "broken"}}} | ({"version": "1"} if of_ours else {})
+    predictions["info"]["kind"] = "predictions"
+    path.write_text(json.dumps(predictions))
+
+    def scored(**options):
+        found = evaluate.run(path, annotations, config=EvaluateConfig(), **options)
+        told = [note for note in found["notes"] if "--count-unlisted" in note]
+        return found["n_images"], found["n_images_missing"], len(told), found["metrics"]["segm"]["AP"]
+
+    some, whole = scored(), scored(count_unlisted=True)
+    assert whole[:3] == (3, 2, 0)
+    assert some[:3] == ((2, 1, 1) if of_ours else (3, 2, 0))
+    assert (some[3] > whole[3]) == of_ours
+    benchmark = evaluate.load_truth(annotations, benchmark=get_benchmark("coco"))
+    assert evaluate.run(path, benchmark, config=EvaluateConfig())["n_images"] == 3

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -102,6 +103,47 @@ def test_values_of_few_bits_are_not_scaled(tmp_path, rings, bits):
     (tmp_path / "labels/a.png").write_bytes(packed_png(rings, bits))
     assert_rings(read_truth(tmp_path / "labels"), rings)
     assert len(read_truth(tmp_path / "labels", ignore_labels=[0, 2]).document.annotations) == 1
+
+
+def _lossy(path, values):
+    Image.fromarray(values.astype(np.uint8)).save(path, "JPEG")
+
+
+def _deep_colours(path, values):
+    cv2.imwrite(str(path), np.stack([values * 300] * 3, axis=2).astype(np.uint16))
+
+
+def _two_pages(path, values):
+    page = Image.fromarray(values.astype(np.uint8))
+    page.save(path, "TIFF", save_all=True, append_images=[page])
+
+
+def _infinite(path, values):
+    Image.fromarray(np.where(values == 1, np.inf, values).astype(np.float32)).save(path, "TIFF")
+
+
+@pytest.mark.parametrize(
+    ("save", "found"),
+    [
+        (_lossy, "JPEG, which changes values"),
+        (_deep_colours, "colours of 16 bit"),
+        (_two_pages, "2 pages"),
+        (_infinite, "fractions, NaN or infinity"),
+    ],
+)
+def test_maps_that_do_not_keep_their_values_are_refused(tmp_path, rings, save, found):
+    (tmp_path / "labels").mkdir()
+    save(tmp_path / "labels/a.png", rings)
+    with pytest.raises(CocoError, match=found):
+        read_truth(tmp_path / "labels", format_name="png")
+
+
+@pytest.mark.parametrize("name", ["\u00b2", "9" * 5000])
+def test_class_numbers_that_are_none_are_refused(tmp_path, photos, name):
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/a.txt").write_text(f"{name} 0.1 0.1 0.5 0.1 0.5 0.5", encoding="utf-8")
+    with pytest.raises(CocoError, match="expected a class number"):
+        read_truth(tmp_path / "labels", images=photos, format_name="yolo")
 
 
 def test_255_is_the_outline_beside_other_values_and_an_object_alone(tmp_path, rings):

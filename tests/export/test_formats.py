@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from pycocotools import mask as mask_api
 
 from cuts3d_cli.errors import Cuts3dError, StoreError
-from cuts3d_cli.export import FORMATS, export
+from cuts3d_cli.export import FORMATS, OUTLINES, SPECKS, export, least_part
 from cuts3d_cli.export.objects import COVERED, CROWD, HIDDEN, JOINED
 from cuts3d_cli.export.yolo import MISSING, REPEATED
 from cuts3d_cli.store.coco import decode_mask
@@ -234,6 +234,22 @@ def test_least_score(hard, tmp_path, name):
     assert json.loads((tmp_path / "out" / OUTPUT_RECORD).read_text())["objects"] == 4
     if name != "png":
         assert len(READERS[name](tmp_path / "out")["x/a"]) == 4
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_small_parts_are_left_out_where_asked_and_counted(tmp_path, name):
+    masks = mask_file(tmp_path / "data", {"x/a.png": [hard_masks()["three parts, at the border"]]})
+    lost = export(masks, name, tmp_path / "out", min_part=150)
+    record = json.loads((tmp_path / "out" / OUTPUT_RECORD).read_text())
+    told = {what: n for what, n in lost.items() if what.startswith("parts of fewer")}
+    assert told == {SPECKS.format(150): 2} and record["lost"] == lost and record["objects"] == 1
+    (mask,) = READERS[name](tmp_path / "out")["x/a"]
+    assert not mask[:, :40].any() and mask[45, 85] and mask.sum() == 19 * 9
+
+
+def test_polygons_of_ours_are_without_specks_by_default(hard):
+    assert {name for name in FORMATS if least_part(name, hard)} == set(OUTLINES)
+    assert not any(least_part(name, replace(hard, kind="ground truth")) for name in FORMATS)
 
 
 def test_crowds_stay_in_coco_alone(hard, tmp_path):

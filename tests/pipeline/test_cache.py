@@ -94,18 +94,22 @@ def test_names_are_relative_to_the_folder_that_holds_all(folders):
     ("depth_map", "images", "text"),
     [
         ("nope", ["pics/same.png"], "depth map nope does not exist"),
-        ("maps/same.png", ["a.png", "b.png"], "expected a folder of depth maps; found one file for 2 images"),
+        (
+            "maps/same.png",
+            ["pics/same.png", "pics/sub a/same.png"],
+            "expected a folder of depth maps; found one file for 2 images",
+        ),
         ("pics/same.png", ["pics/sub a/../same.png"], "is the image itself"),
     ],
 )
 def test_what_cannot_be_the_depth_map(folders, depth_map, images, text):
     with pytest.raises(Cuts3dError, match=text):
-        check_depth_map(Path(depth_map), [Path(image) for image in images])
+        check_depth_map(Path(depth_map), image_files([Path(image) for image in images]))
 
 
 @pytest.mark.parametrize("depth_map", [None, "maps", "maps/same.png"])
 def test_what_can_be_the_depth_map(folders, depth_map):
-    check_depth_map(depth_map and Path(depth_map), [Path("pics/same.png")])
+    check_depth_map(depth_map and Path(depth_map), image_files([Path("pics/same.png")]))
 
 
 def test_a_cached_error_never_answers_for_another_file(folders):

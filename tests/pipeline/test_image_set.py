@@ -26,6 +26,7 @@ def images(dataset, tmp_path):
         shutil.copy(dataset / kind / "s1.png", tmp_path / folder / "a.png")
         shutil.copy(dataset / kind / "s2.png", tmp_path / folder / "sub/a.png")
     (tmp_path / "pics/broken.png").write_bytes(b"no image")
+    shutil.copy(dataset / "depth/s1.png", tmp_path / "maps/broken.png")
     return tmp_path / "pics"
 
 

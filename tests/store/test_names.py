@@ -14,6 +14,9 @@ def test_a_name_loses_its_suffix_unless_it_tells_images_apart():
     assert named("a.jpg", "sub/b.c.png", "é 1.jpg") == ["a", "sub/b.c", "é 1"]
     assert named("a.jpg", "A.png", "b.jpg") == ["a.jpg", "A.png", "b"]
     assert named("/x/../a.jpg") == ["x/a"]
+    assert named("a.jpg", "a.png", "a.jpg.png") == ["a.jpg", "a.png", "a.jpg.png"]
+    assert named("a.jpg.png", "a.jpg") == ["a.jpg", "a"]
+    assert named("cuts3d-output.jpg", "objects.csv.png") == ["cuts3d-output.jpg", "objects.csv.png"]
 
 
 @pytest.mark.parametrize(

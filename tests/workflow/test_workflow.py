@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cuts3d_cli.config import resolve
 from cuts3d_cli.pipeline.methods import OWN
 from cuts3d_cli.store.layout import pseudo_masks_path
-from cuts3d_cli.workflow import MAX_FAILURES, failures, scoring
+from cuts3d_cli.workflow import MAX_FAILURES, failures
 
 ROOT = Path(__file__).parents[2]
 
@@ -215,21 +214,6 @@ def test_errors_of_failed_jobs_are_found_in_their_logs(tmp_path):
     for number in range(MAX_FAILURES):
         log(f"x{number}.log", "cuts3d: error: more\n")
     assert failures([str(tmp_path)], 100).endswith("and 3 more jobs")
-
-
-def test_scores_depend_on_what_a_folder_of_labels_holds(tmp_path):
-    def depends(**data):
-        return scoring(resolve({"data": {"images": "mine", **data}}))
-
-    (tmp_path / "labels/day").mkdir(parents=True)
-    file = tmp_path / "labels/day/a.png"
-    file.write_bytes(b"x")
-    assert depends(annotations="masks.json") == depends(), "Snakemake looks at a file itself"
-    first = depends(annotations=str(tmp_path / "labels"))
-    assert first == depends(annotations=str(tmp_path / "labels")) != depends()
-    assert depends(annotations=str(tmp_path / "labels"), ignore_labels=[0]) != first
-    file.write_bytes(b"xy")
-    assert depends(annotations=str(tmp_path / "labels")) != first
 
 
 def test_a_whole_run(finished):

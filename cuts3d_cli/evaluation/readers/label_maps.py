@@ -13,13 +13,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from cuts3d_cli.errors import CocoError, ImageError
 from cuts3d_cli.evaluation.readers.common import BoxedImage, GroundTruth, Object, ground_truth
 from cuts3d_cli.evaluation.readers.label_files import LabelFile, images_beside, label_paths, matched
 from cuts3d_cli.store.coco import CATEGORIES, decode_mask, encode_mask
 from cuts3d_cli.store.coco_document import Record
-from cuts3d_cli.store.images import image_size, opened
+from cuts3d_cli.store.images import has_deep_colours, image_size, opened, raw_mode
 
 SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
 
@@ -27,6 +28,9 @@ BACKGROUND, OUTLINE = 0, 255
 
 MOST_COLOURS = 2000
 """A colour file of more values is a photograph, not a label map."""
+
+LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF")
+"""Formats whose values are not those that were saved, or need not be."""
 
 _SCALED = {"L;2": 85, "L;4": 17}
 """What Pillow multiplies the values of grey PNGs of 2 and 4 bit by."""
@@ -74,10 +78,11 @@ def read_map(path: Path) -> tuple[np.ndarray, bool]:
     """Values (H, W) int64 of a label map, and whether it is one of 8 bit or less a pixel.
 
     Raises:
-        ImageError: it cannot be read, or its values are no integers.
+        ImageError: it cannot be read, its values are no integers, or its file does not keep them as they were.
     """
     with opened(path, "label map") as image:
-        scale = _SCALED.get(str(image.tile[0][3]) if image.tile else "", 1)
+        _check_exact(path, image)
+        scale = _SCALED.get(raw_mode(image), 1)
         if image.mode in ("LA", "PA"):
             image = image.getchannel(0)
         elif image.mode in ("RGBA", "RGBX", "CMYK", "YCbCr"):
@@ -90,9 +95,26 @@ def read_map(path: Path) -> tuple[np.ndarray, bool]:
             raise ImageError(
                 f"label map {path}", expected="one colour or value per object", found=f"{n} colours: a photograph?"
             )
-    if values.dtype.kind == "f" and not np.array_equal(values, np.rint(values)):
-        raise ImageError(f"label map {path}", expected="integers", found="fractions")
+    if values.dtype.kind == "f" and not (np.isfinite(values).all() and np.array_equal(values, np.rint(values))):
+        raise ImageError(f"label map {path}", expected="integers", found="fractions, NaN or infinity")
     return values.astype(np.int64) // scale, is_byte
+
+
+def _check_exact(path: Path, image: Image.Image) -> None:
+    """Check that Pillow gives all values of a label map.
+
+    Raises:
+        ImageError: it is compressed with a loss, has 16 bit a colour, or several pages.
+    """
+    if image.format in LOSSY:
+        found, expected = f"{image.format}, which changes values", "PNG, TIFF or BMP"
+    elif has_deep_colours(image):
+        found, expected = "colours of 16 bit", "one channel, or colours of 8 bit"
+    elif getattr(image, "n_frames", 1) > 1:
+        found, expected = f"{image.n_frames} pages", "one page per image"
+    else:
+        return
+    raise ImageError(f"label map {path}", expected=expected, found=found)
 
 
 def _files(paths: list[Path], folder: Path, images: Path | None, notes: list[str]) -> list[LabelFile]:

@@ -10,17 +10,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cuts3d_cli.errors import CocoError, Cuts3dError
 from cuts3d_cli.evaluation.readers.common import BoxedImage, GroundTruth, Object, ground_truth, number
 from cuts3d_cli.evaluation.readers.label_files import LabelFile, images_beside, label_paths, matched
 from cuts3d_cli.store.coco import encode_mask, polygon_mask
 from cuts3d_cli.store.coco_document import Record
 from cuts3d_cli.store.images import image_size
+from cuts3d_cli.store.yaml_text import parsed_yaml
 
 NOT_LABELS = frozenset({"classes.txt", "labels.txt", "train.txt", "val.txt", "test.txt", "readme.txt", "names.txt"})
 """Text files that tools write beside the labels: names of classes, lists of images."""
+
+LONGEST_CLASS = 9
+"""Digits of a class number."""
 
 
 def read(path: Path, *, images: Path | None = None) -> GroundTruth:
@@ -68,8 +70,8 @@ def _image(file: LabelFile, names: dict[int, str]) -> BoxedImage:
 
 def _object(words: list[str], size_hw: tuple[int, int], names: dict[int, str], where: str) -> Object:
     height, width = size_hw
-    if not words[0].isdigit():
-        raise CocoError(where, expected="a class number, then a polygon", found=words[0])
+    if not (words[0].isdecimal() and len(words[0]) <= LONGEST_CLASS):
+        raise CocoError(where, expected="a class number, then a polygon", found=words[0][:40])
     values = [number(word, f"{where}: a coordinate") for word in words[1:]]
     if len(values) != 4 and (len(values) < 6 or len(values) % 2):
         raise CocoError(
@@ -98,9 +100,9 @@ def _names(folder: Path) -> dict[int, str]:
 
 def _read_names(path: Path) -> dict[int, str]:
     try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content: Any = parsed_yaml(path.read_text(encoding="utf-8"))
         names: list[Any] | Record = content["names"]
         pairs = names.items() if isinstance(names, dict) else enumerate(names)
         return {int(key): str(name) for key, name in pairs}
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise CocoError(f"file {path}", expected="names of the classes (key names)", found=repr(error)[:120]) from None
