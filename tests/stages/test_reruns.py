@@ -148,6 +148,17 @@ def test_the_last_stage_tries_again_what_failed_before_it(run, whole):
     assert_same(run, whole)
 
 
+def test_the_last_stage_notices_that_an_earlier_one_was_completed(run, whole):
+    run.prepare()
+    os.rename(run.maps / "s1.png", run.maps.parent / "s1.png")
+    run("crf")
+    os.rename(run.maps.parent / "s1.png", run.maps / "s1.png")
+    run("depth")
+    run("crf")
+    run("merge")
+    assert_same(run, whole)
+
+
 def test_a_failure_that_stays_costs_its_image_alone(run, read):
     run.prepare()
     content = (run.images / "s2.png").read_bytes()
@@ -163,7 +174,7 @@ def test_a_failure_that_stays_costs_its_image_alone(run, read):
     assert read == ["s2.png"] and "features: up to date, 3 done, 0 no object, 1 failed" in err
     assert "features: s2.png failed: image" in err
     run("crf")
-    assert read == ["s2.png"] * 2 and before == [stamp(path) for path in paths]
+    assert read == ["s2.png"] and before == [stamp(path) for path in paths]
     assert len(os.listdir(run.path("features").parent)) == 1, "no temporary folder is left"
 
 
