@@ -65,7 +65,7 @@ def _make(files, root, names, out, places, config, *, depth_map, min_score, min_
     from cuts3d_cli.cli.exports import write_formats
     from cuts3d_cli.errors import Cuts3dError
     from cuts3d_cli.log import logger, progress
-    from cuts3d_cli.pipeline.image_set import gathered, tell_depth, tell_failure
+    from cuts3d_cli.pipeline.image_set import gathered, tell_depth, tell_failure, tell_reuse
     from cuts3d_cli.pipeline.workers import Work, run_images
     from cuts3d_cli.report.contact_sheet import draw, write_contact_sheets
     from cuts3d_cli.report.output_record import OutputRecord
@@ -100,6 +100,7 @@ def _make(files, root, names, out, places, config, *, depth_map, min_score, min_
     write_masks(out / FILE, masks)
     found = counted(len(masks.annotations), "object")
     logger.info("masks: %s in %s (%s) -> %s", found, counted(len(files), "image"), masks.counts, out / FILE)
+    tell_reuse(ended, config)
     write_formats(masks, places, min_part=min_part)
     pictures = [
         (name, outcome.made.path, outcome.made.words) if outcome.made else (name, None, "failed")

@@ -36,12 +36,14 @@ class ImageResult:
         source: it alone, as a stage takes it.
         paths: where each stage's result lies.
         counts: how the last stage ended.
+        reused: the stages whose results were in the cache; all others were computed now.
     """
 
     path: Path
     source: Source
     paths: dict[str, Path]
     counts: Counts
+    reused: frozenset[str] = frozenset()
 
     @property
     def depth_notes(self) -> dict[str, list[str]]:
@@ -238,14 +240,17 @@ def run_image(
     source = image_source(path, depth_map)
     keys = expected_fingerprints(config, source, stage)
     paths = {name: cache / name / f"{key}{'.json' if name == LAST else '.zarr'}" for name, key in keys.items()}
+    reused = set()
     for name in [*upstream_of(stage, config), stage]:
         with quiet():  # the caller reports
             counts, kept = execute_or_repair(name, source, config, paths.__getitem__, force=force and name == stage)
             if kept and counts.failures:  # by an earlier version
                 counts, kept = execute_or_repair(name, source, config, paths.__getitem__, force=True)
         logger.debug("%s %s: %s", path.name, name, "cached" if kept else "computed")
+        if kept:
+            reused.add(name)
         if counts.failures:
             # Kept, it would answer for every file of this content, and its reason may name another one.
             remove(paths[name])
             raise ImageError(next(iter(counts.failures.values())))
-    return ImageResult(path, source, paths, counts)
+    return ImageResult(path, source, paths, counts, frozenset(reused))

@@ -61,6 +61,15 @@ def test_images_to_masks_pictures_and_formats(cuts3d, folder, cores):
     assert read_masks("out/masks.json").annotations == masks.annotations
 
 
+def test_what_was_reused_is_told(cuts3d, folder):
+    args = ("masks", *SMALL, *MAPS, "--out", "out", "--cores", "1")
+    assert "from the cache" not in cuts3d(*args, "images/s1.png")[2]
+    assert ".cuts3d: 1 of 4 images from the cache\n" in cuts3d(*args, "images")[2]
+    err = cuts3d(*args, "--set", "localcut.tau_knn=0.1", "images")[2]
+    assert ".cuts3d: 0 of 4 images from the cache; depth, features, spatial-importance of 4 others" in err
+    assert ".cuts3d: 4 of 4 images from the cache\n" in cuts3d(*args, "images")[2]
+
+
 def test_cores_change_no_mask(cuts3d, folder):
     for cores in ("1", "3"):
         shutil.rmtree(".cuts3d", ignore_errors=True)
