@@ -77,14 +77,19 @@ def _make(files, root, names, out, places, config, *, depth_map, min_score, min_
     targets = [out / PICTURES / f"{name}.jpg" for name in names]
     record = OutputRecord(out, len(files))
     record.begin(targets)
-    work = Work(config, depth_map, then=partial(draw, min_score=min_score, min_part=min_part or 0))
+    work = Work(
+        config,
+        depth_map,
+        then=partial(draw, min_score=min_score, min_part=min_part or 0, rank=config.evaluate.pseudo_mask_rank),
+    )
     outcomes = {}
     for place, outcome in progress(run_images(files, targets, work, cores=cores), "masks", len(files)):
         outcomes[place] = outcome
         tell_failure(files[place], outcome)
     ended = [outcomes[place] for place in range(len(files))]
     tell_depth(files, ended, depth_map)
-    masks = gathered(files, root, ended)
+    rank = config.evaluate.pseudo_mask_rank
+    masks = replace(gathered(files, root, ended), rank=rank)
     hint = "fix or remove these images, or raise --max-failed"
     if not masks.images:
         raise Cuts3dError(f"{counted(len(files), 'image')}, each failed as said above; nothing is written", hint=hint)
