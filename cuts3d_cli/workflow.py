@@ -283,6 +283,25 @@ def where_detections_are(config: Config) -> str:
     return ""
 
 
+def take_back(workflow: Any) -> None:
+    """Make the next call of a workflow that ended with an error run again what did not end well.
+
+    Snakemake notes the new parameters and inputs of a failed job as if it had succeeded. Where all that follows is
+    there from an earlier call, it would then find nothing to be done.
+
+    Args:
+        workflow: Snakemake's.
+    """
+    persistence = workflow.persistence
+    if not hasattr(persistence, "_write_record"):  # it is no part of Snakemake's interface
+        return
+    for job in workflow.dag.needrun_jobs():
+        for output in job.output:
+            if (record := persistence.metadata(output)) is not None:
+                record.params = ["the last job failed"]
+                persistence._write_record(str(output), record)
+
+
 def settings_file(config: Config) -> Path:
     """Write the resolved configuration below the run, named by its content, and give its path.
 

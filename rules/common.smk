@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from cuts3d_cli.pipeline.declarations import LAST, STAGES, dependencies, inputs_
 from cuts3d_cli.pipeline.depth_listing import DepthMaps
 from cuts3d_cli.pipeline.graph import result_path
 from cuts3d_cli.pipeline.methods import METHODS, OWN, method_config, methods_of
+from cuts3d_cli.pipeline.retries import tell_changed
 from cuts3d_cli.report.record import VERSION as REPORT_RECORD
 from cuts3d_cli.store.layout import pseudo_masks_path, shard_name
 from cuts3d_cli.store.listing import current_listing
@@ -26,6 +28,7 @@ from cuts3d_cli.workflow import (
     failures,
     settings,
     settings_file,
+    take_back,
     where_detections_are,
 )
 
@@ -76,7 +79,7 @@ def shard_number(wildcards):
 
 
 def inputs_of_stage(stage):
-    """The results that a stage reads for a shard, and the image list."""
+    """The results that a stage reads for a shard, the image list, and what says that failed images changed since."""
 
     def inputs(wildcards):
         method = getattr(wildcards, "method", OWN)
@@ -85,7 +88,10 @@ def inputs_of_stage(stage):
             result_path(wildcards.base, name, wildcards.shard, method)
             for name in stages
         ]
-        return [*paths, f"{wildcards.base}/manifest.jsonl"]
+        result = result_path(wildcards.base, stage, wildcards.shard, method)
+        maps = data_of(wildcards.base, "depth_maps")
+        again = tell_changed(stage, result, wildcards.base, maps)
+        return [*paths, f"{wildcards.base}/manifest.jsonl", *again]
 
     return inputs
 

@@ -69,7 +69,7 @@ rule predict:
         checkpoint=f"{RUN}/detector/round{{anyround}}/checkpoint.pth",
         manifest=f"{VAL}/manifest.jsonl",
     output:
-        f"{RUN}/detector/round{{anyround}}/predictions_val.json",
+        update(f"{RUN}/detector/round{{anyround}}/predictions_val.json"),
     log:
         f"{RUN}/logs/detector/predict{{anyround}}.log",
     benchmark:
@@ -130,7 +130,7 @@ use rule predict as predict_target with:
         checkpoint=f"{RUN}/detector/in-domain/checkpoint.pth",
         manifest=f"{VAL}/manifest.jsonl",
     output:
-        f"{RUN}/detector/in-domain/predictions_val.json",
+        update(f"{RUN}/detector/in-domain/predictions_val.json"),
     log:
         f"{RUN}/logs/detector/predict-in-domain.log",
     benchmark:

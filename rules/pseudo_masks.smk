@@ -1,12 +1,13 @@
 # One rule per stage; each job processes one shard. The inputs of a stage and the settings it depends on are declared in
 # cuts3d_cli/pipeline/declarations.py; the methods are listed in cuts3d_cli/pipeline/methods.py.
+# Results are updated, not made from nothing: what an earlier one has is kept, all of it where too many images fail.
 
 
 rule depth:
     input:
         inputs_of_stage("depth"),
     output:
-        directory("{base}/depth/{shard}.zarr"),
+        update(directory("{base}/depth/{shard}.zarr")),
     log:
         "{base}/logs/depth/{shard}.log",
     benchmark:
@@ -32,7 +33,7 @@ rule features:
     input:
         inputs_of_stage("features"),
     output:
-        directory("{base}/features/{shard}.zarr"),
+        update(directory("{base}/features/{shard}.zarr")),
     log:
         "{base}/logs/features/{shard}.log",
     benchmark:
@@ -58,7 +59,7 @@ rule spatial_importance:
     input:
         inputs_of_stage("spatial-importance"),
     output:
-        directory("{base}/spatial-importance/{shard}.zarr"),
+        update(directory("{base}/spatial-importance/{shard}.zarr")),
     log:
         "{base}/logs/spatial-importance/{shard}.log",
     benchmark:
@@ -83,7 +84,7 @@ rule localcut:
     input:
         inputs_of_stage("localcut"),
     output:
-        directory("{base}/masks/{method}/localcut/{shard}.zarr"),
+        update(directory("{base}/masks/{method}/localcut/{shard}.zarr")),
     log:
         "{base}/logs/{method}/localcut/{shard}.log",
     benchmark:
@@ -109,7 +110,7 @@ rule confidence:
     input:
         inputs_of_stage("confidence"),
     output:
-        directory("{base}/masks/{method}/confidence/{shard}.zarr"),
+        update(directory("{base}/masks/{method}/confidence/{shard}.zarr")),
     log:
         "{base}/logs/{method}/confidence/{shard}.log",
     benchmark:
@@ -135,7 +136,7 @@ rule crf:
     input:
         inputs_of_stage("crf"),
     output:
-        "{base}/masks/{method}/crf/{shard}.json",
+        update("{base}/masks/{method}/crf/{shard}.json"),
     log:
         "{base}/logs/{method}/crf/{shard}.log",
     benchmark:
@@ -164,7 +165,7 @@ rule merge:
         ],
         manifest="{base}/manifest.jsonl",
     output:
-        "{base}/masks/{method}/pseudo_masks.json",
+        update("{base}/masks/{method}/pseudo_masks.json"),
     log:
         "{base}/logs/{method}/merge.log",
     benchmark:
@@ -175,7 +176,9 @@ rule merge:
     resources:
         mem_mb=4000,
         runtime=60,
+    params:
+        config=settings_path,
     message:
         "{wildcards.method}: joining the masks of {wildcards.base}"
     shell:
-        "cuts3d merge --run {wildcards.base:q} --method {wildcards.method} > {log:q} 2>&1"
+        "cuts3d merge --config {params.config:q} --run {wildcards.base:q} --method {wildcards.method} > {log:q} 2>&1"

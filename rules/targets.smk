@@ -47,10 +47,13 @@ localrules:
 
 
 onstart:
+    # left by a Snakemake that was killed; a stage itself replaces its result in one step, so it needs none
+    shutil.rmtree(Path(".snakemake/backups"), ignore_errors=True)
     note_settings(SETTINGS)
 
 
 onerror:
+    take_back(workflow)
     if found := failures(BASES, STARTED):
         print(found, file=sys.stderr)
     if found := failed_images(CONFIG, STARTED):

@@ -14,9 +14,9 @@ from cuts3d_cli.errors import Cuts3dError, printable
 from cuts3d_cli.log import logger, progress
 from cuts3d_cli.pipeline import depth_notes
 from cuts3d_cli.pipeline.cache import check_depth_map, image_files, run_image
-from cuts3d_cli.pipeline.declarations import STAGES, settings_of, upstream_of
+from cuts3d_cli.pipeline.declarations import STAGES, inputs_of, settings_of, upstream_of
 from cuts3d_cli.pipeline.depth_listing import maps_before, note_maps
-from cuts3d_cli.pipeline.graph import depth_maps_of, result_path, stage_fingerprint
+from cuts3d_cli.pipeline.graph import depth_maps_of, may_recover, result_path, stage_fingerprint
 from cuts3d_cli.pipeline.image_set import common_root, relative_name
 from cuts3d_cli.pipeline.methods import method_config
 from cuts3d_cli.pipeline.repair import execute_or_repair
@@ -41,8 +41,8 @@ def on_run(
 ) -> None:
     """Run a stage on one shard of a run, or on all, after the stages before it whose results are missing there.
 
-    A result that is there is taken as it is, but that images which failed are tried again; the stage itself says where
-    it does not fit.
+    A result that is there is taken as it is, but that images which failed are tried again where their files have
+    changed since; the stage itself says where it does not fit.
     """
     manifest = read_manifest(manifest_path(run_dir))
     if depth_maps is not None and depth_maps.is_file() and manifest.n_images > 1:
@@ -65,7 +65,13 @@ def on_run(
 
         found = {each: read_result(each, path_of(each)) for each in upstream_of(stage, config)}
         missing = [each for each, result in found.items() if not _is_usable(each, result)]
-        incomplete = [each for each, result in found.items() if _is_incomplete(each, result, config)]
+        incomplete: list[str] = []
+        for each, result in found.items():
+            if not isinstance(result, Found) or each in missing or not _has_settings(each, result, config):
+                continue
+            follows = result.counts.failures and not {*missing, *incomplete}.isdisjoint(inputs_of(each, config))
+            if follows or may_recover(each, result, source, config, path_of):
+                incomplete.append(each)
         if depth_maps_given and "depth" in upstream_of(stage, config) and "depth" not in missing:
             _check_depth_maps(source, config, path_of("depth"))
         for each in [each for each in found if each in (*missing, *incomplete)] + [stage]:
@@ -88,16 +94,10 @@ def _is_usable(stage: str, found: Found | Damaged | None) -> bool:
     return isinstance(found, Found) and found.algorithm == STAGES[stage].algorithm
 
 
-def _is_incomplete(stage: str, found: Found | Damaged | None, config: Config) -> bool:
-    """Whether images failed in a result, and this configuration has the settings that it was made with."""
-    return (
-        isinstance(found, Found)
-        and bool(found.counts.failures)
-        and all(
-            values.items() <= found.sections.get(name, {}).items()
-            for name, values in settings_of(stage, config).items()
-        )
-    )
+def _has_settings(stage: str, found: Found, config: Config) -> bool:
+    """Whether a result was made with the settings of this configuration."""
+    wanted = settings_of(stage, config)
+    return all(values.items() <= found.sections.get(name, {}).items() for name, values in wanted.items())
 
 
 def _check_depth_maps(source: Source, config: Config, path: Path) -> None:

@@ -14,9 +14,9 @@ from cuts3d_cli.log import logger
 from cuts3d_cli.pipeline.declarations import LAST, STAGES, inputs_of, settings_of, upstream_of
 from cuts3d_cli.pipeline.memory import NEED_AFFINITY, check_memory
 from cuts3d_cli.pipeline.methods import OWN
-from cuts3d_cli.pipeline.results import Damaged, read_result
-from cuts3d_cli.pipeline.retries import note_failed
-from cuts3d_cli.pipeline.runner import Job, Source, contents, lost_before
+from cuts3d_cli.pipeline.results import Damaged, Found, read_result
+from cuts3d_cli.pipeline.retries import changed_since, failed_here, note_failed
+from cuts3d_cli.pipeline.runner import LOST, Job, Source, contents, lost_before
 from cuts3d_cli.store.files import fingerprint
 from cuts3d_cli.store.layout import FORMAT_VERSION, command_for, stage_path
 from cuts3d_cli.store.manifest import Manifest
@@ -98,7 +98,7 @@ def execute(
     expected = stage_fingerprint(stage, config, fingerprints_of(stores), source)
     out = path_of(stage)
     earlier = None if force else counts_of(stage, out, expected, source)
-    if earlier is not None and not _may_recover(earlier, source, stores):
+    if earlier is not None and not _to_try(earlier.failures, source, stores):
         return earlier, True
     if stage in NEED_AFFINITY:
         check_memory(config)
@@ -138,19 +138,49 @@ def counts_of(stage: str, path: Path, fingerprint: str, source: Source) -> Count
         return None
     if result is None or result.fingerprint != fingerprint:
         return None
+    return replace(result.counts, failures=failures_by_name(stage, result.counts, source))
+
+
+def failures_by_name(stage: str, counts: Counts, source: Source) -> dict[str, str]:
+    """Why images failed in a result of a stage on these images, by file name."""
     if stage == LAST:
-        return result.counts
-    names = [record.file_name for record in source.records]
-    return replace(result.counts, failures={names[int(row)]: text for row, text in result.counts.failures.items()})
+        return counts.failures
+    names = {str(row): record.file_name for row, record in enumerate(source.records)}
+    return {names.get(row, row): text for row, text in counts.failures.items()}
 
 
-def _may_recover(earlier: Counts, source: Source, stores: Mapping[str, Store]) -> bool:
-    """Whether an image that failed may end otherwise now: not where it was lost before, as it is still."""
-    return any(
-        lost_before(row, record, stores.values()) != earlier.failures[record.file_name]
+def failed_at(stage: str, counts: Counts, source: Source) -> list[str]:
+    """The images that failed in this very stage: they could be read, and no stage before has lost them."""
+    unread = {record.file_name for record in source.records if record.error}
+    failures = failures_by_name(stage, counts, source)
+    return [name for name, text in failures.items() if name not in unread and not text.startswith(LOST)]
+
+
+def _to_try(failures: Mapping[str, str], source: Source, stores: Mapping[str, Store]) -> list[str]:
+    """The images that failed and may end otherwise now: not those that were lost before, as they are still."""
+    return [
+        record.file_name
         for row, record in enumerate(source.records)
-        if record.file_name in earlier.failures
-    )
+        if record.file_name in failures and lost_before(row, record, stores.values()) != failures[record.file_name]
+    ]
+
+
+def may_recover(stage: str, found: Found, source: Source, config: Config, path_of: Callable[[str], Path]) -> bool:
+    """Whether images that failed in a result may end otherwise now.
+
+    They may if their files have changed since, or if an earlier stage has them now.
+    """
+    if not found.counts.failures:
+        return False
+    if changed_since(stage, path_of(stage), source.image_root, source.depth_maps):
+        return True
+    try:
+        stores = {name: open_store(path_of(name), name) for name in inputs_of(stage, config)}
+    except StoreError:  # it is made again first
+        return True
+    lost_here = failed_here(path_of(stage))
+    failures = failures_by_name(stage, found.counts, source)
+    return any(name not in lost_here for name in _to_try(failures, source, stores))
 
 
 def _check_lineage(stores: dict[str, Store]) -> None:

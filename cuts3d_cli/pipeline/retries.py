@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from cuts3d_cli.errors import ImageError, StoreError
 from cuts3d_cli.store.checksums import read_own
 from cuts3d_cli.store.files import remove, write_json
 from cuts3d_cli.store.image_files import stamp_of
-from cuts3d_cli.store.layout import failed_path
+from cuts3d_cli.store.layout import changed_path, failed_path, manifest_path
+from cuts3d_cli.store.manifest import read_manifest
 
 Files = dict[str, str]
 """Files that an image was read from and what tells that each is as it was; empty for one that is missing."""
@@ -56,20 +58,53 @@ def note_failed(result: Path, tried: Mapping[str, Files]) -> None:
     path = failed_path(result)
     if not tried:
         remove(path)
-    elif dict(tried) != _noted(path):
+    elif dict(tried) != failed_here(result):
         write_json(path, {"failed": dict(tried)})
+
+
+def failed_here(result: Path) -> dict[str, Files]:
+    """What `note_failed` kept: the images that failed in this stage itself, and their files then."""
+    return _content(failed_path(result)).get("failed", {})
 
 
 def changed_since(stage: str, result: Path, image_root: Path, depth_maps: Path | None) -> dict[str, Files]:
     """The images that failed in a stage and whose files have changed since, with what tells the files now."""
-    failed = _noted(failed_path(result)) if result.exists() else {}
+    failed = failed_here(result) if result.exists() else {}
     now = {name: files_of(stage, name, image_root, depth_maps) for name in failed}
     return {name: files for name, files in now.items() if files != failed[name]}
 
 
-def _noted(path: Path) -> dict[str, Files]:
-    """What a note says; nothing where there is none, or a damaged one: the stage run by hand still tries all."""
+def tell_changed(stage: str, result: Path, base: str | Path, depth_maps: str | Path | None) -> list[Path]:
+    """A file that is written when `changed_since` finds something new: an input of the stage's rule in the workflow.
+
+    It stays, as Snakemake would take its end for a change too.
+
+    Args:
+        stage: name of the stage.
+        result: where its result lies.
+        base: folder with the image list.
+        depth_maps: folder of depth maps, or None.
+
+    Returns:
+        The file, or nothing where there never was a change.
+    """
+    path = changed_path(result)
+    if failed_path(result).exists() and result.exists():
+        try:
+            root = read_manifest(manifest_path(base)).image_root
+        except StoreError:  # without a list all is made again
+            return [path] if path.exists() else []
+        changed = changed_since(stage, result, root, None if depth_maps is None else Path(depth_maps))
+        # Equal changes of two results are two.
+        told = {"changed": changed, "result": (result / "zarr.json" if result.is_dir() else result).stat().st_mtime_ns}
+        if changed and told != _content(path):
+            write_json(path, told)
+    return [path] if path.exists() else []
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """Content of a file of ours; nothing where it is missing or damaged: a stage run by hand still tries all."""
     try:
-        return read_own(path)["failed"] if path.exists() else {}
-    except (StoreError, KeyError):
+        return read_own(path) if path.exists() else {}
+    except StoreError:
         return {}

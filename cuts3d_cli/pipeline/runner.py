@@ -39,6 +39,9 @@ T = TypeVar("T")
 NOT_OF_AN_IMAGE = (ConfigError, DamagedError, ModelError, OutputError)
 """Errors that every image would meet: they end a stage instead of costing an image."""
 
+LOST = "failed in "
+"""Starts the reason of an image that an earlier stage lost."""
+
 NETWORKS = ("depth", "features")
 """Stages that may run a network, which gains from every thread."""
 
@@ -242,7 +245,7 @@ def lost_before(row: int, record: ImageRecord, inputs: Iterable[Store]) -> str |
         return record.error
     for store in inputs:
         if store.status[row] == FAILED:
-            return f"failed in {store.stage}: {store.failures.get(row, 'no reason recorded')}"
+            return f"{LOST}{store.stage}: {store.failures.get(row, 'no reason recorded')}"
     return None
 
 

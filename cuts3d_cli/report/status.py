@@ -19,13 +19,14 @@ from cuts3d_cli.config.backends import READS_FILES
 from cuts3d_cli.errors import Cuts3dError, StoreError
 from cuts3d_cli.pipeline.declarations import LAST, STAGES, inputs_of, settings_of, upstream_of
 from cuts3d_cli.pipeline.depth_listing import maps_are_gone
-from cuts3d_cli.pipeline.graph import depth_maps_of, result_path, stage_fingerprint
+from cuts3d_cli.pipeline.graph import depth_maps_of, failed_at, may_recover, result_path, stage_fingerprint
 from cuts3d_cli.pipeline.methods import METHODS, OWN, method_config, methods_of
 from cuts3d_cli.pipeline.results import Damaged, Found, read_result
 from cuts3d_cli.pipeline.runner import Source, images_fingerprint
 from cuts3d_cli.report.run_status import later_rows, training_rows
 from cuts3d_cli.report.status_rows import HELD_OUT, Row, SetStatus
-from cuts3d_cli.store.layout import manifest_path, method_root, pseudo_masks_path, shard_name
+from cuts3d_cli.store.image_files import counted
+from cuts3d_cli.store.layout import command_for, manifest_path, method_root, pseudo_masks_path, shard_name
 from cuts3d_cli.store.listing import changes, relisted
 from cuts3d_cli.store.manifest import ImageRecord, Manifest, read_manifest, shard_range
 from cuts3d_cli.store.masks import Counts, read_masks
@@ -172,6 +173,7 @@ class _Node:
         differs: why it is not the one that is wanted; empty where it is, or is missing.
         damage: why it cannot be used as it is.
         counts: how the images ended.
+        incomplete: how many images failed in it, and what tries them again.
         about: what else there is to say of it.
         stale: whether it is made again.
         follows: what it is made again for, where nothing else is wrong with it.
@@ -183,6 +185,7 @@ class _Node:
     differs: str = ""
     damage: str = ""
     counts: Counts = field(default_factory=Counts)
+    incomplete: str = ""
     about: str = ""
     stale: bool = False
     follows: str = ""
@@ -207,15 +210,24 @@ def _add_nodes(nodes: dict[Key, _Node], base: Path, method: str, config: Config,
             node = nodes[key(stage, index)] = _Node([key(name, index) for name in names])
             inputs = {name: nodes[key(name, index)].expected for name in names}
             node.expected = stage_fingerprint(stage, config, inputs, source)
-            result = read_result(stage, result_path(base, stage, shard_name(index), method))
+
+            def path_of(each: str, shard: str = shard_name(index)) -> Path:
+                return result_path(base, each, shard, method)
+
+            result = read_result(stage, path_of(stage))
             if isinstance(result, Damaged):
                 node.damage = result.reason
             elif result is not None:
                 node.present, node.counts = True, result.counts
-                if result.fingerprint != node.expected:
-                    node.differs = _why(stage, result, settings, inputs)
-                if stage == "depth" and node.differs == OTHER_FILES and _without_maps(config, source):
-                    node.differs, node.expected = "", result.fingerprint
+                changed = may_recover(stage, result, source, config, path_of)
+                told = _failures(stage, result, source, path_of(stage), base, changed=changed)
+                why = _why(stage, result, settings, inputs) if result.fingerprint != node.expected else ""
+                if stage == "depth" and why == OTHER_FILES and _without_maps(config, source):
+                    why, node.expected = "", result.fingerprint
+                if why or changed:
+                    node.differs = why or told
+                else:
+                    node.incomplete = told
     crf = [key(LAST, index) for index in range(len(sources))]
     merged = nodes[Key(method, "merge", 0)] = _Node(crf)
     path = pseudo_masks_path(base, method)
@@ -234,6 +246,17 @@ def _add_nodes(nodes: dict[Key, _Node], base: Path, method: str, config: Config,
 def _without_maps(config: Config, source: Source) -> bool:
     """Whether the depth was made from maps whose folder is gone."""
     return config.depth.backend in READS_FILES and maps_are_gone(source.image_root, source.depth_maps)
+
+
+def _failures(stage: str, result: Found, source: Source, path: Path, base: Path, *, changed: bool) -> str:
+    """How many images failed in a result, and what tries them again; nothing where none did."""
+    if not (n_failed := len(result.counts.failures)):
+        return ""
+    told = f"incomplete: {counted(n_failed, 'image')} failed"
+    if not failed_at(stage, result.counts, source):
+        return f"{told} before" + (", and an earlier stage has some of them now" if changed else "")
+    files = "have changed since" if changed else "are as they were"
+    return f"{told}, files {files}; tried again by `{command_for(stage, path)} --run {base}`"
 
 
 def _propagate(nodes: Mapping[Key, _Node], *, everything: bool) -> None:
@@ -267,6 +290,7 @@ def _row(nodes: Sequence[_Node], stage: str, method: str, images: str) -> Row:
     reasons = Counter(node.damage or node.differs for node in nodes)
     reasons += Counter(f"{node.follows} is made again" for node in nodes if node.follows and node.present)
     told = [reason for reason in reasons if reason]
+    told += dict.fromkeys(node.incomplete for node in nodes if node.incomplete and not node.stale)
     present = [node for node in nodes if node.present]
     if unneeded := sum(node.missing and not node.stale for node in nodes):
         told.append(f"{unneeded} deleted, not needed by what is there")

@@ -100,6 +100,12 @@ def failed_path(result: str | Path) -> Path:
     return result.parents[1] / "failed" / f"{result.parent.name}-{result.stem}.json"
 
 
+def changed_path(result: str | Path) -> Path:
+    """Where it is noted that files of the images that failed in a stage have changed since."""
+    path = failed_path(result)
+    return path.with_name(f"{path.stem}.changed.json")
+
+
 def command_for(stage: str, path: str | Path) -> str:
     """The command that writes a stage's result at a path, for messages; it names the method whose result it is."""
     parts = Path(path).parts

@@ -1,5 +1,6 @@
 """What failed is tried again by the next run of the stage, and too many failures leave an earlier result in place."""
 
+import json
 import os
 import shutil
 
@@ -148,6 +149,17 @@ def test_the_last_stage_tries_again_what_failed_before_it(run, whole):
     assert_same(run, whole)
 
 
+def test_the_last_stage_notices_that_an_earlier_one_was_completed(run, whole):
+    run.prepare()
+    os.rename(run.maps / "s1.png", run.maps.parent / "s1.png")
+    run("crf")
+    os.rename(run.maps.parent / "s1.png", run.maps / "s1.png")
+    run("depth")
+    run("crf")
+    run("merge")
+    assert_same(run, whole)
+
+
 def test_a_failure_that_stays_costs_its_image_alone(run, read):
     run.prepare()
     content = (run.images / "s2.png").read_bytes()
@@ -163,7 +175,7 @@ def test_a_failure_that_stays_costs_its_image_alone(run, read):
     assert read == ["s2.png"] and "features: up to date, 3 done, 0 no object, 1 failed" in err
     assert "features: s2.png failed: image" in err
     run("crf")
-    assert read == ["s2.png"] * 2 and before == [stamp(path) for path in paths]
+    assert read == ["s2.png"] and before == [stamp(path) for path in paths]
     assert len(os.listdir(run.path("features").parent)) == 1, "no temporary folder is left"
 
 
@@ -333,3 +345,34 @@ class TestChangedSince:
         before = stamp(run.path("features"))
         run("features")
         assert self.changed(run, "features") == [] and stamp(run.path("features")) == before
+
+
+class TestStatus:
+    def rows(self, run, cuts3d):
+        code, out, err = cuts3d("status", "--json", "--config", run.config, "--run", run.folder)
+        assert code == 0, err
+        return {row["stage"]: row for row in json.loads(out)}
+
+    def test_a_failure_is_named_with_what_tries_it_again(self, run, cuts3d):
+        run.prepare()
+        run("depth")
+        os.rename(run.images / "s2.png", run.images.parent / "s2.png")
+        run("features")
+        run("localcut")
+        shutil.copytree(run.images, run.images.parent / "gone")
+        shutil.rmtree(run.images)  # so that the list is as it was
+        rows = self.rows(run, cuts3d)
+        told = (
+            f"incomplete: 1 image failed, files are as they were; tried again by `cuts3d features --run {run.folder}`"
+        )
+        assert rows["features"]["why"] == told and rows["features"]["current"] == 1
+        assert rows["localcut"]["why"] == "incomplete: 1 image failed before" and rows["localcut"]["current"] == 1
+        os.rename(run.images.parent / "gone", run.images)
+        os.rename(run.images.parent / "s2.png", run.images / "s2.png")
+        rows = self.rows(run, cuts3d)
+        assert "files have changed since" in rows["features"]["why"] and rows["features"]["current"] == 0
+        assert rows["localcut"]["current"] == 0
+        run("features")
+        rows = self.rows(run, cuts3d)
+        assert rows["features"]["why"] == "" and rows["features"]["current"] == 1
+        assert "an earlier stage has some of them now" in rows["localcut"]["why"] and rows["localcut"]["current"] == 0
