@@ -1,5 +1,6 @@
 """What failed is tried again by the next run of the stage, and too many failures leave an earlier result in place."""
 
+import json
 import os
 import shutil
 
@@ -344,3 +345,34 @@ class TestChangedSince:
         before = stamp(run.path("features"))
         run("features")
         assert self.changed(run, "features") == [] and stamp(run.path("features")) == before
+
+
+class TestStatus:
+    def rows(self, run, cuts3d):
+        code, out, err = cuts3d("status", "--json", "--config", run.config, "--run", run.folder)
+        assert code == 0, err
+        return {row["stage"]: row for row in json.loads(out)}
+
+    def test_a_failure_is_named_with_what_tries_it_again(self, run, cuts3d):
+        run.prepare()
+        run("depth")
+        os.rename(run.images / "s2.png", run.images.parent / "s2.png")
+        run("features")
+        run("localcut")
+        shutil.copytree(run.images, run.images.parent / "gone")
+        shutil.rmtree(run.images)  # so that the list is as it was
+        rows = self.rows(run, cuts3d)
+        told = (
+            f"incomplete: 1 image failed, files are as they were; tried again by `cuts3d features --run {run.folder}`"
+        )
+        assert rows["features"]["why"] == told and rows["features"]["current"] == 1
+        assert rows["localcut"]["why"] == "incomplete: 1 image failed before" and rows["localcut"]["current"] == 1
+        os.rename(run.images.parent / "gone", run.images)
+        os.rename(run.images.parent / "s2.png", run.images / "s2.png")
+        rows = self.rows(run, cuts3d)
+        assert "files have changed since" in rows["features"]["why"] and rows["features"]["current"] == 0
+        assert rows["localcut"]["current"] == 0
+        run("features")
+        rows = self.rows(run, cuts3d)
+        assert rows["features"]["why"] == "" and rows["features"]["current"] == 1
+        assert "an earlier stage has some of them now" in rows["localcut"]["why"] and rows["localcut"]["current"] == 0

@@ -16,6 +16,7 @@ from cuts3d_cli.store.layout import pseudo_masks_path
 from cuts3d_cli.store.masks import read_masks
 
 ROOT = Path(__file__).parents[2]
+MASK_RULES = {"depth", "features", "spatial_importance", "localcut", "confidence", "crf", "merge"}
 AFTER_FEATURES = {"features", "localcut", "confidence", "crf", "merge", "pseudo_masks"}
 
 
@@ -98,6 +99,9 @@ def test_what_failed_is_taken_up_when_its_file_is_back(run, cuts3d, monkeypatch,
         assert run.plan() >= AFTER_FEATURES - {"features"}, "its result is newer than theirs"
     os.rename(run.folder / "away.png", file)
     assert run.plan() == planned
+    rows = json.loads(cuts3d("status", "--json", *by_hand)[1])
+    stale = {row["stage"].replace("-", "_") for row in rows if row["current"] < row["total"]}
+    assert stale & MASK_RULES == planned & MASK_RULES
     ended = run()
     assert ended.returncode == 0, ended.stderr
     assert run.plan() == set()
