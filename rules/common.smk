@@ -11,10 +11,12 @@ from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.evaluation.plan import evaluations, predicting, scoring
 from cuts3d_cli.experiments import ablations as ex
 from cuts3d_cli.experiments import finetune as ft
-from cuts3d_cli.pipeline.declarations import LAST, dependencies, inputs_of
+from cuts3d_cli.pipeline.declarations import LAST, STAGES, dependencies, inputs_of
+from cuts3d_cli.pipeline.depth_listing import DepthMaps
 from cuts3d_cli.pipeline.graph import result_path
 from cuts3d_cli.pipeline.methods import METHODS, OWN, method_config, methods_of
 from cuts3d_cli.pipeline.retries import tell_changed
+from cuts3d_cli.report.record import VERSION as REPORT_RECORD
 from cuts3d_cli.store.layout import pseudo_masks_path, shard_name
 from cuts3d_cli.store.listing import current_listing
 from cuts3d_cli.store.settings import note_settings
@@ -99,6 +101,21 @@ def depends_on(stage):
     return lambda wildcards: dependencies(
         stage, method_config(getattr(wildcards, "method", OWN), CONFIG)
     )
+
+
+def depth_maps(base):
+    """The depth maps of a set of images."""
+    maps = data_of(base, "depth_maps")
+    return DepthMaps(
+        CONFIG,
+        Path(base),
+        Path(data_of(base, "images")),
+        Path(maps) if maps else None,
+        len(shards(base)),
+    )
+
+
+DEPTH_MAPS = {base: depth_maps(base) for base in BASES}
 
 
 def previous_round(wildcards):

@@ -90,7 +90,7 @@ rule report:
         evaluations=lambda wc, input: [
             f"--evaluation={path}" for path in input.evaluations
         ],
-        depends=CONFIG.model_dump(mode="json"),
+        depends={"record": REPORT_RECORD, **CONFIG.model_dump(mode="json")},
     message:
         "writing the report"
     shell:

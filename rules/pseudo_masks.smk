@@ -22,7 +22,7 @@ rule depth:
         config=settings_path,
         shard=shard_number,
         depends=depends_on("depth"),
-        maps=lambda wc: data_of(wc.base, "depth_maps"),
+        maps=lambda wc: DEPTH_MAPS[wc.base].current(shard_number(wc)),
     message:
         "depth of shard {wildcards.shard} of {wildcards.base}"
     shell:
@@ -48,6 +48,7 @@ rule features:
         config=settings_path,
         shard=shard_number,
         depends=depends_on("features"),
+        weights=lambda wc: STAGES["features"].files(CONFIG, None),
     message:
         "features of shard {wildcards.shard} of {wildcards.base}"
     shell:

@@ -15,6 +15,7 @@ from cuts3d_cli.log import logger, progress
 from cuts3d_cli.pipeline import depth_notes
 from cuts3d_cli.pipeline.cache import check_depth_map, image_files, run_image
 from cuts3d_cli.pipeline.declarations import STAGES, inputs_of, settings_of, upstream_of
+from cuts3d_cli.pipeline.depth_listing import maps_before, note_maps
 from cuts3d_cli.pipeline.graph import depth_maps_of, may_recover, result_path, stage_fingerprint
 from cuts3d_cli.pipeline.image_set import common_root, relative_name
 from cuts3d_cli.pipeline.methods import method_config
@@ -76,9 +77,11 @@ def on_run(
         for each in [each for each in found if each in (*missing, *incomplete)] + [stage]:
             if each in missing:
                 logger.info("%s: needed by %s and not there, run first", each, stage)
+            before = maps_before(config, source) if each == "depth" else ""
             counts, kept = execute_or_repair(each, source, config, path_of, force=force and each == stage)
             logger.info("%s: %s%s -> %s", each, "up to date, " if kept else "", counts, path_of(each))
             if each == "depth":
+                note_maps(run_dir, index, before, kept=kept)
                 names = [record.file_name for record in source.records]
                 notes.append(depth_notes.notes_of(open_store(path_of(each), each), names))
                 n_images += len(names)

@@ -56,13 +56,18 @@ def _localcut_inputs(config: Config) -> Names:
 
 def _depth_files(config: Config, source: Source) -> Any:
     """The depth maps that are read, and the embedded model's head where it may run."""
-    head = digest_weights(config.depth.weights or EMBEDDED_WEIGHTS)
+    head = model_digest(config)
     if config.depth.backend in READS_FILES:
         from cuts3d_cli.backends.depth_files import depth_map_digests
 
         maps = depth_map_digests(source.records, source.image_root, source.depth_maps)
         return maps if config.depth.backend == FILES or None not in maps.values() else [maps, head]
     return head if config.depth.backend == EMBEDDED else _weights(config.depth.weights)
+
+
+def model_digest(config: Config) -> str | None:
+    """Hash of the depth model that runs where the backend is the embedded one, or where an image has no depth map."""
+    return digest_weights(config.depth.weights or EMBEDDED_WEIGHTS)
 
 
 def _weights(path: str | None) -> str | None:

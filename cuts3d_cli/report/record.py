@@ -12,6 +12,9 @@ from cuts3d_cli.store.checksums import read_own
 from cuts3d_cli.store.files import digest_file
 from cuts3d_cli.store.layout import predictions_path, pseudo_masks_path, round_path
 
+VERSION = 1
+"""Raised when the record holds something else: the report is then written again."""
+
 OUTPUTS = ("report.html", "results.json", "results.txt")
 """The files of a report."""
 
@@ -25,7 +28,7 @@ def made_from(run_dir: Path, config: Config) -> dict[str, Any]:
         *(predictions_path(run_dir, number) for number in predicting(config)),
     ]
     found = {path.relative_to(run_dir).as_posix(): digest_file(path) for path in files if path.is_file()}
-    return {"config": config.model_dump(mode="json"), "inputs": found}
+    return {"version": VERSION, "config": config.model_dump(mode="json"), "inputs": found}
 
 
 def recorded(run_dir: Path) -> dict[str, Any]:

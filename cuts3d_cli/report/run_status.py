@@ -152,6 +152,8 @@ def _score_changes(path: Path, masks: Path, labels: str, config: Config) -> str:
 
 def _report_changes(run_dir: Path, config: Config) -> str:
     made, wanted = recorded(run_dir), made_from(run_dir, config)
+    if made.get("version") != wanted["version"]:
+        return "written by another version"
     if told := _differences(made.get("config", {}), wanted["config"]):
         return told
     before, now = made.get("inputs", {}), wanted["inputs"]

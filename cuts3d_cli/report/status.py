@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from cuts3d_cli.config import Config
+from cuts3d_cli.config.backends import READS_FILES
 from cuts3d_cli.errors import Cuts3dError, StoreError
 from cuts3d_cli.pipeline.declarations import LAST, STAGES, inputs_of, settings_of, upstream_of
+from cuts3d_cli.pipeline.depth_listing import maps_are_gone
 from cuts3d_cli.pipeline.graph import depth_maps_of, failed_at, may_recover, result_path, stage_fingerprint
 from cuts3d_cli.pipeline.methods import METHODS, OWN, method_config, methods_of
 from cuts3d_cli.pipeline.results import Damaged, Found, read_result
@@ -28,6 +30,8 @@ from cuts3d_cli.store.layout import command_for, manifest_path, method_root, pse
 from cuts3d_cli.store.listing import changes, relisted
 from cuts3d_cli.store.manifest import ImageRecord, Manifest, read_manifest, shard_range
 from cuts3d_cli.store.masks import Counts, read_masks
+
+OTHER_FILES = "images, depth maps or weights changed"
 
 
 @dataclass(frozen=True)
@@ -216,10 +220,11 @@ def _add_nodes(nodes: dict[Key, _Node], base: Path, method: str, config: Config,
                 node.present, node.counts = True, result.counts
                 changed = may_recover(stage, result, source, config, path_of)
                 told = _failures(stage, result, source, path_of(stage), base, changed=changed)
-                if result.fingerprint != node.expected:
-                    node.differs = _why(stage, result, settings, inputs)
-                elif changed:
-                    node.differs = told
+                why = _why(stage, result, settings, inputs) if result.fingerprint != node.expected else ""
+                if stage == "depth" and why == OTHER_FILES and _without_maps(config, source):
+                    why, node.expected = "", result.fingerprint
+                if why or changed:
+                    node.differs = why or told
                 else:
                     node.incomplete = told
     crf = [key(LAST, index) for index in range(len(sources))]
@@ -235,6 +240,11 @@ def _add_nodes(nodes: dict[Key, _Node], base: Path, method: str, config: Config,
     merged.present, merged.about = True, f"{len(masks.annotations)} masks"
     if list(masks.provenance.inputs.values()) != [nodes[each].expected for each in crf]:
         merged.differs = f"made from other inputs: {LAST}"
+
+
+def _without_maps(config: Config, source: Source) -> bool:
+    """Whether the depth was made from maps whose folder is gone."""
+    return config.depth.backend in READS_FILES and maps_are_gone(source.image_root, source.depth_maps)
 
 
 def _failures(stage: str, result: Found, source: Source, path: Path, base: Path, *, changed: bool) -> str:
@@ -301,4 +311,4 @@ def _why(stage: str, result: Found, wanted: Mapping[str, Mapping[str, Any]], inp
     if changed:
         return ", ".join(changed)
     other = sorted(name for name in {*inputs, *result.inputs} if result.inputs.get(name) != inputs.get(name))
-    return f"made from other inputs: {', '.join(other)}" if other else "images, depth maps or weights changed"
+    return f"made from other inputs: {', '.join(other)}" if other else OTHER_FILES
