@@ -243,7 +243,7 @@ def test_results_are_written_beside(tiny_run):
     assert document["version"] == __version__
     assert (run / "results.txt").read_text() == text + "\n" == format_table(document["rows"]) + "\n"
     assert "100.0" in page.words
-    assert any("2 of 4 images have no prediction" in note for note in document["notes"])
+    assert any("2 of the ground truth's 4" in note for note in document["notes"])
 
 
 def test_the_same_run_gives_the_same_file(tiny_run):
