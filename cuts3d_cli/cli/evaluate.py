@@ -110,6 +110,7 @@ def command(
     from cuts3d_cli.evaluation import evaluate
     from cuts3d_cli.evaluation.benchmarks import get_benchmark
     from cuts3d_cli.pipeline.image_set import pseudo_masks, relative_names
+    from cuts3d_cli.store.files import check_not_input
 
     if bool(images) == bool(files) and (images or not write_truth):
         raise click.UsageError("give either --predictions FILE or images")
@@ -117,6 +118,9 @@ def command(
         raise click.UsageError("--out goes with one --predictions")
     if not annotations and not benchmark:
         raise click.UsageError("give --annotations or --benchmark")
+    for option, path in (("--out", out), ("--write-truth", write_truth)):
+        if path is not None:
+            check_not_input(path, option, [*files, annotations, *images])
     config = build_config(options, "evaluate", images=images)
     class_agnostic = config.evaluate.class_agnostic
     if published and not (benchmark and class_agnostic):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from cuts3d_cli.cli.options import formats_option, min_part_option
+from cuts3d_cli.cli.options import Share, formats_option, min_part_option
 
 
 @click.command("export")
@@ -13,7 +13,7 @@ from cuts3d_cli.cli.options import formats_option, min_part_option
 @formats_option(required=True)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of the images, where the file does not say it.")
-@click.option("--min-score", type=float, help="Leave out objects with a lower score; one without a score has 1.")
+@click.option("--min-score", type=Share(), help="Leave out objects with a lower score; one without a score has 1.")
 @min_part_option
 def command(masks, formats, out, images, min_score, min_part):
     """Write masks in the form that another tool reads: pseudo-masks, labels, predictions or COCO ground truth.

@@ -9,6 +9,7 @@ from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.export import SPECKS, check_folder, export, least_part
 from cuts3d_cli.log import logger
 from cuts3d_cli.store.coco import score_of
+from cuts3d_cli.store.files import check_not_input
 from cuts3d_cli.store.image_files import counted
 from cuts3d_cli.store.masks import MaskFile
 
@@ -55,11 +56,12 @@ def write_formats(
     """
     for folder in places.values():
         check_is_folder(folder, "the export")
+        check_not_input(folder, "folder", [source])
         check_folder(folder)
     kept = sum(min_score is None or score_of(entry) >= min_score for entry in masks.annotations)
     if not kept:
         highest = max(map(score_of, masks.annotations), default=None)
-        found = "no object at all" if highest is None else f"{len(masks.annotations)}, highest score {highest:.2f}"
+        found = "no object" if highest is None else f"{len(masks.annotations)}, highest score {highest:.2f}"
         logger.warning("%sno object is written%s; found %s", f"{source}: " if source else "",
                        "" if min_score is None else f" with --min-score {min_score:g}", found)  # fmt: skip
     for name, folder in places.items():

@@ -226,7 +226,9 @@ def test_small_parts_are_left_out_of_masks_pictures_and_formats(cuts3d, folder):
     [
         ("masks.json", "expected a folder, which will hold masks.json"),
         ("images/s1.png", "found a file -> --out images/s1"),
-        ("mine", "found a masks.json of something else"),
+        ("mine", "found other files, such as masks.json"),
+        ("images", "found other files, such as s"),
+        (".", "found other files, such as depth"),
     ],
 )
 def test_out_is_a_folder(cuts3d, folder, out, told):
@@ -358,9 +360,17 @@ def test_export_of_ground_truth_and_of_masks(cuts3d, folder, dataset):
     assert code == 0 and {"npy/sub/s4.npy", "labelme/sub/s4.json"} <= names("ex"), err
     document = json.loads(Path("ex/labelme/sub/s4.json").read_text())
     assert Path("ex/labelme/sub", document["imagePath"]).resolve() == (folder / "images/sub/s4.png").resolve()
-    code, _, err = cuts3d("export", "out/masks.json", "--format", "npy", "--out", "none", "--min-score", "2")
-    assert code == 0 and "no object is written with --min-score 2; found" in err
+    masks = json.loads(Path("out/masks.json").read_text())
+    annotations = [{**entry, "score": 0.4} for entry in masks["annotations"]]
+    Path("low.json").write_text(json.dumps({"images": masks["images"], "annotations": annotations}))
+    code, _, err = cuts3d("export", "low.json", "--format", "npy", "--out", "none", "--min-score", "0.5")
+    assert code == 0 and "no object is written with --min-score 0.5; found" in err and "highest score 0.40" in err
     assert len(np.load("none/s1.npy")) == 0
+    for score in ("2", "nan", "-0.1"):
+        assert cuts3d("export", "low.json", "--format", "npy", "--out", "none", f"--min-score={score}")[0] == 2
+    assert cuts3d("export", "low.json", "--format", "coco", "--out", "copy")[0] == 0
+    code, _, err = cuts3d("export", "copy/masks.json", "--format", "npy", "--out", "copy")
+    assert code == 1 and "which the same command reads" in err and Path("copy/masks.json").is_file()
 
 
 @pytest.mark.parametrize(
