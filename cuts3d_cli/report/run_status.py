@@ -10,11 +10,13 @@ from cuts3d_cli.config import Config
 from cuts3d_cli.errors import StoreError
 from cuts3d_cli.evaluation.plan import evaluations, predicting, scoring
 from cuts3d_cli.pipeline.methods import OWN, methods_of
+from cuts3d_cli.pipeline.retries import changed_since
 from cuts3d_cli.report.record import OUTPUTS, made_from, recorded
 from cuts3d_cli.report.status_rows import HELD_OUT, Row, SetStatus
 from cuts3d_cli.store.checksums import read_own
 from cuts3d_cli.store.files import digest_file
-from cuts3d_cli.store.layout import predictions_path, pseudo_masks_path, round_path
+from cuts3d_cli.store.layout import manifest_path, predictions_path, pseudo_masks_path, round_path
+from cuts3d_cli.store.manifest import read_manifest
 from cuts3d_cli.store.masks import read_masks
 from cuts3d_cli.training import train
 from cuts3d_cli.training.selftrain import label_settings, round_config
@@ -134,7 +136,10 @@ def _prediction_changes(path: Path, detector: Path, config: Config, images: str)
         return told
     if made.inputs.get("detector") != read_own(detector / "config.json").get("fingerprint"):
         return "made by another detector"
-    return "" if made.images == images else "made from other images"
+    if made.images != images:
+        return "made from other images"
+    root = read_manifest(manifest_path(Path(config.run) / "val")).image_root
+    return "incomplete: files of images that failed have changed since" if changed_since("predict", path, root) else ""
 
 
 def _score_changes(path: Path, masks: Path, labels: str, config: Config) -> str:
