@@ -65,7 +65,7 @@ def _make(files, root, names, out, places, config, *, depth_map, min_score, min_
     from cuts3d_cli.cli.exports import write_formats
     from cuts3d_cli.errors import Cuts3dError
     from cuts3d_cli.log import logger, progress
-    from cuts3d_cli.pipeline.image_set import gathered, tell_depth, tell_failure
+    from cuts3d_cli.pipeline.image_set import gathered, tell_depth, tell_failure, tell_reuse
     from cuts3d_cli.pipeline.workers import Work, run_images
     from cuts3d_cli.report.contact_sheet import draw, write_contact_sheets
     from cuts3d_cli.report.output_record import OutputRecord
@@ -77,14 +77,19 @@ def _make(files, root, names, out, places, config, *, depth_map, min_score, min_
     targets = [out / PICTURES / f"{name}.jpg" for name in names]
     record = OutputRecord(out, len(files))
     record.begin(targets)
-    work = Work(config, depth_map, then=partial(draw, min_score=min_score, min_part=min_part or 0))
+    work = Work(
+        config,
+        depth_map,
+        then=partial(draw, min_score=min_score, min_part=min_part or 0, rank=config.evaluate.pseudo_mask_rank),
+    )
     outcomes = {}
     for place, outcome in progress(run_images(files, targets, work, cores=cores), "masks", len(files)):
         outcomes[place] = outcome
         tell_failure(files[place], outcome)
     ended = [outcomes[place] for place in range(len(files))]
     tell_depth(files, ended, depth_map)
-    masks = gathered(files, root, ended)
+    rank = config.evaluate.pseudo_mask_rank
+    masks = replace(gathered(files, root, ended), rank=rank)
     hint = "fix or remove these images, or raise --max-failed"
     if not masks.images:
         raise Cuts3dError(f"{counted(len(files), 'image')}, each failed as said above; nothing is written", hint=hint)
@@ -100,6 +105,7 @@ def _make(files, root, names, out, places, config, *, depth_map, min_score, min_
     write_masks(out / FILE, masks)
     found = counted(len(masks.annotations), "object")
     logger.info("masks: %s in %s (%s) -> %s", found, counted(len(files), "image"), masks.counts, out / FILE)
+    tell_reuse(ended, config)
     write_formats(masks, places, min_part=min_part)
     pictures = [
         (name, outcome.made.path, outcome.made.words) if outcome.made else (name, None, "failed")

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from cuts3d_cli import __version__
 from cuts3d_cli.config import EvaluateConfig
@@ -26,7 +26,7 @@ from cuts3d_cli.store.coco import quality_of
 from cuts3d_cli.store.coco_document import CocoDocument, check_coco
 from cuts3d_cli.store.files import digest_file, fingerprint, write_json
 from cuts3d_cli.store.json_files import read_json
-from cuts3d_cli.store.masks import PSEUDO_MASKS, worked_on
+from cuts3d_cli.store.masks import PSEUDO_MASKS, rank_of, worked_on
 
 __all__ = [
     "Truth",
@@ -39,6 +39,9 @@ __all__ = [
     "run",
     "write_truth",
 ]
+
+
+RANK = "pseudo_mask_rank"
 
 
 @dataclass(frozen=True)
@@ -204,8 +207,9 @@ def run(
         truth = of_images(truth, worked_on(predicted), _UNLISTED)
     iou_types, notes = _iou_types(config, truth)
     if isinstance(predicted, CocoDocument) and info.get("kind") == PSEUDO_MASKS:
+        config, told = _with_rank(config, rank_of(info))
         predicted, more = ranked(predicted, config.pseudo_mask_rank)
-        notes += more
+        notes += [*told, *more]
     result = evaluate(
         predicted,
         truth.read.document,
@@ -239,6 +243,15 @@ def run(
     if out is not None:
         write_json(out, document, indent=1)
     return document
+
+
+def _with_rank(config: EvaluateConfig, rank: str) -> tuple[EvaluateConfig, list[str]]:
+    """The configuration with the ranking that a file of pseudo-masks names, where nobody chose one, and a note."""
+    known = get_args(EvaluateConfig.model_fields[RANK].annotation)
+    if rank not in known or rank == config.pseudo_mask_rank or RANK in config.model_fields_set:
+        return config, []
+    told = [f"ranked by {rank}, as the settings that they were made with say; --pseudo-mask-rank chooses another"]
+    return config.model_copy(update={RANK: rank}), told
 
 
 def _read_predictions(path: Path, name: str) -> CocoDocument | list[Any]:

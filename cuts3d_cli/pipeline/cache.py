@@ -35,12 +35,14 @@ class ImageResult:
         source: it alone, as a stage takes it.
         paths: where each stage's result lies.
         counts: how the last stage ended.
+        reused: the stages whose results were in the cache; all others were computed now.
     """
 
     path: Path
     source: Source
     paths: dict[str, Path]
     counts: Counts
+    reused: frozenset[str] = frozenset()
 
     @property
     def depth_notes(self) -> dict[str, list[str]]:
@@ -239,6 +241,7 @@ def run_image(
     source = image_source(path, depth_map)
     keys = expected_fingerprints(config, source, stage)
     paths = {name: cache / name / f"{key}{'.json' if name == LAST else '.zarr'}" for name, key in keys.items()}
+    reused = set()
     for name in [*upstream_of(stage, config), stage]:
         try:
             with quiet():  # the caller reports
@@ -246,4 +249,6 @@ def run_image(
         except TooManyFailedError as error:
             raise ImageError(error.reason) from None
         logger.debug("%s %s: %s", path.name, name, "cached" if kept else "computed")
-    return ImageResult(path, source, paths, counts)
+        if kept:
+            reused.add(name)
+    return ImageResult(path, source, paths, counts, frozenset(reused))

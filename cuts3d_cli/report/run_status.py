@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,11 @@ from cuts3d_cli.errors import StoreError
 from cuts3d_cli.evaluation.plan import evaluations, predicting, scoring
 from cuts3d_cli.pipeline.methods import OWN, methods_of
 from cuts3d_cli.pipeline.retries import changed_since
-from cuts3d_cli.report.record import OUTPUTS, made_from, recorded
+from cuts3d_cli.report.record import OUTPUTS, VERSION, made_from, recorded
 from cuts3d_cli.report.status_rows import HELD_OUT, Row, SetStatus
 from cuts3d_cli.store.checksums import read_own
 from cuts3d_cli.store.files import digest_file
-from cuts3d_cli.store.layout import manifest_path, predictions_path, pseudo_masks_path, round_path
-from cuts3d_cli.store.manifest import read_manifest
+from cuts3d_cli.store.layout import predictions_path, pseudo_masks_path, round_path
 from cuts3d_cli.store.masks import read_masks
 from cuts3d_cli.training import train
 from cuts3d_cli.training.selftrain import label_settings, round_config
@@ -33,10 +33,8 @@ def training_rows(run_dir: Path, config: Config, *, masks_stale: bool) -> list[R
         folder, name = round_path(run_dir, number), "train" if number == 0 else f"selftrain {number}"
         files = [folder / each for each in (*train.OUTPUTS, *(["annotations.json"] if number else []))]
 
-        def changes(folder: Path = folder, number: int = number) -> str:
-            return _training_changes(folder, config, number) or _other_inputs(run_dir, config, number)
-
-        row = _row(name, files, changes, before)
+        settings = partial(_training_changes, folder, config, number)
+        row = _row(name, files, settings, partial(_other_start, run_dir, config, number), before)
         if not row.present and (folder / "work/state.pth").exists():
             row = Row(name, 0, 0, 1, "", "an interrupted training can be resumed")
         rows.append(row)
@@ -55,13 +53,14 @@ def later_rows(run_dir: Path, config: Config, sets: Mapping[str, SetStatus], tra
     """
     rows: list[Row] = []
     for number in predicting(config):
-        path, images = predictions_path(run_dir, number), sets["val"].images
+        path, detector = predictions_path(run_dir, number), round_path(run_dir, number)
         before = "prepare" if sets["val"].relisted else "" if trainings[number].current else trainings[number].stage
 
-        def changes(path: Path = path, number: int = number, images: str = images) -> str:
-            return _prediction_changes(path, round_path(run_dir, number), config, images)
-
-        rows.append(_row(f"predict {number}", [path], changes, before, HELD_OUT))
+        settings, inputs = (
+            partial(_prediction_changes, path, config),
+            partial(_other_images, path, detector, sets["val"]),
+        )
+        rows.append(_row(f"predict {number}", [path], settings, inputs, before, HELD_OUT))
     unpredicted = {row.stage for row in rows if not row.current}
     for name, scored in evaluations(config, methods_of(config)).items():
         path, (of, split) = run_dir / "evaluation" / f"{name}.json", name.rsplit("_", 1)
@@ -69,23 +68,30 @@ def later_rows(run_dir: Path, config: Config, sets: Mapping[str, SetStatus], tra
         predicted = f"predict {of.removeprefix('round')}"
         before = predicted if predicted in unpredicted else "merge" if of in sets[split].stale else ""
 
-        def changes(path: Path = path, masks: Path = masks, labels: str = scored.labels) -> str:
-            return _score_changes(path, masks, labels, config)
-
-        rows.append(_row(f"evaluate {name}", [path], changes, before, HELD_OUT if split == "val" else ""))
+        settings, inputs = partial(_score_changes, path, scored.labels, config), partial(_other_masks, path, masks)
+        rows.append(_row(f"evaluate {name}", [path], settings, inputs, before, HELD_OUT if split == "val" else ""))
     again = ["merge" for each in sets.values() if OWN in each.stale]
     again += [row.stage for row in (*trainings, *rows) if not row.current]
     files = [run_dir / name for name in OUTPUTS]
-    return [*rows, _row("report", files, lambda: _report_changes(run_dir, config), again[-1] if again else "")]
+    settings, inputs = partial(_report_changes, run_dir, config), partial(_other_results, run_dir, config)
+    return [*rows, _row("report", files, settings, inputs, again[-1] if again else "")]
 
 
-def _row(stage: str, files: Sequence[Path], changes: Callable[[], str], before: str, images: str = "") -> Row:
+def _row(
+    stage: str,
+    files: Sequence[Path],
+    settings: Callable[[], str],
+    inputs: Callable[[], str],
+    before: str,
+    images: str = "",
+) -> Row:
     """The row of a step that is one job.
 
     Args:
         stage: its name.
         files: what it makes.
-        changes: gives why what is there is not what is wanted, or nothing.
+        settings: gives how the settings of what is there differ from those that are wanted, or nothing.
+        inputs: gives from what else it was made than what is there now, or nothing.
         before: the step before it that is made again, or nothing.
         images: the images that it is about.
     """
@@ -93,7 +99,7 @@ def _row(stage: str, files: Sequence[Path], changes: Callable[[], str], before: 
     if lost:
         return Row(stage, 0, 0, 1, "", f"no {', '.join(lost)}" if len(lost) < len(files) else "", images=images)
     try:
-        why = changes() or (f"{before} is made again" if before else "")
+        why = settings() or (f"{before} is made again" if before else inputs())
     except StoreError as error:
         why = str(error)
     return Row(stage, 1, int(not why), 1, "", why, images=images)
@@ -117,7 +123,7 @@ def _training_changes(folder: Path, config: Config, number: int) -> str:
     return _differences(before, {**wanted, "seed": config.seed + number})
 
 
-def _other_inputs(run_dir: Path, config: Config, number: int) -> str:
+def _other_start(run_dir: Path, config: Config, number: int) -> str:
     """Whether a training started from other weights, or learned from other masks, than those that are there."""
     made = read_own(round_path(run_dir, number) / "config.json")
     if number == 0:
@@ -130,21 +136,23 @@ def _other_inputs(run_dir: Path, config: Config, number: int) -> str:
     return "" if made.get("init") == _digest(checkpoint) else f"made from other inputs: {before}"
 
 
-def _prediction_changes(path: Path, detector: Path, config: Config, images: str) -> str:
+def _prediction_changes(path: Path, config: Config) -> str:
     made = read_masks(path, own=True).provenance
-    if told := _differences(made.config.get("predict", {}), config.predict.model_dump(mode="json")):
-        return told
+    return _differences(made.config.get("predict", {}), config.predict.model_dump(mode="json"))
+
+
+def _other_images(path: Path, detector: Path, held_out: SetStatus) -> str:
+    made = read_masks(path, own=True).provenance
     if made.inputs.get("detector") != read_own(detector / "config.json").get("fingerprint"):
         return "made by another detector"
-    if made.images != images:
+    if made.images != held_out.images:
         return "made from other images"
-    root = read_manifest(manifest_path(Path(config.run) / "val")).image_root
-    return "incomplete: files of images that failed have changed since" if changed_since("predict", path, root) else ""
+    changed = changed_since("predict", path, held_out.image_root)
+    return "incomplete: files of images that failed have changed since" if changed else ""
 
 
-def _score_changes(path: Path, masks: Path, labels: str, config: Config) -> str:
-    made = read_own(path).get("provenance", {})
-    wanted = scoring(config, labels)
+def _score_changes(path: Path, labels: str, config: Config) -> str:
+    made, wanted = read_own(path).get("provenance", {}), scoring(config, labels)
     stamp, ignored = wanted.pop("labels"), wanted.pop("ignore_labels")
     if told := _differences(made.get("config", {}), wanted):
         return told
@@ -152,16 +160,23 @@ def _score_changes(path: Path, masks: Path, labels: str, config: Config) -> str:
         return f"other labels: {labels}"
     if Path(labels).is_dir() and made.get("ignore_labels") != ignored:
         return f"ignore_labels {made.get('ignore_labels')} -> {ignored}"
+    return ""
+
+
+def _other_masks(path: Path, masks: Path) -> str:
+    made = read_own(path).get("provenance", {})
     return "" if made.get("predictions_digest") == _digest(masks) else "made from other masks"
 
 
 def _report_changes(run_dir: Path, config: Config) -> str:
-    made, wanted = recorded(run_dir), made_from(run_dir, config)
-    if made.get("version") != wanted["version"]:
+    made = recorded(run_dir)
+    if made.get("version") != VERSION:
         return "written by another version"
-    if told := _differences(made.get("config", {}), wanted["config"]):
-        return told
-    before, now = made.get("inputs", {}), wanted["inputs"]
+    return _differences(made.get("config", {}), config.model_dump(mode="json"))
+
+
+def _other_results(run_dir: Path, config: Config) -> str:
+    before, now = recorded(run_dir).get("inputs", {}), made_from(run_dir, config)["inputs"]
     other = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
     return f"made from other inputs: {', '.join(other[:MOST_TOLD])}" if other else ""
 

@@ -92,7 +92,8 @@ def _set_status(
     manifest = read_manifest(manifest_path(base))
     records, changed = _records_now(manifest)
     changed = ", ".join(filter(None, [changed, _other_list(manifest, wanted)]))
-    ranges = [shard_range(len(records), manifest.n_shards, index) for index in range(manifest.n_shards)]
+    n_shards = wanted.n_shards if wanted else manifest.n_shards
+    ranges = [shard_range(len(records), n_shards, index) for index in range(n_shards)]
     depth_maps = depth_maps or depth_maps_of(manifest, config)
     sources = [Source(records[start:stop], manifest.image_root, depth_maps) for start, stop in ranges]
     nodes: dict[Key, _Node] = {}
@@ -108,7 +109,7 @@ def _set_status(
                 here = [node for key, node in nodes.items() if (key.method, key.stage) == (of, stage)]
                 rows.append(_row(here, stage, of, images))
     stale = {key.method for key, node in nodes.items() if key.stage == "merge" and node.stale}
-    return SetStatus(rows, stale, bool(changed), images_fingerprint(records))
+    return SetStatus(rows, stale, bool(changed), images_fingerprint(records), manifest.image_root)
 
 
 def _unlisted(config: Config, methods: Sequence[str], wanted: Wanted | None, images: str) -> SetStatus:
@@ -266,6 +267,8 @@ def _propagate(nodes: Mapping[Key, _Node], *, everything: bool) -> None:
         everything: the image list is made again, and all that follows it.
     """
     for key, node in nodes.items():
+        if everything and node.differs == OTHER_FILES:
+            node.differs = ""
         node.stale = bool(node.differs or node.damage) or (key.stage == "merge" and node.missing)
         if everything and not node.stale:
             node.stale, node.follows = True, "the image list"

@@ -22,6 +22,8 @@ OUTCOME_NAMES = ("stopped", "kept", "overlap", "small", "covered", "rest", "unif
 SOLVER_NAMES = ("none", "lanczos", "lanczos float64", "dense", "torch", "ritz")
 """What the codes in localcut's ``solver`` stand for; see `core.ncut.second_eigenvector`."""
 
+TOO_SMALL = "too_small"
+"""Attribute of localcut's stores: by row and attempt the fraction of the patches that a rejected candidate covered."""
 
 DEPTH_SOURCES = ("file", "model")
 """What the codes in depth's ``source`` stand for."""

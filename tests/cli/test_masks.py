@@ -61,6 +61,42 @@ def test_images_to_masks_pictures_and_formats(cuts3d, folder, cores):
     assert read_masks("out/masks.json").annotations == masks.annotations
 
 
+def test_masks_are_ranked_and_drawn_as_the_preset_says(cuts3d, folder, dataset, monkeypatch):
+    from cuts3d_cli.report import annotations, contact_sheet
+
+    shown = []
+    monkeypatch.setattr(annotations, "overlay", lambda rgb, masks, scores, **more: shown.append((scores, more)) or rgb)
+    monkeypatch.setattr(contact_sheet, "captioned", lambda picture, text: shown.append(text) or picture)
+    args = ("masks", *SMALL, *MAPS, "--cores", "1", "images/s1.png", "--out")
+    scores = {}
+    for rank in ("quality", "score"):
+        code, _, err = cuts3d(*args, rank, "--set", f"evaluate.pseudo_mask_rank={rank}")
+        assert code == 0, err
+        masks = read_masks(f"{rank}/masks.json", own=True)
+        (values, more), caption = shown[-2:]
+        scores[rank] = [entry[rank] for entry in masks.annotations]
+        assert masks.rank == rank and sorted(values) == pytest.approx(sorted(scores[rank]))
+        assert more["score_name"] == ("quality" if rank == "quality" else "")
+        first = masks.annotations[0]
+        assert f"quality {first['quality']:.2f}, stability {first['score']:.2f}" in caption
+        evaluate = ("evaluate", "--annotations", dataset / "annotations.json", "--predictions", f"{rank}/masks.json")
+        _, out, err = cuts3d(*evaluate, "--preset", "embedded", "--json")
+        assert json.loads(out)["masks"]["provenance"]["config"]["pseudo_mask_rank"] == rank
+        assert ("ranked by quality, as the settings" in err) == (rank == "quality")
+        _, out, err = cuts3d(*evaluate, "--pseudo-mask-rank", "attempts", "--json")
+        assert json.loads(out)["masks"]["provenance"]["config"]["pseudo_mask_rank"] == "attempts"
+    assert scores["quality"] != scores["score"]
+
+
+def test_what_was_reused_is_told(cuts3d, folder):
+    args = ("masks", *SMALL, *MAPS, "--out", "out", "--cores", "1")
+    assert "from the cache" not in cuts3d(*args, "images/s1.png")[2]
+    assert ".cuts3d: 1 of 4 images from the cache\n" in cuts3d(*args, "images")[2]
+    err = cuts3d(*args, "--set", "localcut.tau_knn=0.1", "images")[2]
+    assert ".cuts3d: 0 of 4 images from the cache; depth, features, spatial-importance of 4 others" in err
+    assert ".cuts3d: 4 of 4 images from the cache\n" in cuts3d(*args, "images")[2]
+
+
 def test_cores_change_no_mask(cuts3d, folder):
     for cores in ("1", "3"):
         shutil.rmtree(".cuts3d", ignore_errors=True)

@@ -117,21 +117,6 @@ def test_a_run_of_masks_only(run, dataset):
         assert ended.returncode == 1 and "train.detector" in ended.stdout + ended.stderr, target
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, dataset):
-    """A run on scenes of its own and the process that made it; what a test takes away it puts back."""
-    folder = tmp_path_factory.mktemp("finished")
-    run = workflow(folder, Path(shutil.copytree(dataset, folder / "scenes")))
-    ended = run()
-    logs = (
-        "".join(f"== {path}\n{path.read_text()}" for path in (run.folder / "an out").rglob("*.log"))
-        if ended.returncode
-        else ""
-    )
-    assert ended.returncode == 0, ended.stderr + logs
-    return run, ended
-
-
 def test_plan_of_a_fresh_run(run):
     plan = jobs(run("-n").stdout)
     assert set(plan) == MASK_RULES | BASELINE_RULES | LATER_RULES | {"prepare"}
@@ -238,52 +223,6 @@ def test_nothing_to_do_afterwards(finished):
     run, _ = finished
     ended = run("-n")
     assert ended.returncode == 0 and "Nothing to be done" in ended.stdout + ended.stderr
-
-
-@pytest.mark.parametrize(
-    ("override", "rerun"),
-    [
-        ("localcut={tau_knn: 0.1}", {"localcut", "confidence", "crf", "merge"} | LATER_RULES),
-        ("confidence={sc_min: 0.6}", {"confidence", "crf", "merge"} | LATER_RULES),
-        ("crf={iterations: 3}", {"crf", "merge"} | LATER_RULES),
-        ("crf={confidence: crf}", {"crf", "merge"} | LATER_RULES),  # the baseline has no confidence
-        ("train={lr: 0.03}", LATER_RULES),
-        ("selftrain={score_step: 0.1}", LATER_RULES - {"train"}),
-        ("baseline={tau_ncut: 0.2}", BASELINE_RULES | {"evaluate", "report", "all"}),
-        (
-            "spatial_importance={beta: 0.5}",
-            {"spatial_importance", "localcut", "confidence", "crf", "merge"} | LATER_RULES,
-        ),
-        ("depth={holes: none}", (MASK_RULES - {"features"}) | LATER_RULES),
-    ],
-)
-def test_a_changed_value_reruns_what_uses_it_and_what_follows(finished, override, rerun):
-    run, _ = finished
-    ended = run("-n", "--config", override)
-    assert set(jobs(ended.stdout + ended.stderr)) == rerun
-
-
-def test_status_sees_the_change_too(finished, cuts3d, monkeypatch):
-    run, _ = finished
-    monkeypatch.chdir(run.folder)
-    args = ("status", "--json", "--run", "an out", "--config", "config.yaml")
-    listed = json.loads(cuts3d(*args)[1])
-    assert all(row["current"] == row["total"] for row in listed), listed
-    shared = [("", "prepare"), ("", "features"), ("", "depth"), ("", "spatial-importance")]
-    maskcut = [("maskcut", "localcut"), ("maskcut", "crf"), ("maskcut", "merge")]
-    own = [(OWN, stage) for stage in ("localcut", "confidence", "crf", "merge")]
-    found = [(row["method"], row["stage"]) for row in listed]
-    assert found == [*shared, *maskcut, *own, ("", "train"), ("", "selftrain 1")]
-    listed = json.loads(cuts3d(*args, "--method", "maskcut")[1])
-    assert [(row["method"], row["stage"]) for row in listed] == [*shared[:2], *maskcut]
-    assert all(row["current"] == row["total"] for row in listed), listed
-    args = (*args, "--method", OWN)
-    rows = {row["stage"]: row for row in json.loads(cuts3d(*args, "--set", "localcut.tau_knn=0.1")[1])}
-    stale = {stage for stage, row in rows.items() if row["current"] < row["total"]}
-    assert stale == {"localcut", "confidence", "crf", "merge", "train", "selftrain 1"}
-    assert "tau_knn 0.115 -> 0.1" in rows["localcut"]["why"] and "localcut" in rows["confidence"]["why"]
-    rows = {row["stage"]: row for row in json.loads(cuts3d(*args, "--set", "selftrain.lr=0.3")[1])}
-    assert {stage for stage, row in rows.items() if row["current"] < row["total"]} == {"selftrain 1"}
 
 
 def test_in_domain_self_training_follows_the_last_round(finished, dataset):
