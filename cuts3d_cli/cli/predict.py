@@ -43,6 +43,7 @@ def command(images, run_dir, checkpoint, out, pictures, picture_score, **options
     from cuts3d_cli.log import logger
     from cuts3d_cli.pipeline.cache import expand
     from cuts3d_cli.pipeline.image_set import common_root
+    from cuts3d_cli.pipeline.retries import files_of, note_failed
     from cuts3d_cli.report.preview import write_overlays
     from cuts3d_cli.store.image_files import counted, make_records
     from cuts3d_cli.store.layout import manifest_path
@@ -59,7 +60,9 @@ def command(images, run_dir, checkpoint, out, pictures, picture_score, **options
     else:
         root = common_root(images)
         records = make_records([Path(os.path.abspath(path)) for path in expand(list(images))], root)
-    predict.run(
+    # As they are before: those that come back meanwhile have changed.
+    files = {each.file_name: files_of("predict", each.file_name, root) for each in records} if run_dir else {}
+    counts = predict.run(
         checkpoint,
         out,
         records=records,
@@ -69,6 +72,9 @@ def command(images, run_dir, checkpoint, out, pictures, picture_score, **options
         least_score=picture_score,
         max_failed=config.max_failed if run_dir else asked,
     )
+    if run_dir:
+        unread = {each.file_name for each in records if each.error}
+        note_failed(out, {name: files[name] for name in counts.failures if name not in unread})
     if pictures:
         n_pictures, n_weak = write_overlays(out, pictures, least_score=picture_score)
         weak = f"; on {n_weak} of them no detection reaches {picture_score:g}, so the most confident are drawn"
