@@ -411,3 +411,31 @@ def test_a_stage_of_a_run_runs_what_is_missing_before_it(cuts3d, folder):
     assert code == 0 and err.count("confidence: needed by crf") == 2 and err.count("localcut: needed by crf") == 1, err
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
     assert names("run/masks/cuts3d/crf") == {"00000.json", "00001.json"}
+
+
+def test_a_folder_of_masks_stands_for_its_file(cuts3d, folder, dataset):
+    assert cuts3d("masks", *SMALL, *MAPS, "--out", "out", "--cores", "1", "images")[0] == 0
+    code, _, err = cuts3d("export", "out", "--format", "png", "--out", "png")
+    assert code == 0 and Path("png/s1.png").is_file(), err
+    truth = ("--annotations", dataset / "annotations.json")
+    scores = [cuts3d("evaluate", *truth, "--predictions", path)[1] for path in ("out", "out/masks.json")]
+    assert scores[0] == scores[1] != ""
+    Path("run/masks/cuts3d").mkdir(parents=True)
+    for command in (("export", "run", "--format", "png", "--out", "o"), ("evaluate", *truth, "--predictions", "run")):
+        code, _, err = cuts3d(*command)
+        assert code == 1 and "expected COCO JSON, or a folder of `cuts3d masks` with masks.json" in err, err
+    Path("run/masks/cuts3d/pseudo_masks.json").touch()
+    assert "did you mean run/masks/cuts3d/pseudo_masks.json?" in cuts3d("evaluate", *truth, "--predictions", "run")[2]
+
+
+def test_pictures_of_a_step_are_no_labels(cuts3d, folder):
+    """They lie beside the images by default; a folder that holds labels too stays a folder of labels."""
+    shutil.rmtree("images/sub")
+    assert cuts3d("masks", *SMALL, *MAPS, "--out", "out", "--cores", "1", "--format", "png", "images")[0] == 0
+    assert cuts3d("depth", *SMALL, *MAPS, "images")[0] == 0
+    for path in Path("images").glob("*.cuts3d-depth.png"):
+        path.rename(Path("out/png", path.name))
+    assert len(list(Path("out/png").glob("*.cuts3d-depth.png"))) == 3
+    code, out, err = cuts3d("evaluate", "--annotations", "out/png", "--predictions", "out")
+    assert code == 0 and "100.0" in out and "WARNING" not in err, err
+    assert "0 (background)" in err and "without their suffixes" not in err
