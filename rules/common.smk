@@ -17,7 +17,7 @@ from cuts3d_cli.pipeline.graph import result_path
 from cuts3d_cli.pipeline.methods import METHODS, OWN, method_config, methods_of
 from cuts3d_cli.pipeline.retries import tell_changed
 from cuts3d_cli.report.record import VERSION as REPORT_RECORD
-from cuts3d_cli.store.layout import pseudo_masks_path, shard_name
+from cuts3d_cli.store.layout import predictions_path, pseudo_masks_path, shard_name
 from cuts3d_cli.store.listing import current_listing
 from cuts3d_cli.store.settings import note_settings
 from cuts3d_cli.training import selftrain as rounds

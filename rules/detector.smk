@@ -68,6 +68,9 @@ rule predict:
     input:
         checkpoint=f"{RUN}/detector/round{{anyround}}/checkpoint.pth",
         manifest=f"{VAL}/manifest.jsonl",
+        again=lambda wc: tell_changed(
+            "predict", predictions_path(RUN, int(wc.anyround)), VAL
+        ),
     output:
         update(f"{RUN}/detector/round{{anyround}}/predictions_val.json"),
     log:

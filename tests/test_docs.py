@@ -130,7 +130,7 @@ def test_the_keys_of_mask_files_are_those_written(tmp_path):
     entries = [
         annotation(1, np.ones((4, 4), bool), 1, quality=0.5, cut=0, confidence=Confidence(grid, 0.5)) for grid in maps
     ]
-    write_masks(tmp_path / "m.json", MaskFile(PSEUDO_MASKS, tmp_path, [], entries))
+    write_masks(tmp_path / "m.json", MaskFile(PSEUDO_MASKS, tmp_path, [], entries, rank="score"))
     document = json.loads((tmp_path / "m.json").read_text())
     text = (ROOT / "docs/formats.md").read_text()
 

@@ -230,7 +230,7 @@ def _segmented(image: np.ndarray, path: Path | None, depth: DepthLike | None, co
         quality=final.quality,
         confidence=final.confidence,
         cuts=final.slots + 1,
-        outcomes=_outcomes(result),
+        outcomes=_outcomes(result, config),
         depth=kept,
         depth_source=source,
         features=patches,
@@ -332,11 +332,12 @@ def _depth_backend(config: DepthConfig, device: str) -> DepthBackend:
     return depth_backend(config, device=device)
 
 
-def _outcomes(result: core.Segmentation) -> tuple[str, ...]:
+def _outcomes(result: core.Segmentation, config: Config) -> tuple[str, ...]:
     from cuts3d_cli.report.preview import CRF_REJECTED
-    from cuts3d_cli.report.words import OUTCOME_WORDS
+    from cuts3d_cli.report.words import outcome_text
 
-    words = [OUTCOME_WORDS[attempt.outcome] for attempt in result.found.cuts.info]
+    settings = config.localcut.model_dump()
+    words = [outcome_text(attempt.outcome, settings, attempt.area) for attempt in result.found.cuts.info]
     for slot in np.setdiff1d(result.candidates.slots, result.instances.slots):
         words[slot] = CRF_REJECTED
     return tuple(words)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cuts3d_cli.cli.options import build_config, config_options, formats_option, method_option, min_part_option
+from cuts3d_cli.cli.options import Share, build_config, config_options, formats_option, method_option, min_part_option
 
 FILE, PICTURES = "masks.json", "pictures"
 
@@ -19,7 +19,7 @@ FILE, PICTURES = "masks.json", "pictures"
     "--depth-map", type=click.Path(path_type=Path), help="Depth map of the image, or a folder with one per image."
 )
 @method_option
-@click.option("--min-score", type=float, help="Leave out masks with a lower score.")
+@click.option("--min-score", type=Share(), help="Leave out masks with a lower score.")
 @min_part_option
 @click.option("--cores", type=click.IntRange(1), help="Cores to use, an image on each. Default: all.")
 @config_options
@@ -65,7 +65,7 @@ def _make(files, root, names, out, places, config, *, depth_map, min_score, min_
     from cuts3d_cli.cli.exports import write_formats
     from cuts3d_cli.errors import Cuts3dError
     from cuts3d_cli.log import logger, progress
-    from cuts3d_cli.pipeline.image_set import gathered, tell_depth, tell_failure
+    from cuts3d_cli.pipeline.image_set import gathered, tell_depth, tell_failure, tell_reuse
     from cuts3d_cli.pipeline.workers import Work, run_images
     from cuts3d_cli.report.contact_sheet import draw, write_contact_sheets
     from cuts3d_cli.report.output_record import OutputRecord
@@ -77,14 +77,19 @@ def _make(files, root, names, out, places, config, *, depth_map, min_score, min_
     targets = [out / PICTURES / f"{name}.jpg" for name in names]
     record = OutputRecord(out, len(files))
     record.begin(targets)
-    work = Work(config, depth_map, then=partial(draw, min_score=min_score, min_part=min_part or 0))
+    work = Work(
+        config,
+        depth_map,
+        then=partial(draw, min_score=min_score, min_part=min_part or 0, rank=config.evaluate.pseudo_mask_rank),
+    )
     outcomes = {}
     for place, outcome in progress(run_images(files, targets, work, cores=cores), "masks", len(files)):
         outcomes[place] = outcome
         tell_failure(files[place], outcome)
     ended = [outcomes[place] for place in range(len(files))]
     tell_depth(files, ended, depth_map)
-    masks = gathered(files, root, ended)
+    rank = config.evaluate.pseudo_mask_rank
+    masks = replace(gathered(files, root, ended), rank=rank)
     hint = "fix or remove these images, or raise --max-failed"
     if not masks.images:
         raise Cuts3dError(f"{counted(len(files), 'image')}, each failed as said above; nothing is written", hint=hint)
@@ -100,6 +105,7 @@ def _make(files, root, names, out, places, config, *, depth_map, min_score, min_
     write_masks(out / FILE, masks)
     found = counted(len(masks.annotations), "object")
     logger.info("masks: %s in %s (%s) -> %s", found, counted(len(files), "image"), masks.counts, out / FILE)
+    tell_reuse(ended, config)
     write_formats(masks, places, min_part=min_part)
     pictures = [
         (name, outcome.made.path, outcome.made.words) if outcome.made else (name, None, "failed")
@@ -127,16 +133,17 @@ def _changed(masks, kept, option, value):
 
 
 def _check_earlier(out: Path) -> None:
-    """Check that nothing of somebody else's would be replaced.
+    """Check that the folder is new, empty, or of an earlier call: it counts as results from then on.
 
     Raises:
-        Cuts3dError: a masks.json is there that this command did not write.
+        Cuts3dError: it holds something else, the images for example.
     """
     from cuts3d_cli.errors import Cuts3dError
-    from cuts3d_cli.store.image_files import OUTPUT_RECORD
+    from cuts3d_cli.report.output_record import is_of_masks
 
-    if (out / FILE).exists() and not (out / OUTPUT_RECORD).is_file():
+    there = sorted(path.name for path in out.iterdir() if not path.name.startswith(".")) if out.is_dir() else []
+    if there and not is_of_masks(out):
         raise Cuts3dError(
-            f"--out {out}", expected="a new folder, or that of an earlier `cuts3d masks`",
-            found=f"a {FILE} of something else", hint="give another folder",
+            f"--out {out}", expected="a new or empty folder, or that of an earlier `cuts3d masks`",
+            found=f"other files, such as {there[0]}", hint="give another folder",
         )  # fmt: skip

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from cuts3d_cli.cli.options import build_config, config_options, section_options
+from cuts3d_cli.cli.options import Share, build_config, config_options, section_options
 
 
 @click.command("predict")
@@ -23,7 +23,7 @@ from cuts3d_cli.cli.options import build_config, config_options, section_options
 @click.option("--pictures", type=click.Path(path_type=Path, file_okay=False), help="Folder for one overlay per image.")
 @click.option(
     "--picture-score",
-    type=click.FloatRange(0, 1),
+    type=Share(),
     default=0.5,
     show_default=True,
     help="Minimum score of drawn instances; of an image where none reaches it, the five most confident are drawn.",
@@ -43,6 +43,7 @@ def command(images, run_dir, checkpoint, out, pictures, picture_score, **options
     from cuts3d_cli.log import logger
     from cuts3d_cli.pipeline.cache import expand
     from cuts3d_cli.pipeline.image_set import common_root
+    from cuts3d_cli.pipeline.retries import files_of, note_failed
     from cuts3d_cli.report.preview import write_overlays
     from cuts3d_cli.store.image_files import counted, make_records
     from cuts3d_cli.store.layout import manifest_path
@@ -59,7 +60,9 @@ def command(images, run_dir, checkpoint, out, pictures, picture_score, **options
     else:
         root = common_root(images)
         records = make_records([Path(os.path.abspath(path)) for path in expand(list(images))], root)
-    predict.run(
+    # As they are before: those that come back meanwhile have changed.
+    files = {each.file_name: files_of("predict", each.file_name, root) for each in records} if run_dir else {}
+    counts = predict.run(
         checkpoint,
         out,
         records=records,
@@ -69,6 +72,9 @@ def command(images, run_dir, checkpoint, out, pictures, picture_score, **options
         least_score=picture_score,
         max_failed=config.max_failed if run_dir else asked,
     )
+    if run_dir:
+        unread = {each.file_name for each in records if each.error}
+        note_failed(out, {name: files[name] for name in counts.failures if name not in unread})
     if pictures:
         n_pictures, n_weak = write_overlays(out, pictures, least_score=picture_score)
         weak = f"; on {n_weak} of them no detection reaches {picture_score:g}, so the most confident are drawn"

@@ -206,7 +206,8 @@ def instance_search(
             instance[slot] = candidate & ~union
             union |= candidate
         empty = outcome == "kept" and not instance[slot].any()
-        attempts[slot] = replace(attempts[slot], outcome="covered" if empty else outcome)
+        area = np.count_nonzero(candidate) / h / w
+        attempts[slot] = replace(attempts[slot], outcome="covered" if empty else outcome, area=area)
         previous = candidate if outcome == "kept" else np.zeros_like(candidate)
         if outcome == "kept" or exclude == "nodes":
             excluded |= candidate

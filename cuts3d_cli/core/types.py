@@ -16,11 +16,12 @@ Outcome = Literal["kept", "overlap", "small", "covered", "rest", "uniform", "few
 @dataclass(frozen=True)
 class Attempt:
     """One of the N attempts: its outcome, the eigensolver that ran, named as in `ncut.second_eigenvector` (None: none
-    ran), and whether the corner rule flipped the sides."""
+    ran), whether the corner rule flipped the sides, and the fraction of the patches that its candidate covered."""
 
     outcome: Outcome
     solver: str | None = None
     flipped: bool = False
+    area: float = 0.0
 
 
 @dataclass(frozen=True)

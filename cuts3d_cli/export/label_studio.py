@@ -65,6 +65,7 @@ def _result(each: Object, size_hw: tuple[int, int]) -> dict[str, Any]:
         "original_height": size_hw[0],
         "image_rotation": 0,
         "score": round(each.score, 6),
+        **({} if each.quality is None else {"meta": {"text": [f"quality {each.quality:.3f}"]}}),
         "value": {"format": "rle", "rle": brush_code(each.mask), "brushlabels": [xml_text(each.label)]},
     }
 

@@ -13,11 +13,12 @@ from cuts3d_cli.errors import printable
 from cuts3d_cli.log import logger, progress
 from cuts3d_cli.pipeline import depth_notes
 from cuts3d_cli.pipeline.cache import CACHE, ImageFile, check_depth_map, expand, image_files
-from cuts3d_cli.pipeline.declarations import LAST
+from cuts3d_cli.pipeline.declarations import LAST, upstream_of
 from cuts3d_cli.pipeline.runner import check_failed, images_fingerprint
 from cuts3d_cli.pipeline.workers import Outcome, Work, run_images
 from cuts3d_cli.store.coco import image_entry
 from cuts3d_cli.store.files import fingerprint
+from cuts3d_cli.store.image_files import counted
 from cuts3d_cli.store.manifest import ImageRecord
 from cuts3d_cli.store.masks import PSEUDO_MASKS, Counts, MaskFile, Provenance, read_masks, write_masks
 
@@ -80,6 +81,19 @@ def tell_depth(files: Sequence[ImageFile], outcomes: Sequence[Outcome], depth_ma
     """Say once what there is to say of the depth of the images; see `depth_notes`."""
     found = [{key: [str(file.path)] for key in each.depth} for file, each in zip(files, outcomes, strict=True)]
     depth_notes.tell(found, len(files), depth_map)
+
+
+def tell_reuse(outcomes: Sequence[Outcome], config: Config, cache: Path = CACHE) -> None:
+    """Say in one line what was taken from the cache, if anything was."""
+    stages = [*upstream_of(LAST, config), LAST]
+    reused = [each.result.reused for each in outcomes if each.result is not None]
+    whole = sum(LAST in found for found in reused)
+    parts = {stage: sum(stage in found for found in reused if LAST not in found) for stage in stages}
+    numbers = dict.fromkeys(parts.values())
+    told = [f"{', '.join(s for s in stages if parts[s] == n)} of {n} others" for n in numbers if n]
+    if whole or told:
+        first = f"{whole} of {counted(len(outcomes), 'image')} from the cache"
+        logger.info("%s: %s", cache, "; ".join([first, *told]))
 
 
 def gathered(files: Sequence[ImageFile], root: Path, outcomes: Sequence[Outcome]) -> MaskFile:

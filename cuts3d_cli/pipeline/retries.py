@@ -20,7 +20,7 @@ Files = dict[str, str]
 """Files that an image was read from and what tells that each is as it was; empty for one that is missing."""
 
 
-def files_of(stage: str, file_name: str, image_root: Path, depth_maps: Path | None) -> Files:
+def files_of(stage: str, file_name: str, image_root: Path, depth_maps: Path | None = None) -> Files:
     """The files that a stage reads of an image: the image itself, and for ``depth`` its depth map.
 
     Args:
@@ -49,7 +49,7 @@ def _stamp(path: Path) -> str:
 
 
 def note_failed(result: Path, tried: Mapping[str, Files]) -> None:
-    """Keep, beside a stage's result, the files of the images that failed in it; of those lost before there is nothing.
+    """Keep, beside a result, the files of the images that failed in it; of those lost before there is nothing.
 
     Args:
         result: where the result lies.
@@ -67,14 +67,14 @@ def failed_here(result: Path) -> dict[str, Files]:
     return _content(failed_path(result)).get("failed", {})
 
 
-def changed_since(stage: str, result: Path, image_root: Path, depth_maps: Path | None) -> dict[str, Files]:
+def changed_since(stage: str, result: Path, image_root: Path, depth_maps: Path | None = None) -> dict[str, Files]:
     """The images that failed in a stage and whose files have changed since, with what tells the files now."""
     failed = failed_here(result) if result.exists() else {}
     now = {name: files_of(stage, name, image_root, depth_maps) for name in failed}
     return {name: files for name, files in now.items() if files != failed[name]}
 
 
-def tell_changed(stage: str, result: Path, base: str | Path, depth_maps: str | Path | None) -> list[Path]:
+def tell_changed(stage: str, result: Path, base: str | Path, depth_maps: str | Path | None = None) -> list[Path]:
     """A file that is written when `changed_since` finds something new: an input of the stage's rule in the workflow.
 
     It stays, as Snakemake would take its end for a change too.

@@ -120,6 +120,10 @@ class Job:
                 merged.setdefault(name, {}).update(values)
         return merged
 
+    def recorded(self, name: str) -> dict[str, Any]:
+        """What the earlier result has recorded under a name, by row or by what is true of rows; without one nothing."""
+        return {} if self.earlier is None else dict(open_store(self.out).attrs[name])
+
     def image(self, record: ImageRecord) -> np.ndarray:
         """Pixels (H, W, 3) uint8 of an image.
 
@@ -308,18 +312,13 @@ def check_grid(store: Store, array: str, grid_hw: tuple[int, ...], hint: str) ->
         )
 
 
-def too_many_failed(counts: Counts, max_failed: float) -> bool:
-    """Whether a larger fraction than ``max_failed`` of the images failed."""
-    return bool(counts.failures) and len(counts.failures) > max_failed * counts.total
-
-
 def check_failed(counts: Counts, max_failed: float, stage: str) -> None:
     """Check that at most the fraction ``max_failed`` of the images failed.
 
     Raises:
         TooManyFailedError: more did.
     """
-    if not too_many_failed(counts, max_failed):
+    if not counts.failures or len(counts.failures) <= max_failed * counts.total:
         return
     name, text = next(iter(counts.failures.items()))
     raise TooManyFailedError(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cuts3d_cli.report.overlay import overlay, resized_masks
-from cuts3d_cli.store.coco import cut_of, decode_mask, score_of
+from cuts3d_cli.store.coco import cut_of, decode_mask, quality_of, score_of
 
 N_TOP = 5
 """Detections drawn of an image none of whose detections reaches the minimum score."""
@@ -80,8 +80,30 @@ def score_text(found: Sequence[Mapping[str, Any]], name: str | None) -> str:
     return f"; buttons: cut and {name.replace('_', ' ')}" if name and found else ""
 
 
+def numbers_text(found: Sequence[Mapping[str, Any]], name: str | None) -> str:
+    """Quality and score of each mask by the number of its cut, as a caption; empty where there is neither.
+
+    Args:
+        found: pseudo-masks of an image.
+        name: what their score is (`score_name`), None where they have none.
+    """
+    lines = []
+    for slot, entry in sorted(zip(cut_slots(found), found, strict=True), key=lambda pair: pair[0]):
+        quality = quality_of(entry)
+        facts = [] if quality is None else [f"quality {quality:.2f}"]
+        facts += [f"{name.replace('_', ' ')} {score_of(entry):.2f}"] if name else []
+        if facts:
+            lines.append(f"{slot + 1}: {', '.join(facts)}")
+    return "; ".join(lines)
+
+
 def drawn(
-    rgb: np.ndarray, found: Sequence[Mapping[str, Any]], *, scored: bool = True, score_name: str = ""
+    rgb: np.ndarray,
+    found: Sequence[Mapping[str, Any]],
+    *,
+    scored: bool = True,
+    score_name: str = "",
+    by_quality: bool = False,
 ) -> np.ndarray:
     """Annotations over a picture (H, W, 3) of any size, in the colours and with the numbers of their cuts.
 
@@ -90,10 +112,16 @@ def drawn(
         found: the annotations; one without a score counts as certain.
         scored: write the scores too.
         score_name: what is written before them.
+        by_quality: write the quality of each, where all have one, in place of the score.
     """
+    qualities = [quality_of(entry) for entry in found]
+    values = [score_of(entry) for entry in found]
+    if by_quality and None not in qualities:
+        values, scored, score_name = [value for value in qualities if value is not None], True, "quality"
     slots = cut_slots(found)
     n = max(slots, default=-1) + 1
     masks, scores = np.zeros((n, *rgb.shape[:2]), bool), np.zeros(n)
-    for slot, mask, entry in zip(slots, decoded([e["segmentation"] for e in found], rgb.shape[:2]), found, strict=True):
-        masks[slot], scores[slot] = mask, score_of(entry)
+    at_size = decoded([entry["segmentation"] for entry in found], rgb.shape[:2])
+    for slot, mask, value in zip(slots, at_size, values, strict=True):
+        masks[slot], scores[slot] = mask, value
     return overlay(rgb, masks, scores if scored else None, score_name=score_name)

@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 from cuts3d_cli.errors import printable
 from cuts3d_cli.pipeline.cache import ImageResult
 from cuts3d_cli.pipeline.declarations import LAST
-from cuts3d_cli.report.annotations import drawn
-from cuts3d_cli.report.overlay import resized
+from cuts3d_cli.report.annotations import drawn, numbers_text, score_name
+from cuts3d_cli.report.overlay import captioned, resized
 from cuts3d_cli.report.preview import rows
 from cuts3d_cli.store.coco import score_of
 from cuts3d_cli.store.files import atomic_path
@@ -39,20 +39,28 @@ class Drawn:
     words: str
 
 
-def draw(result: ImageResult, target: Path, *, min_score: float | None = None, min_part: int = 0) -> Drawn:
-    """Write an image with its final masks as a JPEG.
+def draw(
+    result: ImageResult, target: Path, *, min_score: float | None = None, min_part: int = 0, rank: str = "score"
+) -> Drawn:
+    """Write an image with its final masks as a JPEG, and below it the quality and score of each.
 
     Args:
         result: of all stages.
         target: the file.
         min_score: least score of the masks drawn, None for all.
         min_part: least area in px of the parts drawn, see `store.parts.without_specks`.
+        rank: how the masks are ranked (``evaluate.pseudo_mask_rank``): on each the quality is written for ``quality``,
+            else the score.
     """
     masks = read_masks(result.paths[LAST], own=True)
     found, _ = without_specks(masks.annotations, masks.images, min_part)
     shown = [entry for entry in found if min_score is None or score_of(entry) >= min_score]
+    name = score_name(masks.provenance.config)
+    picture = drawn(_scaled(read_image(result.path)), shown, scored=name is not None, by_quality=rank == "quality")
+    if caption := numbers_text(shown, name):
+        picture = captioned(picture, caption)
     with atomic_path(target) as temporary:
-        Image.fromarray(drawn(_scaled(read_image(result.path)), shown)).save(temporary, "JPEG", quality=QUALITY)
+        Image.fromarray(picture).save(temporary, "JPEG", quality=QUALITY)
     if shown:
         return Drawn(target, counted(len(shown), "object"))
     return Drawn(target, f"none of {counted(len(found), 'object')} above {min_score:g}" if found else

@@ -19,9 +19,9 @@ from cuts3d_cli.report.annotations import counted, score_text, shown_detections
 from cuts3d_cli.report.layers import Layer, annotation_layers, mask_layers
 from cuts3d_cli.report.overlay import colourise, hatched, heat_over, mark, overlay, panels, resized, resized_masks
 from cuts3d_cli.report.run_image import Detections, Missing, Reader, RunImage, Truth, places, spread
-from cuts3d_cli.report.words import OUTCOME_WORDS
+from cuts3d_cli.report.words import outcome_texts
 from cuts3d_cli.store.coco import decode_mask
-from cuts3d_cli.store.layout import OUTCOME_NAMES, manifest_path
+from cuts3d_cli.store.layout import manifest_path
 from cuts3d_cli.store.manifest import read_manifest
 from cuts3d_cli.store.zarr_store import Store
 
@@ -237,7 +237,7 @@ def _attempted(store: Store, image: RunImage) -> list[int]:
 
 def _outcomes(store: Store, image: RunImage) -> list[str]:
     """The outcome of each cut, in words."""
-    return [OUTCOME_WORDS[OUTCOME_NAMES[code]] for code in store.array("outcome")[image.row]]
+    return outcome_texts(store, image.row)
 
 
 def _require_attempted(store: Store, image: RunImage, cut: int) -> None:

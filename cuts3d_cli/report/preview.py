@@ -18,7 +18,7 @@ from cuts3d_cli.pipeline.cache import ImageResult
 from cuts3d_cli.pipeline.declarations import LAST
 from cuts3d_cli.report.annotations import STABILITY, cut_slots, drawn, none_reaches, score_name, shown_detections
 from cuts3d_cli.report.overlay import captioned, colourise, heat_over, overlay, resized
-from cuts3d_cli.report.words import OUTCOME_WORDS
+from cuts3d_cli.report.words import OUTCOME_WORDS, outcome_texts
 from cuts3d_cli.store.coco import quality_of
 from cuts3d_cli.store.files import atomic_path
 from cuts3d_cli.store.image_files import OWN_PICTURES
@@ -210,12 +210,12 @@ def _rejected(result: ImageResult, crf: Mapping[str, Any]) -> dict[int, str]:
     if (cuts := _cuts(result)) is None:
         return {}
     limit = f" (crf.min_iou {crf['min_iou']:g})" if "min_iou" in crf else ""
-    outcomes, found = _outcomes(cuts), {}
+    outcomes, texts, found = _outcomes(cuts), _texts(cuts), {}
     for slot, grid in enumerate(cuts.array("instance")[0]):
         if grid.any():
             found[slot] = CRF_REJECTED + limit
         elif outcomes and outcomes[slot] != "stopped":
-            found[slot] = OUTCOME_WORDS[outcomes[slot]]
+            found[slot] = texts[slot]
     return found
 
 
@@ -231,12 +231,12 @@ def _cuts(result: ImageResult) -> Store | None:
 def _instance_rows(result: ImageResult, store: Store) -> list[dict[str, Any]]:
     record, cuts = result.source.records[0], _cuts(result)
     score = store.array("score")[0] if store.stage == "confidence" else None
-    outcomes, terminals = _outcomes(cuts), _terminals(cuts)
+    outcomes, texts, terminals = _outcomes(cuts), _texts(cuts), _terminals(cuts)
     found = []
     for slot, grid in enumerate(cuts.array("instance")[0]):
         if not grid.any():
             if score is None and outcomes and outcomes[slot] != "stopped":
-                found.append(_none_row(store.stage, OUTCOME_WORDS[outcomes[slot]]))
+                found.append(_none_row(store.stage, texts[slot]))
             continue
         scale = np.array([record.width / grid.shape[1], record.height / grid.shape[0]] * 2)
         box = (boxes_xywh_px(grid[None])[0] * scale).tolist()
@@ -244,7 +244,7 @@ def _instance_rows(result: ImageResult, store: Store) -> list[dict[str, Any]]:
             extra: dict[str, Any] = {"score": round(float(score[slot]), 6)}  # as in the COCO JSON
         else:
             extra = _terminal_cells(terminals[slot], grid.shape) if terminals is not None else {}
-            extra |= {"outcome": OUTCOME_WORDS[outcomes[slot]]} if outcomes else {}
+            extra |= {"outcome": texts[slot]} if outcomes else {}
         found.append(_instance_row(slot + 1, float(grid.mean()), box, **extra))
     return found
 
@@ -260,13 +260,18 @@ def _none_row(stage: str, why: str) -> dict[str, Any]:
 def _why_none(result: ImageResult) -> str:
     """Why there is no instance: the outcomes of the attempts."""
     cuts = _cuts(result)
-    found = dict.fromkeys(_outcomes(cuts))
-    return "; ".join(OUTCOME_WORDS[outcome] for outcome in found if outcome != "stopped") or OUTCOME_WORDS["stopped"]
+    found = dict.fromkeys(_texts(cuts))
+    return "; ".join(text for text in found if text != OUTCOME_WORDS["stopped"]) or OUTCOME_WORDS["stopped"]
 
 
 def _outcomes(cuts: Store) -> list[str]:
     """What came of each attempt; empty where the stage does not say."""
     return [OUTCOME_NAMES[code] for code in cuts.array("outcome")[0]] if "outcome" in ARRAYS[cuts.stage] else []
+
+
+def _texts(cuts: Store) -> list[str]:
+    """The same in words."""
+    return outcome_texts(cuts) if "outcome" in ARRAYS[cuts.stage] else []
 
 
 def _terminals(cuts: Store) -> np.ndarray | None:

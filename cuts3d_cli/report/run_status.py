@@ -11,6 +11,7 @@ from cuts3d_cli.config import Config
 from cuts3d_cli.errors import StoreError
 from cuts3d_cli.evaluation.plan import evaluations, predicting, scoring
 from cuts3d_cli.pipeline.methods import OWN, methods_of
+from cuts3d_cli.pipeline.retries import changed_since
 from cuts3d_cli.report.record import OUTPUTS, VERSION, made_from, recorded
 from cuts3d_cli.report.status_rows import HELD_OUT, Row, SetStatus
 from cuts3d_cli.store.checksums import read_own
@@ -144,7 +145,10 @@ def _other_images(path: Path, detector: Path, held_out: SetStatus) -> str:
     made = read_masks(path, own=True).provenance
     if made.inputs.get("detector") != read_own(detector / "config.json").get("fingerprint"):
         return "made by another detector"
-    return "" if made.images == held_out.images else "made from other images"
+    if made.images != held_out.images:
+        return "made from other images"
+    changed = changed_since("predict", path, held_out.image_root)
+    return "incomplete: files of images that failed have changed since" if changed else ""
 
 
 def _score_changes(path: Path, labels: str, config: Config) -> str:

@@ -108,7 +108,7 @@ def _set_status(
                 here = [node for key, node in nodes.items() if (key.method, key.stage) == (of, stage)]
                 rows.append(_row(here, stage, of, images))
     stale = {key.method for key, node in nodes.items() if key.stage == "merge" and node.stale}
-    return SetStatus(rows, stale, bool(changed), images_fingerprint(records))
+    return SetStatus(rows, stale, bool(changed), images_fingerprint(records), manifest.image_root)
 
 
 def _unlisted(config: Config, methods: Sequence[str], wanted: Wanted, images: str) -> SetStatus:

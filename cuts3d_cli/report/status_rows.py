@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 HELD_OUT = "held-out"
 
@@ -39,9 +40,11 @@ class SetStatus:
         stale: the methods whose merged masks are missing or made again.
         relisted: whether the image list is missing or made again.
         images: hash of the images as they are now.
+        image_root: their folder, as the image list has it.
     """
 
     rows: list[Row]
     stale: set[str]
     relisted: bool
     images: str
+    image_root: Path = Path()

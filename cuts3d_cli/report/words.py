@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from cuts3d_cli.config import Config
 from cuts3d_cli.pipeline.methods import METHODS, OWN
 from cuts3d_cli.report.depth_facts import DepthFacts
 from cuts3d_cli.report.run_summary import SetSummary
+from cuts3d_cli.store.layout import OUTCOME_NAMES, TOO_SMALL
+from cuts3d_cli.store.zarr_store import Store
 
 LEGEND = {
     "Depth": "distance from the camera, scaled to [0, 1] in each image.",
@@ -37,6 +40,27 @@ OUTCOME_WORDS = {
     "stopped": "not attempted",
 }
 """The outcomes of an attempt to find an instance, in words."""
+
+
+def outcome_text(outcome: str, settings: Mapping[str, Any], area: float | None = None) -> str:
+    """The outcome of an attempt with the setting that decided.
+
+    Args:
+        outcome: a key of `OUTCOME_WORDS`.
+        settings: those of ``localcut``.
+        area: fraction of the patches that the candidate covered, where it is known.
+    """
+    key = {"small": "min_area", "overlap": "max_overlap"}.get(outcome)
+    found = f", {100 * area:.2g} % of the patches" if outcome == "small" and area is not None else ""
+    limit = f" (localcut.{key} {settings[key]:g})" if key in settings else ""
+    return f"{OUTCOME_WORDS[outcome]}{found}{limit}"
+
+
+def outcome_texts(cuts: Store, row: int = 0) -> list[str]:
+    """`outcome_text` of each attempt for an image, from a store of localcut."""
+    areas = cuts.attrs.get(TOO_SMALL, {}).get(str(row), {})
+    names = [OUTCOME_NAMES[code] for code in cuts.array("outcome")[row]]
+    return [outcome_text(name, cuts.config, areas.get(str(slot))) for slot, name in enumerate(names)]
 
 
 def legend(titles: Collection[str], config: Config, detections: str | None = None) -> list[tuple[str, str]]:

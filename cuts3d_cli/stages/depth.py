@@ -12,7 +12,6 @@ from cuts3d_cli.pipeline.runner import Job, Result, run_stage
 from cuts3d_cli.store.layout import DEPTH_SOURCES
 from cuts3d_cli.store.manifest import ImageRecord
 from cuts3d_cli.store.masks import Counts
-from cuts3d_cli.store.zarr_store import open_store
 
 
 def run(job: Job) -> Counts:
@@ -24,7 +23,7 @@ def run(job: Job) -> Counts:
     from cuts3d_cli.backends.depth_values import predicted_depth
 
     config, source = job.config.depth, job.source
-    notes: dict[str, list[int]] = {} if job.earlier is None else dict(open_store(job.out, "depth").attrs["notes"])
+    notes: dict[str, list[int]] = job.recorded("notes")
 
     @cache
     def model() -> DepthBackend:  # loaded only where an image needs it

@@ -8,13 +8,15 @@ from cuts3d_cli.core.find_instances import find_instances_batch
 from cuts3d_cli.core.geometry import depth_to_grid
 from cuts3d_cli.core.types import Cuts
 from cuts3d_cli.pipeline.runner import Job, Result, ahead, check_grid, run_stage, solver_and_device, usable_rows
-from cuts3d_cli.store.layout import OUTCOME_NAMES, SOLVER_NAMES
+from cuts3d_cli.store.layout import OUTCOME_NAMES, SOLVER_NAMES, TOO_SMALL
 from cuts3d_cli.store.masks import Counts
 from cuts3d_cli.store.rows import Rows
 
 
 def run(job: Job) -> Counts:
     """Write the arrays of `layout.ARRAYS` for localcut from features, depth and importance.
+
+    Recorded too is the area of each candidate that was too small, by row and attempt.
 
     Raises:
         StoreError: features and importance lie on different grids.
@@ -27,6 +29,7 @@ def run(job: Job) -> Counts:
         hint = "rerun `cuts3d spatial-importance` with the features.image_size and patch_size of the features"
         check_grid(job.stores["spatial-importance"], "importance", grid_hw, hint)
     rows = {name: Rows(array) for name, array in arrays.items()}
+    too_small: dict[str, dict[str, float]] = job.recorded(TOO_SMALL)
     eigensolver, device = solver_and_device(job.config, job.config.localcut.eigensolver)
     settings = {**job.config.localcut.model_dump(), "eigensolver": eigensolver, "device": device}
 
@@ -45,10 +48,13 @@ def run(job: Job) -> Counts:
     def compute(row, record):
         found, depth = found_in(row)
         outputs = {name: getattr(found, name) for name in ("semantic", "instance", "terminals", "fiedler", "contrast")}
+        if areas := {str(n): round(tried.area, 6) for n, tried in enumerate(found.info) if tried.outcome == "small"}:
+            too_small[str(row)] = areas
         outputs["depth"] = np.zeros(grid_hw) if depth is None else depth
         return Result({**outputs, **_codes(found)}, no_object=not found.instance.any())
 
-    return run_stage("localcut", job, compute, sizes={"N": job.config.localcut.n_instances})
+    sizes = {"N": job.config.localcut.n_instances}
+    return run_stage("localcut", job, compute, sizes=sizes, attrs={TOO_SMALL: too_small})
 
 
 def images_at_once(n_patches: int, eigensolver: str) -> int:

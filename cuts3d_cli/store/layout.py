@@ -22,6 +22,8 @@ OUTCOME_NAMES = ("stopped", "kept", "overlap", "small", "covered", "rest", "unif
 SOLVER_NAMES = ("none", "lanczos", "lanczos float64", "dense", "torch", "ritz")
 """What the codes in localcut's ``solver`` stand for; see `core.ncut.second_eigenvector`."""
 
+TOO_SMALL = "too_small"
+"""Attribute of localcut's stores: by row and attempt the fraction of the patches that a rejected candidate covered."""
 
 DEPTH_SOURCES = ("file", "model")
 """What the codes in depth's ``source`` stand for."""
@@ -95,8 +97,10 @@ def stage_path(run: str | Path, stage: str, shard: str, method: str | None = Non
 
 
 def failed_path(result: str | Path) -> Path:
-    """Where the files of the images that failed in a stage are noted, see `pipeline.retries`."""
+    """Where the files of the images that failed in a result are noted, see `pipeline.retries`."""
     result = Path(result)
+    if result.parent.name not in (*ARRAYS, "crf"):  # predictions
+        return result.with_name(f"{result.stem}.failed.json")
     return result.parents[1] / "failed" / f"{result.parent.name}-{result.stem}.json"
 
 
@@ -117,6 +121,8 @@ def how_to_remake(path: str | Path) -> str:
     """How a damaged file or store is made again, for the hint of an error; names the command that writes it."""
     path = Path(path)
     folder = path.parent.name
+    if folder == "failed" or ".failed." in path.name:
+        return "delete it: what failed is then tried again by hand alone"
     by_name = {
         "manifest.jsonl": "prepare",
         "masks.json": "masks",

@@ -84,6 +84,7 @@ class MaskFile:
         provenance: how the masks were made.
         counts: how the images ended.
         description: ``info.description``; by default that cuts3d made it and no human annotation was used.
+        rank: of pseudo-masks the ``evaluate.pseudo_mask_rank`` they were made with; empty where nobody said.
     """
 
     kind: str
@@ -94,6 +95,7 @@ class MaskFile:
     provenance: Provenance = field(default_factory=Provenance)
     counts: Counts = field(default_factory=Counts)
     description: str = ""
+    rank: str = ""
 
     def by_image(self) -> dict[Any, list[dict[str, Any]]]:
         """Annotations by the id of their image, of every image listed, in the order of the file."""
@@ -119,6 +121,7 @@ def write_masks(path: str | Path, masks: MaskFile) -> None:
         "image_root": Path(masks.image_root).as_posix(),
         **asdict(made),
         "counts": asdict(masks.counts),
+        **({"rank": masks.rank} if masks.rank else {}),
     }
     annotations = [{"id": number, **without_id(entry)} for number, entry in enumerate(masks.annotations, start=1)]
     document = {
@@ -167,7 +170,13 @@ def read_masks(path: str | Path, *, own: bool = False) -> MaskFile:
         provenance=provenance,
         counts=counts,
         description=str(info.get("description", "")),
+        rank=rank_of(info),
     )
+
+
+def rank_of(info: Mapping[str, Any]) -> str:
+    """What ``info`` of a mask file of ours says of the ranking; empty where it says nothing."""
+    return str(info.get("rank", "")) if _is_own(info) else ""
 
 
 def worked_on(document: CocoDocument) -> list[str]:

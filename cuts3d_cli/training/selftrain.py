@@ -16,7 +16,7 @@ from cuts3d_cli.config import PredictConfig, SelfTrainConfig, TrainConfig
 from cuts3d_cli.core.masks import merge_round
 from cuts3d_cli.errors import Cuts3dError, StoreError
 from cuts3d_cli.log import logger
-from cuts3d_cli.pipeline.runner import check_failed, images_fingerprint, too_many_failed
+from cuts3d_cli.pipeline.runner import check_failed, images_fingerprint
 from cuts3d_cli.store.coco import decode_mask, image_entry, run_lengths, without_id
 from cuts3d_cli.store.files import digest_file, fingerprint, remove
 from cuts3d_cli.store.manifest import ImageRecord
@@ -241,6 +241,8 @@ def make_labels(
 ) -> Counts:
     """Predict on the training images and merge with the earlier masks into ``labels``; reuse them if they fit.
 
+    Of labels that are reused, the images that failed are tried again.
+
     Raises:
         TooManyFailedError: more images failed than ``max_failed`` allows; nothing is written.
     """
@@ -266,10 +268,11 @@ def make_labels(
         config={"selftrain": {"round": round_number, **settings}},
         inputs=inputs,
     )
-    if (counts := _counts_of(labels, made_from)) is not None and not too_many_failed(counts, max_failed):
+    found = _labels_of(labels, made_from)
+    if found is not None and not found.counts.failures:
         logger.info("selftrain: labels of round %d exist already", round_number)
         distributed.barrier()
-        return counts
+        return found.counts
     limit_threads(threads)
     # What is not above the threshold is never read: on a large set it would fill the memory.
     predict = PredictConfig(score_threshold=max(threshold, 0.0), max_detections=config.max_detections)
@@ -277,13 +280,16 @@ def make_labels(
     records = [
         ImageRecord(entry["id"], entry["file_name"], entry["height"], entry["width"], digest="")
         for entry in earlier.images
+        if found is None or entry["file_name"] in found.counts.failures
     ]
     predictions, counts = _predict_together(detector, records, earlier.image_root)
+    if found is not None:
+        counts += replace(found.counts, failures={})
     check_failed(counts, max_failed, "selftrain")
-    if not distributed.is_main_process():
+    if not distributed.is_main_process() or (found is not None and found.counts == counts):
         distributed.barrier()
         return counts
-    merged, n_new = merge_labels(earlier, predictions, threshold, config.merge_iou)
+    merged, n_new = merge_labels(earlier, predictions, threshold, config.merge_iou, found and _finished(found))
     logger.info(
         "selftrain round %d: %d predictions above %.2f, %d earlier masks kept",
         round_number,
@@ -297,13 +303,19 @@ def make_labels(
     return counts
 
 
-def _counts_of(labels: Path, made_from: Provenance) -> Counts | None:
-    """How predicting for labels ended, if they are there and made so; any others, damaged or old, are replaced."""
+def _labels_of(labels: Path, made_from: Provenance) -> MaskFile | None:
+    """Labels that are there and made so; any others, damaged or old, are replaced."""
     try:
         found = read_masks(labels, own=True)
     except StoreError:
         return None
-    return found.counts if found.provenance.fingerprint == made_from.fingerprint else None
+    return found if found.provenance.fingerprint == made_from.fingerprint else None
+
+
+def _finished(labels: MaskFile) -> dict[Any, list[dict[str, Any]]]:
+    """The labels of the images that did not fail, by their id."""
+    failed = {image["id"] for image in labels.images if image["file_name"] in labels.counts.failures}
+    return {number: entries for number, entries in labels.by_image().items() if number not in failed}
 
 
 def _predict_together(
@@ -322,7 +334,11 @@ def _predict_together(
 
 
 def merge_labels(
-    masks: MaskFile, predictions: Sequence[dict[str, Any]], threshold: float, merge_iou: float
+    masks: MaskFile,
+    predictions: Sequence[dict[str, Any]],
+    threshold: float,
+    merge_iou: float,
+    finished: Mapping[Any, list[dict[str, Any]]] | None = None,
 ) -> tuple[list[dict[str, Any]], int]:
     """Labels of a round, image by image: confident predictions, then the earlier masks that stay.
 
@@ -331,6 +347,7 @@ def merge_labels(
         predictions: COCO annotations of the same images.
         threshold: predictions with a higher score are labels.
         merge_iou: largest IoU of an earlier mask with any of them.
+        finished: labels that are taken as they are, by the id of their image.
 
     Returns:
         Annotations without confidence and cut, and how many of them are predictions.
@@ -340,6 +357,9 @@ def merge_labels(
         found[entry["image_id"]].append(entry)
     merged, n_new = [], 0
     for image in masks.images:
+        if finished is not None and image["id"] in finished:
+            merged += map(without_id, finished[image["id"]])
+            continue
         old, new = [_plain(entry) for entry in earlier[image["id"]]], found[image["id"]]
         size_hw = image["height"], image["width"]
         kept_new, kept_old = merge_round(

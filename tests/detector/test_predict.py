@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ from pycocotools.mask import toBbox
 
 from cuts3d_cli.config import PredictConfig
 from cuts3d_cli.errors import ModelError
+from cuts3d_cli.pipeline.retries import changed_since
 from cuts3d_cli.store.coco import decode_mask
+from cuts3d_cli.store.layout import failed_path
 from cuts3d_cli.store.manifest import ImageRecord
 from cuts3d_cli.training import predict, train
 
@@ -127,3 +130,18 @@ def test_masks_lie_where_the_boxes_of_the_model_are(checkpoint, labelled, tmp_pa
     found = predict_image(detector, records(labelled)[0], labelled.parent / "images/1.png")
     assert 0 < len(found) <= 5
     assert all(decode_mask(entry["segmentation"]).shape == (60, 96) for entry in found)
+
+
+def test_images_of_a_run_that_failed_are_noted_with_their_files(checkpoint, labelled, tmp_path, cuts3d):
+    images, out = labelled.parent / "images", tmp_path / "round0/found.json"
+    assert cuts3d("prepare", images, "--run", tmp_path / "val")[0] == 0
+    args = ("predict", "--run", tmp_path / "val", "--checkpoint", checkpoint, "--out", out, "--device", "cpu")
+    assert cuts3d(*args)[0] == 0 and not failed_path(out).exists()
+    os.rename(images / "3.png", tmp_path / "3.png")
+    before = out.read_bytes()
+    code, _, err = cuts3d(*args, "--max-failed", "0.1")
+    assert code == 1 and "predict: 1 of 5 images failed, first 3.png" in err and out.read_bytes() == before
+    assert cuts3d(*args)[0] == 0 and changed_since("predict", out, images) == {}
+    os.rename(tmp_path / "3.png", images / "3.png")
+    assert list(changed_since("predict", out, images)) == ["3.png"]
+    assert cuts3d(*args)[0] == 0 and not failed_path(out).exists()

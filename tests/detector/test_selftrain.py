@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from cuts3d_cli.config import SelfTrainConfig, TrainConfig
+from cuts3d_cli.detector import inference
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.store.checksums import read_own
 from cuts3d_cli.store.coco import annotation
@@ -157,6 +158,25 @@ def test_failures_are_told_again_when_labels_are_reused(round0, labelled, micro,
     (tmp_path / "images/3.png").write_bytes(b"no image")
     first, again = (run(round0, labelled, tmp_path / "round1", micro) for _ in range(2))
     assert list(first.failures) == ["3.png"] and again.failures == first.failures and again.total == first.total == 5
+
+
+def test_labels_of_an_image_that_failed_are_made_once_it_is_back(round0, labelled, micro, tmp_path, monkeypatch):
+    image = tmp_path / "images/3.png"
+    content = image.read_bytes()
+    image.write_bytes(b"no image")
+    assert list(run(round0, labelled, tmp_path / "round1", micro).failures) == ["3.png"]
+    image.write_bytes(content)
+    read, predict = [], inference.predict_image
+
+    def noted(detector, record, path):
+        read.append(record.file_name)
+        return predict(detector, record, path)
+
+    monkeypatch.setattr(inference, "predict_image", noted)
+    assert not run(round0, labelled, tmp_path / "round1", micro).failures and read == ["3.png"]
+    run(round0, labelled, tmp_path / "whole", micro)
+    again, whole = (read_masks(tmp_path / name / "annotations.json") for name in ("round1", "whole"))
+    assert (again.annotations, again.counts) == (whole.annotations, whole.counts)
 
 
 def test_too_many_failures_stop_a_round_before_its_training(round0, labelled, micro, tmp_path):

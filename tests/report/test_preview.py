@@ -1,6 +1,7 @@
 """What a stage command shows of an image: numbers as data, one format in tables, a picture of its own name."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 from cuts3d_cli.config import resolve
 from cuts3d_cli.pipeline.cache import ImageResult, image_source, run_image
 from cuts3d_cli.report import preview
+from cuts3d_cli.report.words import outcome_text
 from cuts3d_cli.store.coco import annotation, image_entry, without_id
 from cuts3d_cli.store.masks import PREDICTIONS, PSEUDO_MASKS, Counts, MaskFile, read_masks, write_masks
 
@@ -110,6 +112,28 @@ def test_a_picture_without_instances_says_why(grey, stage):
     (row,) = preview.rows(stage, run_image(stage, grey, CONFIG))
     assert row["instance"] is None and row["outcome"] == "end: all patches alike"
     assert " none " in preview.table([row])
+
+
+@pytest.mark.parametrize("stage", ["localcut", "crf"])
+def test_an_attempt_that_is_too_small_tells_the_setting_and_the_area(photo, stage):
+    cut = CONFIG.localcut.model_copy(update={"min_area": 0.3})
+    result = run_image(stage, photo, CONFIG.model_copy(update={"localcut": cut}))
+    found = [row["outcome"] for row in preview.rows(stage, result) if "too small" in str(row.get("outcome"))]
+    assert found
+    for text in found:
+        area, limit = re.search(
+            r"rejected: too small, (.*) % of the patches \(localcut.min_area (.*)\)$", text
+        ).groups()
+        assert 0 < float(area) <= 30 and limit == "0.3"
+
+
+def test_what_an_outcome_says():
+    settings = {"min_area": 0.01, "max_overlap": 0.5}
+    assert outcome_text("overlap", settings) == "rejected: overlaps the previous mask (localcut.max_overlap 0.5)"
+    assert (
+        outcome_text("small", settings, 0.0064) == "rejected: too small, 0.64 % of the patches (localcut.min_area 0.01)"
+    )
+    assert outcome_text("small", {}) == "rejected: too small" and outcome_text("kept", settings, 0.3) == "kept"
 
 
 def test_masks_that_the_crf_refuses_are_told_as_such(photo):

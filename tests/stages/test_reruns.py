@@ -102,7 +102,7 @@ def assert_same(found, expected):
     for stage in STORES:
         ours, theirs = found.store(stage), expected.store(stage)
         assert not ours.failures
-        assert ours.fingerprint == theirs.fingerprint and ours.attrs.get("notes") == theirs.attrs.get("notes")
+        assert ours.attrs == theirs.attrs
         for name in theirs.attrs["arrays"]:
             np.testing.assert_array_equal(ours.array(name)[:], theirs.array(name)[:], err_msg=name)
     ours, theirs = found.masks, expected.masks

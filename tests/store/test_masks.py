@@ -70,6 +70,13 @@ def test_info_has_one_shape(masks, path, tmp_path):
     assert info["description"] == f"predictions made by cuts3d {__version__}, no human annotation used"
 
 
+def test_the_ranking_is_kept_where_there_is_one(masks, path):
+    write_masks(path, replace(masks, rank="quality"))
+    assert read_masks(path, own=True).rank == "quality"
+    write_masks(path, masks)
+    assert read_masks(path, own=True).rank == "" and "rank" not in json.loads(path.read_text())["info"]
+
+
 def test_annotations_are_numbered_from_one(masks, path):
     write_masks(path, replace(masks, annotations=[{"id": 9, **entry(1)}, entry(1)]))
     assert [one["id"] for one in read_masks(path).annotations] == [1, 2]
