@@ -19,6 +19,7 @@ from cuts3d_cli.config.loading import merge_values
 from cuts3d_cli.pipeline.cache import image_source
 from cuts3d_cli.pipeline.graph import expected_fingerprints
 from cuts3d_cli.pipeline.methods import method_config, methods_of
+from cuts3d_cli.store.layout import changed_path
 from scripts.rerun_table import steps_by_setting
 from tests.workflow.test_workflow import ROOT, jobs
 
@@ -219,6 +220,21 @@ def test_a_deleted_store_is_made_again_where_something_reads_it(compare, cuts3d)
         assert rows["", "cuts3d", "localcut"]["current"] == 1 and ("", "", "features") not in rows
         rows = compare({"localcut": {"n_instances": 2}})
         assert rows["", "", "features"]["current"] == 1
+
+
+def test_a_result_made_by_hand_with_other_settings_is_made_again(compare, cuts3d):
+    path = OUT / "masks/cuts3d/crf/00000.json"
+    kept = shutil.copy2(path, "kept")
+    by_hand = ("crf", "--run", OUT, "--shard", 0, "--config", "config.yaml")
+    try:
+        assert cuts3d(*by_hand)[0] == 0 and compare() == {}
+        assert cuts3d(*by_hand, "--set", "crf.iterations=3")[0] == 0
+        rows = compare()
+        assert first(rows) == {"crf"} and "iterations 3 -> 2" in rows["", "cuts3d", "crf"]["why"]
+    finally:
+        changed_path(path).unlink()
+        os.replace(kept, path)
+    assert compare() == {}
 
 
 def test_another_algorithm(compare, finished, monkeypatch):
