@@ -24,6 +24,7 @@ from cuts3d_cli.config import Config, Section, preset_names, resolve
 from cuts3d_cli.config.loading import EMBEDDED, PHOTO
 from cuts3d_cli.config.text import allowed, yaml_text
 from cuts3d_cli.report.words import glossary
+from scripts import rerun_table
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -134,6 +135,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "settings": settings,
     "terms": terms,
     "resources": resources,
+    "steps by setting": rerun_table.table,
 }
 """What can be asked for."""
 

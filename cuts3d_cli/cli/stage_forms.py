@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from cuts3d_cli.cli.typed import shown
-from cuts3d_cli.config import Config
-from cuts3d_cli.errors import Cuts3dError, printable
+from cuts3d_cli.config import Config, load
+from cuts3d_cli.errors import ConfigError, Cuts3dError, printable
 from cuts3d_cli.log import logger, progress
 from cuts3d_cli.pipeline import depth_notes
 from cuts3d_cli.pipeline.cache import check_depth_map, image_files, run_image
@@ -21,11 +21,13 @@ from cuts3d_cli.pipeline.image_set import common_root, relative_name
 from cuts3d_cli.pipeline.methods import method_config
 from cuts3d_cli.pipeline.repair import execute_or_repair
 from cuts3d_cli.pipeline.results import Damaged, Found, read_result
+from cuts3d_cli.pipeline.retries import tell_replaced
 from cuts3d_cli.pipeline.runner import NOT_OF_AN_IMAGE, Source, check_aligned, check_failed
 from cuts3d_cli.report import preview
 from cuts3d_cli.store.layout import manifest_path, shard_name
 from cuts3d_cli.store.manifest import read_manifest
 from cuts3d_cli.store.masks import Counts
+from cuts3d_cli.store.settings import last_settings
 from cuts3d_cli.store.zarr_store import open_store
 
 
@@ -54,7 +56,7 @@ def on_run(
     depth_maps_given = depth_maps is not None
     if depth_maps is None:
         depth_maps = depth_maps_of(manifest, config)
-    config = method_config(method, config)
+    workflow, config = _workflow_config(run_dir, method), method_config(method, config)
     notes, n_images = [], 0
     for index in [shard] if shard is not None else range(manifest.n_shards):
         name = shard_name(index)
@@ -80,6 +82,9 @@ def on_run(
             before = maps_before(config, source) if each == "depth" else ""
             counts, kept = execute_or_repair(each, source, config, path_of, force=force and each == stage)
             logger.info("%s: %s%s -> %s", each, "up to date, " if kept else "", counts, path_of(each))
+            used = settings_of(each, config)
+            if workflow is not None and used != settings_of(each, workflow):
+                tell_replaced(path_of(each), used)
             if each == "depth":
                 note_maps(run_dir, index, before, kept=kept)
                 names = [record.file_name for record in source.records]
@@ -87,6 +92,15 @@ def on_run(
                 n_images += len(names)
             check_failed(counts, config.max_failed, each)
     depth_notes.tell(notes, n_images, depth_maps)
+
+
+def _workflow_config(run_dir: Path, method: str) -> Config | None:
+    """The configuration of a method in the last workflow on a run, or on that whose held-out images these are."""
+    run = run_dir.parent if run_dir.name == "val" and last_settings(run_dir) is None else run_dir
+    try:
+        return method_config(method, load(settings)) if (settings := last_settings(run)) is not None else None
+    except ConfigError:  # of another version
+        return None
 
 
 def _is_usable(stage: str, found: Found | Damaged | None) -> bool:

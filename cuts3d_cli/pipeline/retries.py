@@ -86,7 +86,7 @@ def tell_changed(stage: str, result: Path, base: str | Path, depth_maps: str | P
         depth_maps: folder of depth maps, or None.
 
     Returns:
-        The file, or nothing where there never was a change.
+        The file, which may be one of `tell_replaced`, or nothing where there never was a change.
     """
     path = changed_path(result)
     if failed_path(result).exists() and result.exists():
@@ -95,11 +95,27 @@ def tell_changed(stage: str, result: Path, base: str | Path, depth_maps: str | P
         except StoreError:  # without a list all is made again
             return [path] if path.exists() else []
         changed = changed_since(stage, result, root, None if depth_maps is None else Path(depth_maps))
-        # Equal changes of two results are two.
-        told = {"changed": changed, "result": (result / "zarr.json" if result.is_dir() else result).stat().st_mtime_ns}
+        told = {"changed": changed, "result": _made_at(result)}
         if changed and told != _content(path):
             write_json(path, told)
     return [path] if path.exists() else []
+
+
+def tell_replaced(result: Path, settings: Mapping[str, Any]) -> None:
+    """Let the workflow make a result again that was made by hand with settings other than the workflow's.
+
+    Args:
+        result: where it lies.
+        settings: the settings.
+    """
+    told = {"settings": settings, "result": _made_at(result)}
+    if told != _content(changed_path(result)):
+        write_json(changed_path(result), told)
+
+
+def _made_at(result: Path) -> int:
+    """When a result was made [ns]: equal changes of two results are two."""
+    return (result / "zarr.json" if result.is_dir() else result).stat().st_mtime_ns
 
 
 def _content(path: Path) -> dict[str, Any]:

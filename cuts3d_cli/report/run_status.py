@@ -55,11 +55,8 @@ def later_rows(run_dir: Path, config: Config, sets: Mapping[str, SetStatus], tra
     for number in predicting(config):
         path, detector = predictions_path(run_dir, number), round_path(run_dir, number)
         before = "prepare" if sets["val"].relisted else "" if trainings[number].current else trainings[number].stage
-
-        settings, inputs = (
-            partial(_prediction_changes, path, config),
-            partial(_other_images, path, detector, sets["val"]),
-        )
+        settings = partial(_prediction_changes, path, config)
+        inputs = partial(_other_images, path, detector, sets["val"])
         rows.append(_row(f"predict {number}", [path], settings, inputs, before, HELD_OUT))
     unpredicted = {row.stage for row in rows if not row.current}
     for name, scored in evaluations(config, methods_of(config)).items():
@@ -67,7 +64,6 @@ def later_rows(run_dir: Path, config: Config, sets: Mapping[str, SetStatus], tra
         masks = run_dir / scored.masks.relative_to(config.run)
         predicted = f"predict {of.removeprefix('round')}"
         before = predicted if predicted in unpredicted else "merge" if of in sets[split].stale else ""
-
         settings, inputs = partial(_score_changes, path, scored.labels, config), partial(_other_masks, path, masks)
         rows.append(_row(f"evaluate {name}", [path], settings, inputs, before, HELD_OUT if split == "val" else ""))
     again = ["merge" for each in sets.values() if OWN in each.stale]

@@ -58,13 +58,12 @@ def run(
         depth_maps: folder of depth maps; None for that of the configuration.
 
     Raises:
-        StoreError: there is no image list.
+        StoreError: there is no image list, nor does the configuration name this run; or the list is damaged.
     """
     data, whole = config.data, os.path.realpath(config.run) == os.path.realpath(run_dir)
     made = methods_of(config)
-    chosen = methods or [
-        name for name in METHODS if name in made or (not whole and method_root(run_dir, name).is_dir())
-    ]
+    there = made if whole else [name for name in METHODS if name == OWN or method_root(run_dir, name).is_dir()]
+    chosen = methods or there
     wanted = Wanted(data.images, data.n_shards) if whole else None
     sets = {"train": _set_status(run_dir, config, chosen, depth_maps, wanted)}
     if whole and data.val_images is not None:
@@ -87,7 +86,7 @@ def _set_status(
     images: str = "",
 ) -> SetStatus:
     """Status of the masks of the images listed below ``base``."""
-    if images and not manifest_path(base).exists():
+    if wanted is not None and not manifest_path(base).exists():
         return _unlisted(config, methods, wanted, images)
     manifest = read_manifest(manifest_path(base))
     records, changed = _records_now(manifest)
@@ -112,15 +111,14 @@ def _set_status(
     return SetStatus(rows, stale, bool(changed), images_fingerprint(records), manifest.image_root)
 
 
-def _unlisted(config: Config, methods: Sequence[str], wanted: Wanted | None, images: str) -> SetStatus:
-    """Status of images without a list, of which nothing is made."""
+def _unlisted(config: Config, methods: Sequence[str], wanted: Wanted, images: str) -> SetStatus:
+    """Status of images without a list: all is made, whatever may lie there."""
     steps = {}
     for method in methods:
         used = method_config(method, config)
         for stage in [*upstream_of(LAST, used), LAST, "merge"]:
             steps["" if stage in STAGES and STAGES[stage].shared else method, stage] = None
-    n_shards = wanted.n_shards if wanted else 1
-    rows = [Row(stage, 0, 0, 1 if stage == "merge" else n_shards, "", "", of, images) for of, stage in steps]
+    rows = [Row(stage, 0, 0, 1 if stage == "merge" else wanted.n_shards, "", "", of, images) for of, stage in steps]
     return SetStatus([Row("prepare", 0, 0, 1, "", "", images=images), *rows], set(methods), True, "")
 
 

@@ -239,9 +239,7 @@ def make_labels(
     images: Path | None = None,
     max_failed: float = 1.0,
 ) -> Counts:
-    """Predict on the training images and merge with the earlier masks into ``labels``; reuse them if they fit.
-
-    Of labels that are reused, the images that failed are tried again.
+    """Predict on the training images and merge with the earlier masks into ``labels``; of fitting ones try what failed.
 
     Raises:
         TooManyFailedError: more images failed than ``max_failed`` allows; nothing is written.

@@ -19,6 +19,8 @@ from cuts3d_cli.config.loading import merge_values
 from cuts3d_cli.pipeline.cache import image_source
 from cuts3d_cli.pipeline.graph import expected_fingerprints
 from cuts3d_cli.pipeline.methods import method_config, methods_of
+from cuts3d_cli.store.layout import changed_path
+from scripts.rerun_table import steps_by_setting
 from tests.workflow.test_workflow import ROOT, jobs
 
 OUT = Path("an out")
@@ -120,6 +122,8 @@ def test_a_changed_setting(compare, key):
     changed, steps = SETTINGS[key]
     rows = compare(changed)
     assert first(rows) == steps | {"report"}, "the report shows all settings"
+    told = set(steps_by_setting()[key])  # in the documentation
+    assert told == steps | ({"crf"} if key == "confidence.sc_min" else set()), "where crf.confidence is crf"
     source = image_source(Path("scenes/images/s1.png"), Path("scenes/depth"))
     before, after = resolve(settings()), resolve(merge_values(settings(), changed))
     if steps == {"prepare"}:
@@ -145,7 +149,7 @@ def test_images(compare):
     try:
         shutil.copy(first_image, held_out / "s5.png")
         rows = compare({"data": {"val_images": str(held_out)}})
-        assert "1 new" in rows["held-out", "", "prepare"]["why"] and first(rows) == {"prepare", "report"}
+        assert "-> held out" in rows["held-out", "", "prepare"]["why"] and first(rows) == {"prepare", "report"}
         assert ("", "", "prepare") not in rows and ("", "", "train") not in rows
         assert ("held-out", "", "predict 0") in rows
     finally:
@@ -198,6 +202,13 @@ def test_a_deleted_product_is_made_again(compare, name):
         assert any(row["present"] == 0 for row in rows.values())
 
 
+def test_a_deleted_image_list_is_made_again_with_all_that_follows(compare):
+    with aside(OUT / "manifest.jsonl"):
+        rows = compare()
+    assert rows["", "", "prepare"]["present"] == 0 and ("held-out", "", "prepare") not in rows
+    assert ("", "", "train") in rows and ("", "", "report") in rows
+
+
 def test_a_deleted_store_is_made_again_where_something_reads_it(compare, cuts3d):
     with aside(OUT / "masks/cuts3d/localcut/00001.zarr", OUT / "features/00000.zarr"):
         assert compare() == {}
@@ -209,6 +220,21 @@ def test_a_deleted_store_is_made_again_where_something_reads_it(compare, cuts3d)
         assert rows["", "cuts3d", "localcut"]["current"] == 1 and ("", "", "features") not in rows
         rows = compare({"localcut": {"n_instances": 2}})
         assert rows["", "", "features"]["current"] == 1
+
+
+def test_a_result_made_by_hand_with_other_settings_is_made_again(compare, cuts3d):
+    path = OUT / "masks/cuts3d/crf/00000.json"
+    kept = shutil.copy2(path, "kept")
+    by_hand = ("crf", "--run", OUT, "--shard", 0, "--config", "config.yaml")
+    try:
+        assert cuts3d(*by_hand)[0] == 0 and compare() == {}
+        assert cuts3d(*by_hand, "--set", "crf.iterations=3")[0] == 0
+        rows = compare()
+        assert first(rows) == {"crf"} and "iterations 3 -> 2" in rows["", "cuts3d", "crf"]["why"]
+    finally:
+        changed_path(path).unlink()
+        os.replace(kept, path)
+    assert compare() == {}
 
 
 def test_another_algorithm(compare, finished, monkeypatch):

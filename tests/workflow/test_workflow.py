@@ -95,6 +95,7 @@ def test_no_module_before_the_scores_knows_the_annotations():
         if re.search(r"config\.data\.(val_)?annotations", p.read_text())
     ]
     assert set(readers) == {
+        "evaluation/plan.py",
         "experiments/ablations.py",
         "experiments/compare.py",
         "experiments/finetune.py",
