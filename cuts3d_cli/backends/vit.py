@@ -107,16 +107,27 @@ def load(name: str, weights: str | None = None) -> Vit:
         model, source = build(architecture), weights
         fill(model, turned(state, model), name, weights)
     elif name == DIFFNCUTS:
-        raise ModelError(
-            "backend diffncuts has no download",
-            expected="features.weights, a checkpoint file of DiffNCuts",
-            hint="download it from that project's page, or use dino-vitb8",
-        )
+        raise _no_download()
     else:
         architecture = ARCHITECTURES[name]
         model, source = _found(name, architecture)
         notices.info("%s: weights of %s", name, source)
     return Vit(model.eval().requires_grad_(False), architecture, source)
+
+
+def missing(name: str, weights: str | None = None) -> ModelError | None:
+    """Why `load` would find no weights, so far as it can be told without a download; None if nothing is known."""
+    if weights is not None:
+        return None
+    return _no_download() if name == DIFFNCUTS else model_weights.missing(name, ARCHITECTURES[name].hub_name)
+
+
+def _no_download() -> ModelError:
+    return ModelError(
+        f"backend {DIFFNCUTS} has no download",
+        expected="features.weights, a checkpoint file of DiffNCuts",
+        hint="get it from that project's page, or take --preset paper-dino, on the public DINO ViT-B/8",
+    )
 
 
 def _found(name: str, architecture: Architecture) -> tuple[nn.Module, str]:

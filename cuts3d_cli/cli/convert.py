@@ -20,6 +20,8 @@ def command(source, out, to):
       cuts3d convert cutler_cascade_final.pth cutler.pth
       cuts3d convert --to d2 runs/paper/detector/round0/checkpoint.pth for_detectron2.pth
     """
+    from cuts3d_cli.store.files import check_not_input
     from cuts3d_cli.training import convert
 
+    check_not_input(out, "OUT", [source])
     convert.run(source, out, to=to)

@@ -18,7 +18,7 @@ FORMATS = ("auto", "coco", "lvis", "voc", "imagenet", "kitti", "openimages", "pn
     "files",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="COCO JSON with scored masks; repeatable.",
+    help="COCO JSON with scored masks, or a folder of `cuts3d masks`; repeatable.",
 )
 @click.option(
     "--annotations",
@@ -107,9 +107,11 @@ def command(
       cuts3d evaluate --annotations VOCdevkit/VOC2007 --write-truth voc.json
       cuts3d evaluate --annotations sample/val/annotations.json --depth-map sample/val/depth sample/val/images
     """
+    from cuts3d_cli.cli.exports import mask_file
     from cuts3d_cli.evaluation import evaluate
     from cuts3d_cli.evaluation.benchmarks import get_benchmark
     from cuts3d_cli.pipeline.image_set import pseudo_masks, relative_names
+    from cuts3d_cli.store.files import check_not_input
 
     if bool(images) == bool(files) and (images or not write_truth):
         raise click.UsageError("give either --predictions FILE or images")
@@ -117,6 +119,10 @@ def command(
         raise click.UsageError("--out goes with one --predictions")
     if not annotations and not benchmark:
         raise click.UsageError("give --annotations or --benchmark")
+    files = [mask_file(path) for path in files]
+    for option, path in (("--out", out), ("--write-truth", write_truth)):
+        if path is not None:
+            check_not_input(path, option, [*files, annotations, *images])
     config = build_config(options, "evaluate", images=images)
     class_agnostic = config.evaluate.class_agnostic
     if published and not (benchmark and class_agnostic):

@@ -7,9 +7,12 @@ from pathlib import Path
 
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.export import SPECKS, check_folder, export, least_part
+from cuts3d_cli.export.coco import FILE
 from cuts3d_cli.log import logger
 from cuts3d_cli.store.coco import score_of
+from cuts3d_cli.store.files import check_not_input
 from cuts3d_cli.store.image_files import counted
+from cuts3d_cli.store.layout import DEFAULT_METHOD
 from cuts3d_cli.store.masks import MaskFile
 
 FILE_SUFFIXES = frozenset({".csv", ".jpeg", ".jpg", ".json", ".npy", ".png", ".txt", ".xml", ".yaml", ".zip"})
@@ -30,6 +33,25 @@ def check_is_folder(out: Path, holds: str) -> None:
         expected=f"a folder, which will hold {holds}",
         found="a file" if out.exists() else "the name of a file",
         hint=f"--out {folder}",
+    )
+
+
+def mask_file(path: Path) -> Path:
+    """The mask file that a command was given: the file, or that in a folder of `cuts3d masks` or an export as COCO.
+
+    Raises:
+        Cuts3dError: a folder without one.
+    """
+    if not path.is_dir():
+        return path
+    if (path / FILE).is_file():
+        return path / FILE
+    found = sorted(path.glob("masks/*/pseudo_masks.json"), key=lambda each: each.parent.name != DEFAULT_METHOD)
+    raise Cuts3dError(
+        f"masks {path}",
+        expected=f"COCO JSON, or a folder of `cuts3d masks` with {FILE}",
+        found=f"a folder without {FILE}",
+        hint=f"did you mean {found[0]}?" if found else "name the file of the masks",
     )
 
 
@@ -55,11 +77,12 @@ def write_formats(
     """
     for folder in places.values():
         check_is_folder(folder, "the export")
+        check_not_input(folder, "folder", [source])
         check_folder(folder)
     kept = sum(min_score is None or score_of(entry) >= min_score for entry in masks.annotations)
     if not kept:
         highest = max(map(score_of, masks.annotations), default=None)
-        found = "no object at all" if highest is None else f"{len(masks.annotations)}, highest score {highest:.2f}"
+        found = "no object" if highest is None else f"{len(masks.annotations)}, highest score {highest:.2f}"
         logger.warning("%sno object is written%s; found %s", f"{source}: " if source else "",
                        "" if min_score is None else f" with --min-score {min_score:g}", found)  # fmt: skip
     for name, folder in places.items():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cuts3d_cli.cli.options import build_config, config_options, formats_option, method_option, min_part_option
+from cuts3d_cli.cli.options import Share, build_config, config_options, formats_option, method_option, min_part_option
 
 FILE, PICTURES = "masks.json", "pictures"
 
@@ -19,7 +19,7 @@ FILE, PICTURES = "masks.json", "pictures"
     "--depth-map", type=click.Path(path_type=Path), help="Depth map of the image, or a folder with one per image."
 )
 @method_option
-@click.option("--min-score", type=float, help="Leave out masks with a lower score.")
+@click.option("--min-score", type=Share(), help="Leave out masks with a lower score.")
 @min_part_option
 @click.option("--cores", type=click.IntRange(1), help="Cores to use, an image on each. Default: all.")
 @config_options
@@ -133,16 +133,17 @@ def _changed(masks, kept, option, value):
 
 
 def _check_earlier(out: Path) -> None:
-    """Check that nothing of somebody else's would be replaced.
+    """Check that the folder is new, empty, or of an earlier call: it counts as results from then on.
 
     Raises:
-        Cuts3dError: a masks.json is there that this command did not write.
+        Cuts3dError: it holds something else, the images for example.
     """
     from cuts3d_cli.errors import Cuts3dError
-    from cuts3d_cli.store.image_files import OUTPUT_RECORD
+    from cuts3d_cli.report.output_record import is_of_masks
 
-    if (out / FILE).exists() and not (out / OUTPUT_RECORD).is_file():
+    there = sorted(path.name for path in out.iterdir() if not path.name.startswith(".")) if out.is_dir() else []
+    if there and not is_of_masks(out):
         raise Cuts3dError(
-            f"--out {out}", expected="a new folder, or that of an earlier `cuts3d masks`",
-            found=f"a {FILE} of something else", hint="give another folder",
+            f"--out {out}", expected="a new or empty folder, or that of an earlier `cuts3d masks`",
+            found=f"other files, such as {there[0]}", hint="give another folder",
         )  # fmt: skip

@@ -5,6 +5,7 @@ An omitted option keeps the value of ``--config`` or ``--preset``, so defaults l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +22,20 @@ from cuts3d_cli.config.ranges import plain_type
 from cuts3d_cli.errors import ConfigError, StoreError
 from cuts3d_cli.store.yaml_text import parsed_yaml
 from cuts3d_cli.threads import limit
+
+
+class Share(click.FloatRange):
+    """A number from 0 to 1."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 1)
+
+    def convert(self, value, param, ctx):
+        """As click does; NaN, which it lets pass, is none."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is not a number from 0 to 1.", param, ctx)
+        return number
 
 
 def method_option(command: Callable) -> Callable:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from cuts3d_cli.cli.options import build_config, config_options, section_options
+from cuts3d_cli.cli.options import Share, build_config, config_options, section_options
 
 
 @click.command("predict")
@@ -23,7 +23,7 @@ from cuts3d_cli.cli.options import build_config, config_options, section_options
 @click.option("--pictures", type=click.Path(path_type=Path, file_okay=False), help="Folder for one overlay per image.")
 @click.option(
     "--picture-score",
-    type=click.FloatRange(0, 1),
+    type=Share(),
     default=0.5,
     show_default=True,
     help="Minimum score of drawn instances; of an image where none reaches it, the five most confident are drawn.",

@@ -45,12 +45,15 @@ def command(images, number, annotations, image_root, checkpoint, depth_map, out,
       cuts3d selftrain --checkpoint detector/checkpoint.pth --target-images coco/train2017/ --out in-domain/
     """
     from cuts3d_cli.pipeline.image_set import pseudo_masks
+    from cuts3d_cli.store.files import check_not_input
     from cuts3d_cli.training import selftrain
 
     if images and annotations:
         raise click.UsageError("give either --annotations FILE or images")
     if image_root and not annotations:
         raise click.UsageError("--image-root goes with --annotations")
+    for name in ("annotations.json", "checkpoint.pth"):  # of the round
+        check_not_input(out / name, "result", [annotations, checkpoint])
     config = build_config(options, "selftrain", images=images)
     target = config.selftrain.target_images
     if not (images or annotations or target):

@@ -12,6 +12,7 @@ from cuts3d_cli.cli.options import build_config, config_options, made_from, meth
 from cuts3d_cli.config import Config
 from cuts3d_cli.pipeline.declarations import STAGES
 from cuts3d_cli.pipeline.methods import OWN
+from cuts3d_cli.store.image_files import OWN_PICTURES
 
 
 def stage_command(stage: str, help_text: str) -> click.Command:
@@ -36,7 +37,8 @@ def stage_command(stage: str, help_text: str) -> click.Command:
         click.option(
             "--out",
             type=click.Path(path_type=Path, file_okay=False),
-            help="Folder for pictures, with the subfolders of the images. Default: beside each image.",
+            help="Folder for pictures, with the subfolders of the images. Default: beside each image, as "
+            f"NAME{OWN_PICTURES}{stage}.png, which no command takes for an image or a label.",
         ),
         click.option("--picture/--no-picture", default=True, help="Write one picture per image."),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object per row."),

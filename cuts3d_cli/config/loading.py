@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,11 @@ def preset_names() -> list[str]:
 def preset_values(name: str) -> dict[str, Any]:
     """What a preset overrides, as nested mappings, with what the preset it extends overrides."""
     if name not in preset_names():
-        raise ConfigError("config key preset", expected=f"one of {', '.join(preset_names())}", found=repr(name))
+        close = get_close_matches(str(name), preset_names(), n=1)
+        raise ConfigError(
+            "config key preset", expected=f"one of {', '.join(preset_names())}", found=repr(name),
+            hint=f"did you mean {close[0]}?" if close else None,
+        )  # fmt: skip
     values = parsed_yaml((resources.files("cuts3d_cli.config") / "presets" / f"{name}.yaml").read_text()) or {}
     base = values.pop("extends", None)
     return merge_values(preset_values(base), values) if base else values
@@ -189,11 +194,12 @@ def _first_error(error: ValidationError, source: str | None) -> ConfigError:
 
 
 def _unknown_key(location: tuple[str, ...], what: str) -> ConfigError:
-    from difflib import get_close_matches
-
     known = sorted(_fields_of(location[:-1]))
     close = get_close_matches(location[-1], known, n=1)
-    hint = f"did you mean {close[0]}?" if close else None
+    if len(location) == 1:  # a key of a section, named without it
+        sections = [name for name in known if location[0] in _fields_of((name,))]
+        close = [f"{name}.{location[0]}" for name in sections] or close
+    hint = f"did you mean {' or '.join(close)}?" if close else None
     return ConfigError(what, expected=f"one of {', '.join(known)}", hint=hint)
 
 

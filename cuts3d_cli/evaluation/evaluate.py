@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from cuts3d_cli.evaluation.benchmarks import Benchmark, annotations_of, read_ben
 from cuts3d_cli.evaluation.coco_eval import evaluate
 from cuts3d_cli.evaluation.pairing import pairs_by_name
 from cuts3d_cli.evaluation.plan import labels_stamp
-from cuts3d_cli.evaluation.readers.common import GroundTruth, one_category
+from cuts3d_cli.evaluation.readers.common import GroundTruth, Remark, one_category
 from cuts3d_cli.evaluation.readers.formats import read_truth
 from cuts3d_cli.evaluation.readers.label_files import images_beside
 from cuts3d_cli.evaluation.table import format_classes, format_table
@@ -114,7 +115,7 @@ def of_images(truth: Truth, file_names: Collection[str], note: str = _GIVEN) -> 
     images = [image for image in document.images if image["id"] in kept]
     annotations = [record for record in document.annotations if record["image_id"] in kept]
     total = len(document.images)
-    told = note.format(n=len(images), of=total, left_out=total - len(images))
+    told = Remark(note.format(n=len(images), of=total, left_out=total - len(images)))
     read = replace(
         truth.read,
         document=replace(document, images=images, annotations=annotations),
@@ -123,10 +124,14 @@ def of_images(truth: Truth, file_names: Collection[str], note: str = _GIVEN) -> 
     return replace(truth, read=read)
 
 
-def tell(truth: Truth) -> None:
+def tell(truth: Truth, command: str = "evaluate") -> None:
     """Log what was noted when a ground truth was read."""
-    for note in truth.read.notes:
-        logger.warning("evaluate: %s: %s", truth.path, note)
+    _log(truth.read.notes, f"{command}: {truth.path}")
+
+
+def _log(notes: Sequence[str], about: str) -> None:
+    for note in notes:
+        logger.log(logging.INFO if isinstance(note, Remark) else logging.WARNING, "%s: %s", about, note)
 
 
 def write_truth(truth: Truth, out: Path, *, class_agnostic: bool = True) -> None:
@@ -162,8 +167,7 @@ def labels_file(
     """
     images = images or images_beside(labels) or labels
     truth = load_truth(labels, images=images, ignore_labels=ignore_labels)
-    for note in truth.read.notes:
-        logger.warning("train: %s: %s", labels, note)
+    tell(truth, "train")
     write_truth(truth, out / "labels.json", class_agnostic=False)
     return out / "labels.json", images
 
@@ -221,8 +225,7 @@ def run(
         truth_name=f"ground truth {truth.path}",
     )
     result.notes[:0] = [*truth.read.notes, *notes]
-    for note in result.notes:
-        logger.warning("evaluate: %s: %s", title or predictions, note)
+    _log(result.notes, f"evaluate: {title or predictions}")
     document = {
         **result.as_dict(),
         **_published(truth, config, published),
@@ -250,8 +253,8 @@ def _with_rank(config: EvaluateConfig, rank: str) -> tuple[EvaluateConfig, list[
     known = get_args(EvaluateConfig.model_fields[RANK].annotation)
     if rank not in known or rank == config.pseudo_mask_rank or RANK in config.model_fields_set:
         return config, []
-    told = [f"ranked by {rank}, as the settings that they were made with say; --pseudo-mask-rank chooses another"]
-    return config.model_copy(update={RANK: rank}), told
+    told = Remark(f"ranked by {rank}, as the settings that they were made with say; --pseudo-mask-rank chooses another")
+    return config.model_copy(update={RANK: rank}), [told]
 
 
 def _read_predictions(path: Path, name: str) -> CocoDocument | list[Any]:

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from cuts3d_cli.errors import CocoError
+from cuts3d_cli.evaluation.readers.common import Remark
 from cuts3d_cli.store.coco import CATEGORIES, normal_name
 from cuts3d_cli.store.coco_document import CocoDocument, Record
 from cuts3d_cli.store.segmentations import sides, size_hint
@@ -86,7 +87,8 @@ def paired_images(
             hint="give both files names relative to the same folder",
         )
     if without:
-        notes.append(f"file names agree only without their {without}: {len(pairs)} images were paired so")
+        note = f"file names agree only without their {without}: {len(pairs)} images were paired so"
+        notes.append(Remark(note) if without == "suffixes" else note)  # as of label maps, which are of another format
     return dict(pairs)
 
 

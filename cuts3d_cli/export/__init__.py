@@ -99,7 +99,10 @@ def export(
         temporary.mkdir()
         found = {SPECKS.format(min_part): dropped.parts, **writer(name)(replace(masks, annotations=kept), temporary)}
         lost = {what: int(n) for what, n in found.items() if n}
-        record = {"format": name, "images": len(masks.images), "objects": len(kept), "lost": lost}
+        record = {
+            "format": name, "files": _n_files(temporary) + 1, "images": len(masks.images), "objects": len(kept),
+            "lost": lost,
+        }  # fmt: skip
         (temporary / OUTPUT_RECORD).write_text(json.dumps(record, indent=2) + "\n")
     return lost
 
@@ -110,15 +113,33 @@ def check_folder(folder: Path) -> None:
     Raises:
         Cuts3dError: it is a file, or a folder with something else than an earlier export.
     """
+    if not folder.is_dir():
+        if folder.exists():
+            raise Cuts3dError(f"output {folder}", expected="a folder", found="a file")
+        return
+    if not any(folder.iterdir()):
+        return
+    n_files, written = _n_files(folder), _n_written(folder)
+    if written is None or n_files > written:
+        raise Cuts3dError(
+            f"folder {folder}",
+            expected="a new or empty folder, or an earlier export, which is replaced",
+            found="other files" if written is None else f"{n_files - written} files besides those of an earlier export",
+            hint="give another folder" if written is None else "move them away, or give another folder",
+        )
+
+
+def _n_files(folder: Path) -> int:
+    """Files in a folder; the caches that trainings of other tools leave there do not count."""
+    return sum(path.is_file() and path.suffix != ".cache" for path in folder.rglob("*"))
+
+
+def _n_written(folder: Path) -> int | None:
+    """Files that an earlier export wrote to a folder; None where it is not one."""
     from cuts3d_cli.store.image_files import OUTPUT_RECORD
 
-    if folder.is_dir():
-        if not (folder / OUTPUT_RECORD).is_file() and any(folder.iterdir()):
-            raise Cuts3dError(
-                f"folder {folder}",
-                expected="a new or empty folder, or an earlier export, which is replaced",
-                found="other files",
-                hint="give another folder",
-            )
-    elif folder.exists():
-        raise Cuts3dError(f"output {folder}", expected="a folder", found="a file")
+    try:
+        record = json.loads((folder / OUTPUT_RECORD).read_text(encoding="utf-8"))
+        return int(record["files"]) if "format" in record else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
 from cuts3d_cli.config import Config
 from cuts3d_cli.config.backends import AUTO, FILES, READS_FILES, needs_depth
-from cuts3d_cli.errors import Cuts3dError, ImageError, TooManyFailedError
+from cuts3d_cli.errors import Cuts3dError, ImageError, ModelError, TooManyFailedError
 from cuts3d_cli.log import logger, quiet
 from cuts3d_cli.pipeline.declarations import LAST, upstream_of
 from cuts3d_cli.pipeline.depth_notes import notes_of
@@ -220,6 +221,24 @@ def image_source(path: Path, depth_map: Path | None) -> Source:
     return Source([record], path.parent, depth_map)
 
 
+@contextmanager
+def _all_missing_models(stage: str, stages: Sequence[str], config: Config) -> Iterator[None]:
+    """Name the model of the features too where that of the depth is missing, so that both can be fetched."""
+    from cuts3d_cli.backends.base import missing_features
+
+    try:
+        yield
+    except ModelError as error:
+        if stage != "depth" or "features" not in stages or (other := missing_features(config.features)) is None:
+            raise
+        raise ModelError(
+            f"{error.what}, nor is the model of the features: {other.what}",
+            expected=f"{error.expected}; and {other.expected}",
+            found=error.found,
+            hint=f"{error.hint}; for the features {other.hint}",
+        ) from error
+
+
 def run_image(
     stage: str, path: Path, config: Config, *, depth_map: Path | None = None, force: bool = False, cache: Path = CACHE
 ) -> ImageResult:
@@ -242,9 +261,10 @@ def run_image(
     keys = expected_fingerprints(config, source, stage)
     paths = {name: cache / name / f"{key}{'.json' if name == LAST else '.zarr'}" for name, key in keys.items()}
     reused = set()
-    for name in [*upstream_of(stage, config), stage]:
+    stages = [*upstream_of(stage, config), stage]
+    for name in stages:
         try:
-            with quiet():  # the caller reports
+            with quiet(), _all_missing_models(name, stages, config):  # the caller reports
                 counts, kept = execute_or_repair(name, source, config, paths.__getitem__, force=force and name == stage)
         except TooManyFailedError as error:
             raise ImageError(error.reason) from None

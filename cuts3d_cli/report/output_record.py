@@ -10,6 +10,16 @@ from pathlib import Path
 from cuts3d_cli.store.files import write_json
 from cuts3d_cli.store.image_files import OUTPUT_RECORD
 
+MADE_BY = "cuts3d masks"
+
+
+def is_of_masks(folder: Path) -> bool:
+    """Whether ``cuts3d masks`` wrote a folder."""
+    try:
+        return json.loads((folder / OUTPUT_RECORD).read_text(encoding="utf-8"))["made_by"] == MADE_BY
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
 
 class OutputRecord:
     """The file `OUTPUT_RECORD` of a folder: the pictures in it by their relative paths, with size and time of each.
@@ -56,7 +66,7 @@ class OutputRecord:
         return path.relative_to(self.folder).as_posix()
 
     def _write(self, pictures: dict[str, str]) -> None:
-        record = {"made_by": "cuts3d masks", "images": self.n_images, "pictures": pictures}
+        record = {"made_by": MADE_BY, "images": self.n_images, "pictures": pictures}
         write_json(self.folder / OUTPUT_RECORD, record, indent=2)
 
 

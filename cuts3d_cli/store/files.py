@@ -8,12 +8,12 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cuts3d_cli.errors import unwritable
+from cuts3d_cli.errors import Cuts3dError, unwritable
 from cuts3d_cli.store.checksums import sealed
 
 HOST = socket.gethostname().replace(".", "-")
@@ -150,3 +150,24 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def check_not_input(out: str | Path, option: str, inputs: Iterable[str | Path | None]) -> None:
+    """Check that a file or folder to write is none of those read, and that none of them lies in it.
+
+    Args:
+        out: what will be replaced.
+        option: what names it, for errors.
+        inputs: what is read; None stands for nothing.
+
+    Raises:
+        Cuts3dError: it is one of them, or a folder around one.
+    """
+    target = Path(os.path.realpath(out))
+    for path in inputs:
+        if path is None:
+            continue
+        real = Path(os.path.realpath(path))
+        if real == target or target in real.parents:
+            where = "is read by the same command" if real == target else f"holds {path}, which the same command reads"
+            raise Cuts3dError(f"{option} {out} {where}", expected="another path")

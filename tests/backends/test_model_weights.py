@@ -18,8 +18,9 @@ from cuts3d_cli.backends import model_weights, vit  # noqa: E402
 from cuts3d_cli.backends.base import depth_backend, feature_backend  # noqa: E402
 from cuts3d_cli.backends.depth_embedded import fingerprint  # noqa: E402
 from cuts3d_cli.backends.dinov2_onnx import timm_state  # noqa: E402
-from cuts3d_cli.config import DepthConfig, FeaturesConfig  # noqa: E402
+from cuts3d_cli.config import DepthConfig, FeaturesConfig, resolve  # noqa: E402
 from cuts3d_cli.errors import ModelError  # noqa: E402
+from cuts3d_cli.pipeline.cache import run_image  # noqa: E402
 
 NAME = "dinov2-vits14"
 PATCHES = 37
@@ -215,6 +216,15 @@ def test_a_network_that_keeps_silent_is_asked_once(silent, name):
     }[name]
     assert all(part in line for part in what), line
     assert len(silent) <= (3 if name == "dinov2-vits14" else 1)
+
+
+@pytest.mark.parametrize(("preset", "features"), [("paper", "diffncuts"), ("paper-dino", "dino-vitb8")])
+def test_all_models_that_are_missing_are_named_at_once(silent, photo, preset, features):
+    with pytest.raises(ModelError) as caught:
+        run_image("crf", photo, resolve({"preset": preset, "data": {"images": "."}}))
+    line = str(caught.value)
+    assert "weights of zoedepth are not here" in line and features in line and line.count(" -> ") == 1
+    assert ("--preset paper-dino" in line) == (preset == "paper")
 
 
 def test_a_cache_that_cannot_be_written_is_one_line(offline, tmp_path):

@@ -389,3 +389,19 @@ def test_the_finder_is_the_method_s_to_set():
 def test_configuration_and_command_line_agree_on_the_sample(path, monkeypatch):
     monkeypatch.chdir(ROOT)
     assert resolve({"data": {"images": str(path)}}).preset == preset_of_images([Path(path)])
+
+
+@pytest.mark.parametrize(
+    ("values", "hint"),
+    [
+        ({"n_instances": 6}, "did you mean localcut.n_instances?"),
+        ({"min_iou": 0.1}, "did you mean crf.min_iou?"),
+        ({"image_size": 96}, "did you mean crf.image_size or features.image_size or"),
+        ({"localcutt": {}}, "did you mean localcut?"),
+        ({"preset": "rgdb"}, "did you mean rgbd?"),
+    ],
+)
+def test_a_key_without_its_section_and_a_misspelled_preset_are_told(values, hint):
+    with pytest.raises(ConfigError) as caught:
+        resolve(values)
+    assert hint in str(caught.value)

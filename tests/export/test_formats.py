@@ -169,7 +169,8 @@ def test_every_mask_comes_back(hard, tmp_path, name):
                 np.testing.assert_array_equal(again, mask, err_msg=key)
     assert lost == ({JOINED: 2} if name == "yolo" else {})
     record = json.loads((tmp_path / "out" / OUTPUT_RECORD).read_text())
-    assert record == {"format": name, "images": 9, "objects": 8, "lost": lost}
+    n_files = sum(path.is_file() for path in (tmp_path / "out").rglob("*"))
+    assert record == {"format": name, "files": n_files, "images": 9, "objects": 8, "lost": lost}
 
 
 def test_readers_of_yolo_may_cut_or_round(hard, tmp_path):
@@ -332,3 +333,13 @@ def test_quality_goes_where_the_score_goes(hard, tmp_path):
     documents = [json.loads(path.read_text()) for path in (tmp_path / "labelme").rglob("*.json")]
     shapes = [shape for document in documents for shape in document.get("shapes", [])]
     assert {shape["description"].partition(", ")[2] for shape in shapes} == {"quality 0.250", ""}
+
+
+def test_files_of_others_in_an_earlier_export_are_kept(hard, tmp_path):
+    export(hard, "npy", tmp_path / "out")
+    (tmp_path / "out/labels.cache").write_text("of a training")
+    export(hard, "npy", tmp_path / "out")
+    (tmp_path / "out/notes.txt").write_text("keep")
+    with pytest.raises(Cuts3dError, match="1 files besides those of an earlier export"):
+        export(hard, "npy", tmp_path / "out")
+    assert (tmp_path / "out/notes.txt").read_text() == "keep"

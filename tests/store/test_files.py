@@ -8,8 +8,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cuts3d_cli.errors import OutputError
-from cuts3d_cli.store.files import HOST, _mark, atomic_path, digest_file, digest_weights, write_json
+from cuts3d_cli.errors import Cuts3dError, OutputError
+from cuts3d_cli.store.files import (
+    HOST,
+    _mark,
+    atomic_path,
+    check_not_input,
+    digest_file,
+    digest_weights,
+    write_json,
+)
 
 
 def test_a_file_appears_when_the_block_ends(tmp_path):
@@ -146,3 +154,16 @@ def test_a_folder_is_put_back_where_the_new_one_cannot_take_its_place(tmp_path, 
     with pytest.raises(OSError, match="Input/output"), atomic_path(path) as temporary:
         temporary.mkdir()
     assert (path / "x").read_text() == "old" and os.listdir(tmp_path) == ["f"]
+
+
+def test_what_is_read_is_not_written_to(tmp_path):
+    read, link = tmp_path / "in/masks.json", tmp_path / "link"
+    read.parent.mkdir()
+    read.write_text("{}")
+    link.symlink_to(read)
+    check_not_input(tmp_path / "out.json", "--out", [read, None])
+    check_not_input(tmp_path / "in/sub", "--out", [read])
+    with pytest.raises(Cuts3dError, match="is read by the same command"):
+        check_not_input(link, "--out", [None, read])
+    with pytest.raises(Cuts3dError, match=r"--out .*in holds .*masks.json, which the same command reads"):
+        check_not_input(read.parent, "--out", [read])

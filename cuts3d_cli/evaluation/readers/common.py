@@ -16,6 +16,10 @@ from cuts3d_cli.store.coco_document import CocoDocument, Record
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPEG", ".JPG", ".PNG")
 
 
+class Remark(str):
+    """A note on what is usual, such as which value of label maps is background: told, but not as a warning."""
+
+
 @dataclass(frozen=True)
 class GroundTruth:
     """Ground truth of one dataset as a COCO document.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cuts3d_cli.errors import CocoError, Cuts3dError
-from cuts3d_cli.store.image_files import counted, find_images
+from cuts3d_cli.store.image_files import OWN_PICTURES, counted, find_images
 
 LABEL_FOLDERS = ("labels", "masks", "annotations")
 """Names of folders of labels beside which the images lie in a folder ``images``, as YOLO's tools have it."""
@@ -27,11 +27,17 @@ class LabelFile(NamedTuple):
 
 
 def label_paths(folder: Path, suffixes: Iterable[str]) -> list[Path]:
-    """Files below a folder that end in one of some suffixes (lower case, with the dot), sorted; no hidden ones."""
+    """Files below a folder that end in one of some suffixes (lower case, with the dot), sorted.
+
+    Hidden files and the pictures that cuts3d writes beside images are no labels.
+    """
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in suffixes
+        and not path.name.startswith(".")
+        and OWN_PICTURES not in path.name
+        and path.is_file()
     )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from cuts3d_cli.errors import CocoError, ImageError
-from cuts3d_cli.evaluation.readers.common import BoxedImage, GroundTruth, Object, ground_truth
+from cuts3d_cli.evaluation.readers.common import BoxedImage, GroundTruth, Object, Remark, ground_truth
 from cuts3d_cli.evaluation.readers.label_files import LabelFile, images_beside, label_paths, matched
 from cuts3d_cli.store.coco import CATEGORIES, decode_mask, encode_mask
 from cuts3d_cli.store.coco_document import Record
@@ -154,9 +154,10 @@ def _told(ignored: set[int], found: list[tuple[dict[int, Record], tuple[int, int
     words = {BACKGROUND: "0 (background)", OUTLINE: "255 (outline, as in VOC)"}
     names = [str(value) if given else words[value] for value in sorted(ignored)]
     text = f"every value of the label maps is an object except {' and '.join(names) or 'none'}"
-    if BACKGROUND in ignored and not any(BACKGROUND in objects for objects, _ in found):
-        text += "; no map holds a 0"
-    return text if given else f"{text}; --ignore-labels (data.ignore_labels) names others"
+    odd = BACKGROUND in ignored and not any(BACKGROUND in objects for objects, _ in found)
+    text += "; no map holds a 0" if odd else ""
+    text += "" if given else "; --ignore-labels (data.ignore_labels) names others"
+    return text if odd or OUTLINE in ignored else Remark(text)
 
 
 def _of_classes(found: list[tuple[dict[int, Record], tuple[int, int]]], ignored: set[int]) -> str:
