@@ -83,13 +83,15 @@ def snakemake_words(config_file: Path, words: Sequence[str]) -> list[str]:
     """Snakemake's command line: the package's Snakefile, all cores, the options given, the configuration.
 
     The number of cores is left to the options where they name one, a profile or an executor. The profile ``slurm`` is
-    the package's own where Snakemake finds none of that name.
+    the package's own where Snakemake finds none of that name. What a killed Snakemake left unfinished is run again, as
+    results appear whole or not at all.
     """
     chosen = "SNAKEMAKE_PROFILE" in BEFORE or any(_option(word) in _CORES for word in words)
     cores = [] if chosen else ["--cores", "all"]
     # --configfile takes any number of files, so targets must not follow it
     end = ["--configfile", str(config_file.absolute())]
-    return ["--snakefile", str((FILES / "Snakefile").resolve()), *cores, *_with_profiles(words), *end]
+    snakefile = str((FILES / "Snakefile").resolve())
+    return ["--snakefile", snakefile, "--rerun-incomplete", *cores, *_with_profiles(words), *end]
 
 
 def _option(word: str) -> str:
