@@ -292,7 +292,8 @@ def take_back(workflow: Any) -> None:
     """Make the next call of a workflow that ended with an error run again what did not end well.
 
     Snakemake notes the new parameters and inputs of a failed job as if it had succeeded. Where all that follows is
-    there from an earlier call, it would then find nothing to be done.
+    there from an earlier call, it would then find nothing to be done. Outputs of a job that was interrupted it takes
+    for incomplete, but ours are whole: what a command writes appears in one step, and until then an earlier one stays.
 
     Args:
         workflow: Snakemake's.
@@ -302,7 +303,9 @@ def take_back(workflow: Any) -> None:
         return
     for job in workflow.dag.needrun_jobs():
         for output in job.output:
-            if (record := persistence.metadata(output)) is not None:
+            record = persistence.metadata(output)
+            persistence.cleanup_metadata(output)
+            if record is not None:
                 record.params = ["the last job failed"]
                 persistence._write_record(str(output), record)
 

@@ -81,7 +81,8 @@ def depth_of_array(
     """
     raw = single_channel(np.ma.getdata(values), what)
     _check_aspect(what, raw.shape, image_hw, orientation)
-    masked = None if np.ma.getmask(values) is np.ma.nomask else np.reshape(np.ma.getmask(values), raw.shape)
+    mask = np.ma.getmask(values)
+    masked = None if mask is np.ma.nomask else np.reshape(mask, (*raw.shape, -1)).any(axis=2)  # of any channel
     try:
         whole = normalise_depth(raw, config.kind, config.inverse_to, config.holes, config.clip, masked=masked)
     except ImageError as error:

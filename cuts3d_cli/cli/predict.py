@@ -40,11 +40,13 @@ def command(images, run_dir, checkpoint, out, pictures, picture_score, **options
       cuts3d predict --checkpoint detector/checkpoint.pth --run runs/sample/val --out found.json
       cuts3d predict --weights cutler_cascade_final.pth --out found.json photos/
     """
+    from cuts3d_cli.errors import Cuts3dError
     from cuts3d_cli.log import logger
     from cuts3d_cli.pipeline.cache import expand
     from cuts3d_cli.pipeline.image_set import common_root
     from cuts3d_cli.pipeline.retries import files_of, note_failed
     from cuts3d_cli.report.preview import write_overlays
+    from cuts3d_cli.store.files import check_not_input
     from cuts3d_cli.store.image_files import counted, make_records
     from cuts3d_cli.store.layout import manifest_path
     from cuts3d_cli.store.manifest import read_manifest
@@ -53,6 +55,7 @@ def command(images, run_dir, checkpoint, out, pictures, picture_score, **options
     if bool(images) == bool(run_dir):
         raise click.UsageError("give either images or --run DIR")
     asked = options["max_failed"] or 0.0  # images given by name: none may fail unless this option allows it
+    check_not_input(out, "--out", [checkpoint, *(images if not run_dir else [manifest_path(run_dir)])])
     config = build_config(options, "predict")
     if run_dir:
         manifest = read_manifest(manifest_path(run_dir))
@@ -60,6 +63,8 @@ def command(images, run_dir, checkpoint, out, pictures, picture_score, **options
     else:
         root = common_root(images)
         records = make_records([Path(os.path.abspath(path)) for path in expand(list(images))], root)
+    if os.path.realpath(out) in {os.path.join(os.path.realpath(root), each.file_name) for each in records}:
+        raise Cuts3dError(f"--out {out} is one of the images", expected="another path")
     # As they are before: those that come back meanwhile have changed.
     files = {each.file_name: files_of("predict", each.file_name, root) for each in records} if run_dir else {}
     counts = predict.run(

@@ -22,7 +22,7 @@ from cuts3d_cli.pipeline.methods import method_config
 from cuts3d_cli.pipeline.repair import execute_or_repair
 from cuts3d_cli.pipeline.results import Damaged, Found, read_result
 from cuts3d_cli.pipeline.retries import tell_replaced
-from cuts3d_cli.pipeline.runner import NOT_OF_AN_IMAGE, Source, check_failed
+from cuts3d_cli.pipeline.runner import NOT_OF_AN_IMAGE, Source, check_aligned, check_failed
 from cuts3d_cli.report import preview
 from cuts3d_cli.store.layout import manifest_path, shard_name
 from cuts3d_cli.store.manifest import read_manifest
@@ -121,6 +121,7 @@ def _check_depth_maps(source: Source, config: Config, path: Path) -> None:
         Cuts3dError: they are not, so that giving them would have no effect.
     """
     made = open_store(path, "depth")
+    check_aligned([made], source.records)
     if stage_fingerprint("depth", config, {}, source) != made.fingerprint:
         raise Cuts3dError(
             f"depth maps {source.depth_maps} have no effect on the existing results",

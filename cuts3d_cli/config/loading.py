@@ -71,7 +71,7 @@ def resolve(values: dict[str, Any] | None = None, *, source: str | None = "confi
         raise ConfigError(
             f"{_under(source)}finder", expected="none, as it is set by the method", found=repr(values["finder"])
         )
-    name = values.get("preset") or default_preset(values)
+    name = default_preset(values) if values.get("preset") is None else values["preset"]
     merged = with_backend_defaults({**_merged(preset_values(name), values), "preset": name})
     check_names(merged)
     if isinstance(data := merged.get("data"), dict):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 MOST_PIXELS = 4096
 MOST_SHARDS = 100_000
@@ -37,9 +38,25 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse true and false where pydantic would take them for 1 and 0."""
+        field = cls.model_fields.get(info.field_name or "")
+        if isinstance(value, bool) and field is not None and not _takes_bool(field.annotation):
+            raise PydanticCustomError("bool_for_number", "true or false")
+        return value
+
     def used_keys(self) -> tuple[str, ...]:
         """The keys that have an effect; those of other backends than the chosen one have none."""
         return tuple(type(self).model_fields)
+
+
+def _takes_bool(annotation: Any) -> bool:
+    """Whether true or false are values of a field of this type."""
+    if get_origin(annotation) is Literal:
+        return any(isinstance(choice, bool) for choice in get_args(annotation))
+    return annotation in (bool, Any) or any(_takes_bool(each) for each in get_args(annotation))
 
 
 S = TypeVar("S", bound=Section)

@@ -151,12 +151,18 @@ def categories_of(truth: CocoDocument, name: str) -> list[Record]:
 
 
 def paired_categories(predicted: Sequence[Record], truth: list[Record], name: str, truth_name: str) -> dict[Any, Any]:
-    """Ground-truth id of each category id of the predictions: by name where they name theirs, else the same id."""
+    """Ground-truth id of each category id of the predictions: by name where they name theirs, else the same id.
+
+    Capitals count only where names differ in them alone.
+    """
     if not predicted:
         return {record["id"]: record["id"] for record in truth}
-    by_name = {record["name"].strip().lower(): record["id"] for record in truth}
-    names = {record["id"]: record["name"].strip().lower() for record in predicted}
-    pairs = {category_id: by_name[key] for category_id, key in names.items() if key in by_name}
+    exact = {record["name"].strip(): record["id"] for record in truth}
+    alike = Counter(name.lower() for name in exact)
+    by_name = {name.lower(): category_id for name, category_id in exact.items() if alike[name.lower()] == 1}
+    names = {record["id"]: record["name"].strip() for record in predicted}
+    pairs = {category_id: exact.get(name, by_name.get(name.lower())) for category_id, name in names.items()}
+    pairs = {category_id: paired for category_id, paired in pairs.items() if paired is not None}
     if not pairs:
         raise CocoError(
             f"{name} and {truth_name} share no category",

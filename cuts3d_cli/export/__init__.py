@@ -91,7 +91,8 @@ def export(
     content = {"images": masks.images, "annotations": masks.annotations, "categories": masks.categories}
     document = check_coco(content, source)  # they need not come from a file
     check_masks(document.annotations, source, hint="boxes alone cannot be exported")
-    check_categories(document.annotations, document.categories or CATEGORIES, source, optional=True)
+    categories = document.categories or CATEGORIES
+    check_categories(document.annotations, categories, source, optional=len(categories) == 1)
     masks = replace(masks, images=document.images, annotations=document.annotations)
     kept = [entry for entry in masks.annotations if min_score is None or score_of(entry) >= min_score]
     kept, dropped = without_specks(kept, masks.images, min_part)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from cuts3d_cli.config import read_values
-from cuts3d_cli.errors import Cuts3dError, DamagedError
+from cuts3d_cli.errors import Cuts3dError, DamagedError, StoreError
 from cuts3d_cli.log import progress
+from cuts3d_cli.pipeline.runner import check_aligned
 from cuts3d_cli.store.checksums import check_zip, parsed
 from cuts3d_cli.store.layout import how_to_remake, manifest_path
-from cuts3d_cli.store.manifest import read_manifest
+from cuts3d_cli.store.manifest import Manifest, read_manifest
 from cuts3d_cli.store.settings import check_settings
 from cuts3d_cli.store.zarr_store import open_store
+
+_SHARD = re.compile(r"\d{5}\.zarr")
+"""Name of a shard's store; those of the cache have others."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,8 @@ def verify(run: Path) -> tuple[Counter[str], list[Damage]]:
     Files that somebody edited on purpose, and said so, count as sound, as do those of others.
 
     Returns:
-        How many there are of each kind, and those that are damaged, or of another format version.
+        How many there are of each kind, and those that are damaged, of another format version, or of other images
+        than the list has; and lists that are missing.
 
     Raises:
         Cuts3dError: there is no such folder, or no file of a run in it.
@@ -50,7 +56,32 @@ def verify(run: Path) -> tuple[Counter[str], list[Damage]]:
         except (OSError, ValueError) as error:
             cannot = DamagedError(f"file {path} cannot be read", found=str(error), hint=how_to_remake(path))
             damaged.append(Damage(str(path), str(cannot)))
-    return counts, damaged
+    shards = [path for kind, path in found if kind == "store" and _SHARD.fullmatch(path.name)]
+    return counts, [*damaged, *_misplaced(shards, {each.path for each in damaged})]
+
+
+def _misplaced(stores: Iterable[Path], damaged: Collection[str]) -> Iterator[Damage]:
+    """Image lists that are missing, and stores that hold other images than the list has for their shard."""
+    lists: dict[Path, Manifest | None] = {}
+    for path in stores:
+        base = path.parents[3] if path.parents[2].name == "masks" else path.parents[1]
+        if base not in lists:
+            lists[base] = None
+            try:
+                lists[base] = read_manifest(manifest_path(base))
+            except DamagedError:  # listed already
+                pass
+            except StoreError as error:
+                yield Damage(str(manifest_path(base)), str(error))
+        manifest = lists[base]
+        if manifest is None or str(path) in damaged:
+            continue
+        try:
+            check_aligned([open_store(path)], manifest.records(int(path.stem)))
+        except DamagedError:
+            pass
+        except StoreError as error:
+            yield Damage(str(path), str(error))
 
 
 def _files(run: Path) -> Iterator[tuple[str, Path]]:

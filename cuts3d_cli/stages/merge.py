@@ -41,6 +41,7 @@ def run(run_dir: Path, method: str = OWN, *, max_failed: float = 1.0) -> tuple[C
         _check_images(path, shard, manifest.records(index))
         check_algorithm(path, LAST, shard.provenance.algorithm)
         _check_inputs(path, shard.provenance, run_dir, method)
+        _check_method(path, shard.provenance, method)
         for first in list(shards.values())[:1]:
             _check_alike(path, shard.provenance, first.provenance)
         shards[shard_name(index)] = shard
@@ -86,6 +87,20 @@ def _check_inputs(path: Path, made: Provenance, run_dir: Path, method: str) -> N
                 expected=made_from,
                 found=found,
                 hint=f"rerun `{command_for(LAST, path)}` for this shard",
+            )
+
+
+def _check_method(path: Path, made: Provenance, method: str) -> None:
+    """The masks were cut as the method cuts."""
+    cut = made.config.get("localcut", {})
+    wanted = {"maskcut": {"local_cut": False}, "localcut": {"local_cut": True, "sharpen": False}}.get(method, {})
+    for key, value in wanted.items():
+        if key in cut and cut[key] != value:
+            raise StoreError(
+                f"masks {path} were made by another method than {method}",
+                expected=f"localcut.{key} {value}",
+                found=str(cut[key]),
+                hint=f"rerun `{command_for(LAST, path)}`",
             )
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from cuts3d_cli.errors import CocoError
 from cuts3d_cli.store.checksums import parsed
+
+_COCO_KEY = re.compile(rb'"(images|annotations|categories|info)"\s*:')
 
 _SHOWN = 60
 """Most characters of a value in an error."""
@@ -39,16 +43,36 @@ def read_json(path: str | Path, *, expected: str = "COCO JSON", name: str | None
         raise CocoError(f"{name} cannot be read", found=str(error)) from None
     if not content.strip():
         raise CocoError(name, expected=expected, found="an empty file", hint="write it again")
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise CocoError(name, expected=f"{expected} in UTF-8", found="text in UTF-16", hint="save it as UTF-8")
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff") or content[:4] == b"\0\0\xfe\xff":
+        raise CocoError(name, expected=f"{expected} in UTF-8", found="text in UTF-16 or UTF-32",
+                        hint="save it as UTF-8")  # fmt: skip
     try:
-        return parsed(path, content)
+        document = parsed(path, content)
+        if isinstance(document, dict) and (key := _repeated_key(content)):
+            raise CocoError(name, expected="each key once", found=f"the key {key} more than once")
+        return document
     except UnicodeDecodeError as error:
         raise CocoError(name, expected=f"{expected} in UTF-8", found=f"other bytes ({error})") from None
     except RecursionError:
         raise CocoError(name, expected=expected, found="lists or objects nested too deeply") from None
     except ValueError as error:  # JSONDecodeError, and integers of more digits than Python reads
         raise CocoError(name, expected=expected, found=f"something else ({error})") from None
+
+
+def _repeated_key(content: bytes) -> str:
+    """A key that a JSON object holds twice at its top, of which only the last counts when it is read; or nothing.
+
+    The text is parsed once more only where one of COCO's keys is in it twice, at whatever depth.
+    """
+    if max(Counter(_COCO_KEY.findall(content)).values(), default=0) < 2:
+        return ""
+    keys: list[str] = []
+
+    def note(pairs: list[tuple[str, Any]]) -> None:
+        keys[:] = [key for key, _ in pairs]  # the outermost object comes last
+
+    json.loads(content.decode("utf-8-sig"), object_pairs_hook=note)
+    return next((key for key, n in Counter(keys).items() if n > 1), "")
 
 
 def shown(value: Any) -> str:

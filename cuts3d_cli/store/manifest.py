@@ -80,6 +80,8 @@ class Manifest:
             raise _damaged(self.path, first_line(error)) from None
         if len(records) != stop - start:
             raise _damaged(self.path, f"{start + len(records)} of {self.n_images} records")
+        if [record.id for record in records] != list(range(start + 1, stop + 1)):
+            raise _damaged(self.path, "records that are missing or in another order")
         return records
 
 

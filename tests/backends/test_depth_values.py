@@ -173,6 +173,8 @@ def test_what_an_array_masks_is_a_hole():
     holed = dv.depth_of_array(np.where(mask, np.nan, RAMP), (48, 64), config)
     for ours, theirs in zip(masked[:3], holed[:3], strict=True):
         assert np.array_equal(ours, theirs)
+    colours = np.ma.array(np.stack([wrong] * 3, axis=2), mask=np.stack([mask, mask & False, mask], axis=2))
+    assert np.array_equal(dv.depth_of_array(colours, (48, 64), config).depth, masked.depth)
     for plain in (np.ma.array(RAMP), np.ma.array(RAMP[None], mask=False)):
         assert np.array_equal(dv.depth_of_array(plain, (48, 64), config).depth,
                               dv.depth_of_array(RAMP, (48, 64), config).depth)  # fmt: skip

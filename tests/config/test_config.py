@@ -405,3 +405,17 @@ def test_a_key_without_its_section_and_a_misspelled_preset_are_told(values, hint
     with pytest.raises(ConfigError) as caught:
         resolve(values)
     assert hint in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"localcut": {"tau_knn": True}}, "localcut.tau_knn; expected a number from 1e-06 to 1000; found True"),
+        ({"seed": False}, "seed; expected a whole number from 0 to 4294967295; found False"),
+        ({"preset": False}, "config key preset; expected one of .*; found False"),
+    ],
+)
+def test_true_and_false_are_no_numbers_and_no_preset(values, told):
+    with pytest.raises(ConfigError, match=told):
+        resolve(values)
+    assert resolve({"localcut": {"sharpen": True}, "preset": None}).localcut.sharpen

@@ -414,3 +414,15 @@ def test_objects_flagged_ignore_are_no_crowd(predictions, truth, make_record):
     with_part = evaluate({**predictions, "annotations": [*predictions["annotations"], part]}, truth)
     assert with_part.metrics["segm"]["AP"] < 1  # a crowd region would have taken it in
     assert evaluate(predictions, truth, difficult="count").n_objects == 6
+
+
+def test_names_that_differ_in_capitals_alone_are_told_apart(classes):
+    truth, results = classes
+    expected = evaluate(results, truth, class_agnostic=False).metrics
+    first, second = truth["categories"][:2]
+    first["name"], second["name"] = "Cat", "cat"
+    document = {"images": truth["images"], "annotations": results, "categories": truth["categories"]}
+    assert evaluate(document, truth, class_agnostic=False).metrics == expected
+    document["categories"] = [{**each, "name": each["name"].upper()} for each in truth["categories"][2:]]
+    if document["categories"]:
+        assert evaluate(document, truth, class_agnostic=False)

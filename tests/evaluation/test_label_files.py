@@ -273,6 +273,10 @@ def test_labelme_shapes(tmp_path):
     (tmp_path / "json/a.json").write_text(json.dumps(content))
     with pytest.raises(CocoError, match="three points or more"):
         read_truth(tmp_path / "json")
+    content["shapes"] = shapes
+    for written in ("/", ".", "a/..", "C:\\"):
+        (tmp_path / "json/a.json").write_text(json.dumps({**content, "imagePath": written}))
+        assert len(read_truth(tmp_path / "json").document.images) == 1
 
 
 def test_scores_against_label_maps(tmp_path, photos, rings, cuts3d, monkeypatch):

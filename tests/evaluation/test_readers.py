@@ -198,7 +198,10 @@ def test_boxes_outside_are_cut_and_empty_ones_left_out(voc_folder):
     (voc_folder / "Annotations" / "000003.xml").write_text(VOC_FILE.format(stem="000003", objects=objects))
     truth = read_truth(voc_folder, splits=("test",))
     assert boxes(truth) == {"cat": [299, 399, 54, 101]}
-    assert truth.notes == ["1 objects without area inside their image were skipped"]
+    assert truth.notes == [
+        "1 objects without area inside their image were skipped",
+        "1 boxes reach more than 10% beyond their image and were cut to it",
+    ]
     assert clip_box((-5, -5, 20, 8), (10, 10)) == (0, 0, 10, 3)
 
 
@@ -356,3 +359,35 @@ def test_unknown_paths_and_formats(tmp_path):
         read_truth(tmp_path)
     with pytest.raises(CocoError, match="auto or coco, lvis, voc"):
         read_truth(tmp_path, format_name="cityscapes")
+
+
+def test_boxes_far_outside_are_told(voc_folder):
+    objects = voc_object("cat", (10, 10, 4000, 30))
+    (voc_folder / "Annotations" / "000003.xml").write_text(VOC_FILE.format(stem="000003", objects=objects))
+    assert read_truth(voc_folder, splits=("test",)).notes == [
+        "1 boxes reach more than 10% beyond their image and were cut to it"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (OPENIMAGES_HEAD.encode("utf-16"), "CSV of boxes in UTF-8; found something else"),
+        (OPENIMAGES_HEAD.encode() + b'"' + b"x" * 200_000 + b'"\n', "CSV of boxes in UTF-8; found something else"),
+        (OPENIMAGES_HEAD.encode("utf-8-sig"), "a line per box; found none"),
+    ],
+)
+def test_other_csv_is_one_line(tmp_path, content, told):
+    path = tmp_path / "validation-annotations-bbox.csv"
+    path.write_bytes(content)
+    with pytest.raises(CocoError, match=told) as error:
+        read_truth(path, format_name="openimages")
+    one_line(error)
+
+
+def test_xml_of_an_unknown_encoding_is_one_line(voc_folder):
+    file = voc_folder / "Annotations" / "000001.xml"
+    file.write_text('<?xml version="1.0" encoding="foo"?>' + file.read_text())
+    with pytest.raises(CocoError, match="VOC XML; found something else") as error:
+        read_truth(voc_folder, format_name="voc")
+    one_line(error)

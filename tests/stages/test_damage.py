@@ -16,6 +16,7 @@ from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.pipeline.graph import result_path
 from cuts3d_cli.store.checksums import read_own
 from cuts3d_cli.store.layout import pseudo_masks_path
+from cuts3d_cli.store.manifest import ImageRecord, write_manifest
 from cuts3d_cli.store.masks import read_masks
 from cuts3d_cli.store.zarr_store import open_store
 from cuts3d_cli.workflow import settings_file
@@ -162,6 +163,18 @@ class TestVerify:
     def test_a_sound_run(self, run, cuts3d):
         code, out, err = cuts3d("status", "--verify", "--run", run)
         assert (code, out) == (0, f"1 list, 5 stores, 3 JSON files in {run} read, none damaged\n"), err
+
+    def test_a_missing_list_and_a_store_of_other_images_are_listed(self, run, cuts3d):
+        lines = (run / "manifest.jsonl").read_bytes().splitlines(keepends=True)
+        (run / "manifest.jsonl").write_bytes(b"".join([lines[0], *reversed(lines[1:])]))
+        code, out, _ = cuts3d("status", "--verify", "--run", run)
+        assert code == 1 and "records that are missing or in another order" in out
+        (run / "manifest.jsonl").unlink()
+        code, out, _ = cuts3d("status", "--verify", "--run", run)
+        assert code == 1 and "no image list at" in out and len(out.splitlines()) == 1
+        write_manifest(run / "manifest.jsonl", "elsewhere", [ImageRecord(1, "a.png", 3, 4, "00")], 1)
+        code, out, _ = cuts3d("status", "--verify", "--run", run)
+        assert code == 1 and out.count("was made from images other than those in the image list") == len(STORES)
 
     def test_everything_damaged_is_listed(self, run, cuts3d):
         damaged = {

@@ -516,6 +516,14 @@ def test_hints_name_the_method(done):
         open_store(result_path(done, "localcut", "00000", "maskcut"), "localcut")
 
 
+def test_merge_refuses_masks_of_another_method(done, tmp_path):
+    run_dir = tmp_path / "run"
+    shutil.copytree(done, run_dir)
+    shutil.copytree(run_dir / "masks/cuts3d", run_dir / "masks/maskcut", dirs_exist_ok=True)
+    with pytest.raises(StoreError, match=r"made by another method than maskcut; expected localcut.local_cut False"):
+        merge.run(run_dir, "maskcut")
+
+
 def test_merge_refuses_masks_of_another_version_or_without_record(done, tmp_path):
     run_dir = tmp_path / "run"
     shutil.copytree(done, run_dir)

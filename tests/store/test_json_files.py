@@ -20,7 +20,7 @@ def test_with_and_without_a_byte_order_mark(tmp_path):
         (b" \n", "found an empty file"),
         (b"{]", "expected COCO JSON; found something else"),
         (b'["\xff"]', "expected COCO JSON in UTF-8; found other bytes"),
-        ('{"a": 1}'.encode("utf-16"), "found text in UTF-16 -> save it as UTF-8"),
+        ('{"a": 1}'.encode("utf-16"), "found text in UTF-16 or UTF-32 -> save it as UTF-8"),
         (b"[" * 10**5, "nested too deeply"),
         (b"1" * 5000, "found something else"),
     ],
@@ -84,3 +84,20 @@ def test_texts():
     assert is_text("a b\n") and not any(map(is_text, ("", "a\0", "\ud800", "\udcff", 3, None)))
     assert is_text("\udcff.png", path=True) and not is_text("\ud800", path=True)
     json.dumps(shown("\udcff"))
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('{"images": [], "annotations": [1], "annotations": []}', "annotations"),
+        ('{"images": [], "info": {"annotations": 1}, "annotations": []}', None),
+        ('[{"images": 1}, {"images": 2}]', None),
+    ],
+)
+def test_a_repeated_key_is_refused(tmp_path, text, key):
+    (tmp_path / "a.json").write_text(text)
+    if key is None:
+        assert read_json(tmp_path / "a.json") == json.loads(text)
+    else:
+        with pytest.raises(CocoError, match=f"found the key {key} more than once"):
+            read_json(tmp_path / "a.json")

@@ -4,8 +4,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -44,12 +46,14 @@ class Workflow:
         (folder / "mine.yaml").write_text(yaml.safe_dump(values))
 
     def __call__(self, *options):
+        return subprocess.run(
+            self.words(*options), cwd=self.folder, capture_output=True, text=True, timeout=600, check=False
+        )
+
+    def words(self, *options):
         words = ["-s", ROOT / "Snakefile", "-d", self.folder, "--cores", "1", "pseudo_masks", *options]
         words += ["--configfile", self.folder / "mine.yaml"]
-        return subprocess.run(
-            [sys.executable, "-m", "snakemake", *map(str, words)],
-            cwd=self.folder, capture_output=True, text=True, timeout=600, check=False,
-        )  # fmt: skip
+        return [sys.executable, "-m", "snakemake", *map(str, words)]
 
     def plan(self, *options):
         ended = self("-n", *options)
@@ -125,3 +129,20 @@ def test_a_job_in_which_too_many_fail_leaves_the_earlier_result_and_is_run_again
     backup.mkdir(parents=True)  # as a killed Snakemake leaves it
     ended = run("--forcerun", "features", "--until", "features")
     assert ended.returncode == 0, ended.stderr
+
+
+def test_an_interrupted_job_leaves_the_earlier_result_and_is_run_again(run, heeds_interrupts):
+    changed = ("--config", "crf={iterations: 500}")
+    before, log = run.path("crf").read_bytes(), run.folder / "an out/logs/cuts3d/crf/00000.log"
+    log.unlink()
+    with open(run.folder / "interrupted.txt", "w") as told:
+        process = subprocess.Popen(
+            run.words(*changed), cwd=run.folder, stdout=told, stderr=told, start_new_session=True
+        )
+        until = time.monotonic() + 60
+        while not log.exists() and time.monotonic() < until:
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(timeout=60) == 1
+    assert run.path("crf").read_bytes() == before, (run.folder / "interrupted.txt").read_text()
+    assert run.plan(*changed) == {"crf", "merge", "pseudo_masks"}

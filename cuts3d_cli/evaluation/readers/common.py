@@ -65,18 +65,22 @@ class BoxedImage:
     objects: Sequence[Object]
 
 
-def document(images: Iterable[BoxedImage]) -> tuple[CocoDocument, int]:
+FAR_OUTSIDE = 0.1
+"""Fraction of an image's side that a box may reach beyond it without a note."""
+
+
+def document(images: Iterable[BoxedImage]) -> tuple[CocoDocument, int, int]:
     """COCO document of images with boxes or masks; ids from 1 in the order given, categories by name.
 
     Boxes are cut to their image; what has no area then is omitted.
 
     Returns:
-        The document and how many objects were skipped.
+        The document, how many objects were skipped, and how many boxes reach far beyond their image.
     """
     images = list(images)
     names = sorted({item.category for image in images for item in image.objects})
     category_ids = {name: number for number, name in enumerate(names, start=1)}
-    records, annotations, n_empty = [], [], 0
+    records, annotations, n_empty, n_outside = [], [], 0, 0
     for image_id, image in enumerate(images, start=1):
         height, width = image.size_hw
         records.append({"id": image_id, "file_name": image.file_name, "height": height, "width": width})
@@ -86,6 +90,7 @@ def document(images: Iterable[BoxedImage]) -> tuple[CocoDocument, int]:
             if w <= 0 or h <= 0:
                 n_empty += 1
                 continue
+            n_outside += max((box_xywh[2] - w) / width, (box_xywh[3] - h) / height) > FAR_OUTSIDE
             annotations.append(
                 {
                     "id": len(annotations) + 1,
@@ -99,13 +104,15 @@ def document(images: Iterable[BoxedImage]) -> tuple[CocoDocument, int]:
                 }
             )
     categories = [{"id": number, "name": name} for name, number in category_ids.items()]
-    return CocoDocument(records, annotations, categories), n_empty
+    return CocoDocument(records, annotations, categories), n_empty, n_outside
 
 
 def ground_truth(images: Iterable[BoxedImage], format_name: str) -> GroundTruth:
     """Ground truth of images with boxes or masks."""
-    made, n_empty = document(images)
+    made, n_empty, n_outside = document(images)
     notes = [f"{n_empty} objects without area inside their image were skipped"] if n_empty else []
+    if n_outside:
+        notes.append(f"{n_outside} boxes reach more than {FAR_OUTSIDE:.0%} beyond their image and were cut to it")
     return GroundTruth(made, format_name, notes)
 
 

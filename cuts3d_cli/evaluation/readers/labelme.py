@@ -10,6 +10,7 @@ import base64
 import binascii
 import io
 import math
+import warnings
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -111,7 +112,8 @@ def _file_name(content: Record, file: LabelFile) -> str:
     """Name of the image: as matched, else as the file says, in the folder of the file."""
     if file.image is not None or not isinstance(written := content.get("imagePath"), str) or not written:
         return file.file_name
-    return str(PurePosixPath(file.file_name).with_name(PurePosixPath(normal_name(written)).name))
+    name = PurePosixPath(normal_name(written)).name
+    return str(PurePosixPath(file.file_name).with_name(name)) if name not in ("", ".", "..") else file.file_name
 
 
 def _mask(shape: Record, size_hw: tuple[int, int], where: str) -> np.ndarray:
@@ -139,6 +141,7 @@ def _mask(shape: Record, size_hw: tuple[int, int], where: str) -> np.ndarray:
 
 _WRONG = (
     KeyError, TypeError, ValueError, IndexError, OverflowError, OSError, binascii.Error, Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
 )  # fmt: skip
 """What a shape may raise whose points or mask are none."""
 
@@ -151,7 +154,10 @@ def _disc(centre: tuple[float, float], edge: tuple[float, float], size_hw: tuple
 
 def _pasted(encoded: str, corner_xy: tuple[float, float], size_hw: tuple[int, int]) -> np.ndarray:
     """labelme's mask shape: a PNG in base64 whose upper left pixel lies at ``corner_xy``."""
-    part = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded)), formats=("PNG",))).astype(bool)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        picture = Image.open(io.BytesIO(base64.b64decode(encoded)), formats=("PNG",))
+    part = np.asarray(picture).astype(bool)
     if part.ndim != 2:
         raise ValueError("a mask with colours")
     whole = np.zeros(size_hw, bool)

@@ -38,7 +38,7 @@ def read(path: Path, *, images: Path | None = None) -> GroundTruth:
     """
     rows: dict[str, list[Record]] = defaultdict(list)
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
             if missing:
@@ -47,6 +47,8 @@ def read(path: Path, *, images: Path | None = None) -> GroundTruth:
                 rows[row["ImageID"]].append({**row, "where": f"file {path}, line {number_of_line}"})
     except FileNotFoundError:
         raise CocoError(f"file {path}", expected="CSV of boxes", found="no such file") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise CocoError(f"file {path}", expected="CSV of boxes in UTF-8", found=f"something else ({error})") from None
     if not rows:
         raise CocoError(f"file {path}", expected="a line per box", found="none")
     folders = [images] if images else [path.parent.parent / "validation", path.parent / "validation", path.parent]

@@ -41,7 +41,7 @@ def read_xml(path: Path) -> XmlImage:
         root = ElementTree.parse(path).getroot()
     except FileNotFoundError:
         raise CocoError(f"file {path}", expected="VOC XML", found="no such file") from None
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, LookupError, ValueError) as error:  # an unknown encoding too
         raise CocoError(f"file {path}", expected="VOC XML", found=f"something else ({error})") from None
     if root.tag != "annotation":
         raise CocoError(f"file {path}", expected="VOC XML with the root <annotation>", found=f"<{root.tag}>")
