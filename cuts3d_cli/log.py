@@ -67,19 +67,37 @@ def quiet() -> Iterator[None]:
 
 
 def progress(items: Iterable, label: str, total: int, every_s: float = 10.0) -> Iterator:
-    """Yield ``items`` while showing how far along they are.
+    """Yield ``items`` while showing how far along they are and how long the rest takes.
 
-    On a terminal a tqdm bar; otherwise a line at most every ``every_s`` seconds and one at the end.
+    On a terminal a tqdm bar; otherwise a line at most every ``every_s`` seconds and one at the end. The time of an item
+    is the mean over all but the first, which waits for models to load and processes to start.
     """
     if sys.stderr.isatty() and logger.isEnabledFor(logging.INFO):
         from tqdm import tqdm
 
-        yield from tqdm(items, desc=label, total=total, leave=False)
+        with tqdm(desc=label, total=total, leave=False, smoothing=0) as bar:
+            for item in items:
+                yield item
+                bar.update()
+                if bar.n == 1 < total:
+                    bar.initial, bar.start_t = 1, time.time()
         return
-    start = last = time.monotonic()
+    start = last = first = time.monotonic()
     for done, item in enumerate(items, start=1):
         yield item
         now = time.monotonic()
+        if done == 1:
+            first = now
         if now - last >= every_s or done == total:
             last = now
-            logger.info("%s: %d/%d, %.2f s each", label, done, total, (now - start) / done)
+            each = (now - first) / (done - 1) if done > 1 else now - start
+            pace = f", {each:.2f} s each" if done > 1 or total == 1 else ""
+            left = f", about {_duration(each * (total - done))} left" if 1 < done < total else ""
+            logger.info("%s: %d/%d%s%s", label, done, total, pace, left)
+
+
+def _duration(seconds: float) -> str:
+    """A time in the unit in which it has at most three digits: 50 s, 12 min, 3.5 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

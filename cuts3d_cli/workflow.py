@@ -277,6 +277,29 @@ def failed_images(config: Config, since: float) -> str:
     return "\n".join(run_summary.failure_lines(run, config, most=MAX_FAILED_IMAGES, more=told))
 
 
+def ending(config: Config, since: float) -> str:
+    """What a finished workflow says last: the scores, and where masks, detector and report lie.
+
+    Args:
+        config: the configuration of the run.
+        since: when the workflow started, in seconds of ``time.time``; an older report is of other masks.
+    """
+    from cuts3d_cli.pipeline.methods import OWN
+    from cuts3d_cli.store.layout import pseudo_masks_path, round_path
+
+    run = Path(config.run)
+    table, page = run / "results.txt", run / "report.html"
+    is_new = table.exists() and table.stat().st_mtime >= since
+    places = {"masks": pseudo_masks_path(run, OWN)}
+    if config.trainings:
+        places["detector"] = round_path(run, config.trainings[-1]) / "checkpoint.pth"
+    if is_new:
+        places["report"] = page
+    lines = [f"{name}: {path.resolve()}\n" for name, path in places.items() if path.exists()]
+    scores = f"{table.read_text()}\n" if is_new else ""
+    return scores + "".join(lines) + (where_detections_are(config) if is_new else "")
+
+
 def where_detections_are(config: Config) -> str:
     """A line on the detections that the scores of a finished run do not tell of, or nothing."""
     from cuts3d_cli.report.run_summary import detections_command, unscored_detections

@@ -1,5 +1,6 @@
 # Paths, shards and parameters shared by the rules. Whatever can be tested is in the package.
 
+import atexit
 import re
 import shlex
 import shutil
@@ -24,12 +25,12 @@ from cuts3d_cli.training import selftrain as rounds
 from cuts3d_cli.training import train as training
 from cuts3d_cli.workflow import (
     checked_config,
+    ending,
     failed_images,
     failures,
     settings,
     settings_file,
     take_back,
-    where_detections_are,
 )
 
 CONFIG = checked_config(config, "config", full=not workflow.overwrite_configfiles)

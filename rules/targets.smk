@@ -61,10 +61,7 @@ onerror:
 
 
 onsuccess:
-    table, page = Path(rules.report.output.table), Path(rules.report.output.html)
-    if table.exists() and table.stat().st_mtime >= STARTED:
-        print(table.read_text())
-        print(f"report: {page.resolve()}")
-        print(where_detections_are(CONFIG), end="")
+    # Snakemake names its log after this; where the results lie is to be seen last, so it is registered first.
+    atexit.register(print, ending(CONFIG, STARTED), end="", flush=True)
     if found := failed_images(CONFIG, STARTED):
-        print(found, file=sys.stderr)
+        atexit.register(print, found, file=sys.stderr, flush=True)

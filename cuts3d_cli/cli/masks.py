@@ -65,7 +65,7 @@ def _make(files, root, names, out, places, config, *, depth_map, min_score, min_
     from cuts3d_cli.cli.exports import write_formats
     from cuts3d_cli.errors import Cuts3dError
     from cuts3d_cli.log import logger, progress
-    from cuts3d_cli.pipeline.image_set import gathered, tell_depth, tell_failure, tell_reuse
+    from cuts3d_cli.pipeline.image_set import gathered, tell_depth, tell_failure, tell_predicted, tell_reuse
     from cuts3d_cli.pipeline.workers import Work, run_images
     from cuts3d_cli.report.contact_sheet import draw, write_contact_sheets
     from cuts3d_cli.report.output_record import OutputRecord
@@ -82,6 +82,7 @@ def _make(files, root, names, out, places, config, *, depth_map, min_score, min_
         depth_map,
         then=partial(draw, min_score=min_score, min_part=min_part or 0, rank=config.evaluate.pseudo_mask_rank),
     )
+    tell_predicted(files, config, depth_map)
     outcomes = {}
     for place, outcome in progress(run_images(files, targets, work, cores=cores), "masks", len(files)):
         outcomes[place] = outcome

@@ -17,7 +17,7 @@ from cuts3d_cli.pipeline.cache import check_depth_map, image_files, run_image
 from cuts3d_cli.pipeline.declarations import STAGES, inputs_of, settings_of, upstream_of
 from cuts3d_cli.pipeline.depth_listing import maps_before, note_maps
 from cuts3d_cli.pipeline.graph import depth_maps_of, may_recover, result_path, stage_fingerprint
-from cuts3d_cli.pipeline.image_set import common_root, relative_name
+from cuts3d_cli.pipeline.image_set import common_root, relative_name, tell_predicted
 from cuts3d_cli.pipeline.methods import method_config
 from cuts3d_cli.pipeline.repair import execute_or_repair
 from cuts3d_cli.pipeline.results import Damaged, Found, read_result
@@ -153,6 +153,7 @@ def on_images(
             "--depth-map FILE goes with a single image; for several images give a folder of depth maps"
         )
     check_depth_map(depth_map, files, config, stage)
+    tell_predicted(files, config, depth_map, stage)
     counts, root = Counts(), common_root(images)
     rows, pictures, notes = [], [], []
     for file in progress(files, stage, len(files)) if len(files) > 1 else files:
@@ -169,7 +170,7 @@ def on_images(
             click.echo(shown(f"cuts3d: {'' if named else f'{path} failed: '}{error}"), err=True)
             continue
         counts.done += 1
-        notes.append(result.depth_notes)
+        notes.append(depth_notes.without_predicted(result.depth_notes))
         found = preview.rows(stage, result)
         if as_json:
             for row in found:

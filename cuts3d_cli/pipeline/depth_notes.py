@@ -43,6 +43,11 @@ def notes_of(store: Store, names: Sequence[str]) -> dict[str, list[str]]:
     return {key: which for key, which in found.items() if which}
 
 
+def without_predicted(notes: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    """Notes of images without what `image_set.tell_predicted` said before the work."""
+    return {key: names for key, names in notes.items() if key != PREDICTED}
+
+
 def tell(found: Sequence[Mapping[str, Sequence[str]]], total: int, depth_maps: Path | None) -> None:
     """Say it.
 

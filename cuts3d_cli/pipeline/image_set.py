@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cuts3d_cli.config import Config
+from cuts3d_cli.config.backends import AUTO
 from cuts3d_cli.errors import printable
 from cuts3d_cli.log import logger, progress
 from cuts3d_cli.pipeline import depth_notes
@@ -58,6 +59,7 @@ def pseudo_masks(images: Sequence[Path], config: Config, *, depth_map: Path | No
     files = image_files(images)
     check_depth_map(depth_map, files, config)
     work, root = Work(config, depth_map, cache), common_root(images)
+    tell_predicted(files, config, depth_map)
     outcomes = dict(progress(run_images(files, [None] * len(files), work, cores=1), "pseudo-masks", len(files)))
     for place, file in enumerate(files):
         tell_failure(file, outcomes[place])
@@ -77,10 +79,18 @@ def tell_failure(file: ImageFile, outcome: Outcome) -> None:
         logger.warning("%s%s", "" if named else f"{file.path} failed: ", outcome.failure)
 
 
+def tell_predicted(files: Sequence[ImageFile], config: Config, depth_map: Path | None, stage: str = LAST) -> None:
+    """Say before the work of how many images the depth will be predicted, for want of a map."""
+    if config.depth.backend != AUTO or "depth" not in (stage, *upstream_of(stage, config)):
+        return
+    without = [str(file.path) for file in files if not file.has_map(file.depth_maps(depth_map))]
+    depth_notes.tell([{depth_notes.PREDICTED: without}], len(files), depth_map)
+
+
 def tell_depth(files: Sequence[ImageFile], outcomes: Sequence[Outcome], depth_map: Path | None) -> None:
-    """Say once what there is to say of the depth of the images; see `depth_notes`."""
+    """Say once what was found of the depth of the images; see `depth_notes`."""
     found = [{key: [str(file.path)] for key in each.depth} for file, each in zip(files, outcomes, strict=True)]
-    depth_notes.tell(found, len(files), depth_map)
+    depth_notes.tell([depth_notes.without_predicted(each) for each in found], len(files), depth_map)
 
 
 def tell_reuse(outcomes: Sequence[Outcome], config: Config, cache: Path = CACHE) -> None:

@@ -122,7 +122,7 @@ class Job:
 
     def recorded(self, name: str) -> dict[str, Any]:
         """What the earlier result has recorded under a name, by row or by what is true of rows; without one nothing."""
-        return {} if self.earlier is None else dict(open_store(self.out).attrs[name])
+        return {} if self.earlier is None else dict(open_store(self.out).attrs.get(name, {}))
 
     def image(self, record: ImageRecord) -> np.ndarray:
         """Pixels (H, W, 3) uint8 of an image.

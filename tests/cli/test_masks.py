@@ -119,7 +119,8 @@ def test_a_broken_image_costs_one_line(cuts3d, folder, cores, options, code):
 
 def test_where_every_image_fails_nothing_is_written(cuts3d, folder):
     Path("images/none.png").write_text("no image")
-    code, _, err = cuts3d("masks", *SMALL, "--out", "out", "images/none.png")
+    shutil.copy("depth/s1.png", "depth/none.png")
+    code, _, err = cuts3d("masks", *SMALL, *MAPS, "--out", "out", "images/none.png")
     assert code == 1 and err.count("none.png") == 1 and "1 image, each failed as said above" in err
     assert not Path("out/masks.json").exists()
 
@@ -148,6 +149,7 @@ def test_weights_that_are_missing_are_one_line(cuts3d, folder, cores):
     code, _, err = cuts3d("masks", *SMALL, "--out", "out", "--cores", cores, "images")
     (line,) = [line for line in err.splitlines() if "cuts3d: error" in line]
     assert code == 1 and "weights of" in line and "failed" not in err
+    assert err.count("no depth map, so depth is predicted by the embedded model (4 of 4 images, first") == 1
 
 
 def test_depth_that_was_predicted_is_told_once(cuts3d, folder, real_weights):
@@ -155,6 +157,7 @@ def test_depth_that_was_predicted_is_told_once(cuts3d, folder, real_weights):
     args = ("masks", *SMALL, "--out", "out", "--cores", "1", "--depth-map", "depth", "--set", "depth.backend=auto")
     code, _, err = cuts3d(*args, "images")
     assert code == 0 and err.count("depth:") == 1 and "no depth map, so" in err and "(1 of 4 images, " in err, err
+    assert err.index("depth:") < err.index("masks: "), "told before the work"
 
 
 @pytest.mark.parametrize("command", [("masks", "--out", "out"), ("depth",), ("localcut",)])

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cuts3d_cli.config import resolve
 from cuts3d_cli.pipeline.methods import OWN
 from cuts3d_cli.store.layout import pseudo_masks_path
-from cuts3d_cli.workflow import MAX_FAILURES, failures
+from cuts3d_cli.workflow import MAX_FAILURES, ending, failures
 
 ROOT = Path(__file__).parents[2]
 
@@ -202,10 +203,25 @@ def test_errors_of_failed_jobs_are_found_in_their_logs(tmp_path):
     assert failures([str(tmp_path)], 100).endswith("and 3 more jobs")
 
 
+def test_a_run_ends_with_where_its_results_lie(tmp_path):
+    run = tmp_path / "r"
+    config = resolve({"run": str(run), "train": {"detector": None}})
+    assert ending(config, 0) == ""
+    masks = pseudo_masks_path(run, OWN)
+    masks.parent.mkdir(parents=True)
+    masks.touch()
+    for name, text in (("results.txt", "scores\n"), ("report.html", "")):
+        (run / name).write_text(text)
+    old = run.joinpath("results.txt").stat().st_mtime + 1
+    assert ending(config, old) == f"masks: {masks}\n"
+    assert ending(config, 0).splitlines()[:4] == ["scores", "", f"masks: {masks}", f"report: {run / 'report.html'}"]
+
+
 def test_a_whole_run(finished):
     run, ended = finished
     out = run.folder / "an out"
-    assert "report:" in ended.stdout + ended.stderr
+    last = [line.split(":")[0] for line in ended.stdout.splitlines()[-4:]]
+    assert [name for name in last if name in ("masks", "detector", "report")] == ["masks", "detector", "report"]
     results = json.loads((out / "results.json").read_text())
     assert "maskcut" in json.dumps(results) and "round1" in json.dumps(results)
     assert (out / "report.html").stat().st_size > 10_000
