@@ -26,7 +26,7 @@ test: $(VENV)/.installed lint docs
 	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile
 
 docs: $(VENV)/.installed
-	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict --quiet
 	@echo "documentation: $(CURDIR)/runs/site/index.html"
 
 coverage: $(VENV)/.installed

@@ -87,14 +87,16 @@ def snakemake_words(config_file: Path, words: Sequence[str]) -> list[str]:
 
     The number of cores is left to the options where they name one, a profile or an executor. A job is run again for
     `_TRIGGERS` unless they say otherwise: that a new version words a rule differently is no reason. The profile
-    ``slurm`` is the package's own where Snakemake finds none of that name.
+    ``slurm`` is the package's own where Snakemake finds none of that name. What a killed Snakemake left unfinished is
+    run again, as results appear whole or not at all.
     """
     chosen = "SNAKEMAKE_PROFILE" in BEFORE or any(_option(word) in _CORES for word in words)
     cores = [] if chosen else ["--cores", "all"]
     # --configfile takes any number of files, so targets must not follow it
     asked = any(_option(word) == "--rerun-triggers" for word in words)
     end = [*([] if asked else ["--rerun-triggers", *_TRIGGERS]), "--configfile", str(config_file.absolute())]
-    return ["--snakefile", str((FILES / "Snakefile").resolve()), *cores, *_with_profiles(words), *end]
+    snakefile = str((FILES / "Snakefile").resolve())
+    return ["--snakefile", snakefile, "--rerun-incomplete", *cores, *_with_profiles(words), *end]
 
 
 def _option(word: str) -> str:

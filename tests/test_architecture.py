@@ -9,8 +9,8 @@ import cuts3d_cli
 PACKAGE = Path(cuts3d_cli.__file__).parent
 
 LAYERS = (
-    "errors", "log", "threads", "jit", "tables", "config", "core", "store", "backends", "pipeline", "stages",
-    "detector", "training", "evaluation", "experiments", "report", "export", "workflow", "api", "cli",
+    "errors", "log", "threads", "jit", "tables", "yaml_text", "config", "core", "store", "backends", "pipeline",
+    "stages", "detector", "training", "evaluation", "experiments", "report", "export", "workflow", "api", "cli",
 )  # fmt: skip
 """Modules and packages of ``cuts3d_cli``, lowest first."""
 

@@ -20,8 +20,8 @@ from cuts3d_cli.config import Config, merge_values, preset_names, preset_of_imag
 from cuts3d_cli.config.backends import BY_BACKEND
 from cuts3d_cli.config.ranges import plain_type
 from cuts3d_cli.errors import ConfigError, StoreError
-from cuts3d_cli.store.yaml_text import parsed_yaml
 from cuts3d_cli.threads import limit
+from cuts3d_cli.yaml_text import parsed_yaml
 
 
 class Share(click.FloatRange):

@@ -18,7 +18,7 @@ from cuts3d_cli.config.masks import DataConfig
 from cuts3d_cli.config.ranges import expected
 from cuts3d_cli.config.root import Config
 from cuts3d_cli.errors import CONFIG_KEY, ConfigError
-from cuts3d_cli.store.yaml_text import parsed_yaml
+from cuts3d_cli.yaml_text import parsed_yaml
 
 FINDER = str(Config.model_fields["finder"].default)
 

@@ -107,6 +107,14 @@ def execute(
     job = Job(source, stores, out, expected, config, settings, algorithm, earlier)
     counts = module.run(job)
     note_failed(out, job.tried)
+    if (
+        counts.failures
+        and changed_since(stage, out, source.image_root, source.depth_maps)  # while the others were computed
+        and expected == stage_fingerprint(stage, config, fingerprints_of(stores), source)
+    ):
+        job = replace(job, earlier=counts, tried={})
+        counts = module.run(job)
+        note_failed(out, job.tried)
     return counts, earlier is not None and counts.failures == earlier.failures
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from pycocotools import mask as mask_api
+
 from cuts3d_cli.store.json_files import is_number, is_text, shown, whole
 from cuts3d_cli.store.segmentations import (
     Fault,
@@ -21,6 +23,10 @@ Record = dict[str, Any]
 
 ROUNDING = 1.0
 """How far polygons reach outside their image by rounding, px."""
+
+
+OTHER_BOX = 3.0, 0.05
+"""How far a box may be from that of its mask, at each side: px, and as a fraction of the box; tools round."""
 
 
 class Annotations:
@@ -44,6 +50,8 @@ class Annotations:
         self._ids: set[int | str] = set()
         self._n_repeated = self._n_outside = 0
         self._reach = 0.0
+        self._n_other_boxes = 0
+        self._boxes: dict[int, tuple[Sequence[float], Size]] = {}
 
     def checked(self, place: int, record: Any) -> Record:
         """The annotation at a place of the file, in one form; `code_faults` tells of compressed codes.
@@ -69,6 +77,8 @@ class Annotations:
             check_box(found["bbox"], size_hw)
         if "segmentation" in found:
             self._check_segmentation(place, found["segmentation"], size_hw)
+            if "bbox" in found and size_hw is not None:
+                self._note_box(place, found, size_hw)
         elif "bbox" not in found:
             raise Fault("", expected="a segmentation or a bbox", found="neither")
         if (number := found.get("id")) is not None:
@@ -83,8 +93,19 @@ class Annotations:
         return {places[number]: fault for number, fault in found.items()}
 
     def notes(self) -> list[str]:
-        """What is odd and was taken as it is."""
+        """What is odd and was taken as it is; asked for when no code has a fault."""
         notes = []
+        codes = [{"size": size_hw, "counts": self._codes[place]} for place, (_, size_hw) in self._boxes.items()]
+        if codes:
+            boxes = mask_api.toBbox(codes)
+            given = [box for box, _ in self._boxes.values()]
+            self._n_other_boxes += sum(map(_is_other_box, given, boxes.tolist()))
+            self._boxes.clear()
+        if self._n_other_boxes:
+            notes.append(
+                f"{self._n_other_boxes} annotations have a bbox that is not that of their mask (COCO's is x, y, width, "
+                "height); each is taken as it is"
+            )
         if self._n_outside:
             notes.append(
                 f"polygons of {self._n_outside} annotations reach up to {self._reach:.0f} px outside their image, "
@@ -93,6 +114,15 @@ class Annotations:
         if self._n_repeated:
             notes.append(f"{self._n_repeated} annotations have the id of an earlier one; each counts by itself")
         return notes
+
+    def _note_box(self, place: int, found: Record, size_hw: Size) -> None:
+        """Compare a box with the polygons, or keep it to be compared with the code."""
+        if place in self._codes:
+            self._boxes[place] = found["bbox"], size_hw
+        elif isinstance(found["segmentation"], list | tuple):
+            x, y = ([value for part in found["segmentation"] for value in part[axis::2]] for axis in (0, 1))
+            box = min(x), min(y), max(x) - min(x), max(y) - min(y)
+            self._n_other_boxes += _is_other_box(found["bbox"], box)
 
     def _size(self, image_id: int | str) -> Size | None:
         if (size_hw := self._sizes.get(image_id)) is None:
@@ -139,6 +169,16 @@ def identifier(value: Any, key: str, *, missing: bool = False) -> int | str:
     if (number := whole(value)) is None:
         raise Fault(key, expected="a whole number or a text", found="none" if missing else shown(value))
     return number
+
+
+def _is_other_box(given: Sequence[float], box: Sequence[float]) -> bool:
+    """Whether a box is clearly not that of a mask; both x, y, width and height, of a mask without a pixel all 0."""
+    px, share = OTHER_BOX
+    if not box[2] or not box[3]:
+        return False
+    corners = [(each[0], each[1], each[0] + each[2], each[1] + each[3]) for each in (given, box)]
+    allowed = max(px, share * box[2]), max(px, share * box[3])
+    return any(abs(a - b) > allowed[axis % 2] for axis, (a, b) in enumerate(zip(*corners, strict=True)))
 
 
 def _flag(value: Any, key: str) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
+from cuts3d_cli.backends.features_kernel import KernelFeatures
 from cuts3d_cli.pipeline.graph import result_path
 from cuts3d_cli.pipeline.retries import changed_since
 from cuts3d_cli.pipeline.runner import Job
@@ -134,6 +135,28 @@ def test_an_image_that_was_away_is_computed_once_it_is_back(run, whole, read):
     run("merge")
     assert_same(run, whole)
     assert not failed_path(run.path("features")).exists()
+
+
+def test_an_image_that_comes_back_during_a_stage_is_tried_at_its_end(run, whole, monkeypatch):
+    image, read = Job.image, []
+
+    def coming_back(self, record):
+        read.append(record.file_name)
+        if read == ["s1.png", "s2.png"]:
+            os.rename(run.images / "s2.png", run.images.parent / "s2.png")
+        elif read == ["s1.png", "s2.png", "s3.png"]:
+            os.rename(run.images.parent / "s2.png", run.images / "s2.png")
+        return image(self, record)
+
+    run.prepare()
+    with monkeypatch.context() as patch:
+        patch.setattr(Job, "image", coming_back)
+        patch.setattr(KernelFeatures, "batch_size", 1)
+        run("features")
+    assert read == ["s1.png", "s2.png", "s3.png", "s4.png", "s2.png"]
+    run("crf")
+    run("merge")
+    assert_same(run, whole)
 
 
 def test_the_last_stage_tries_again_what_failed_before_it(run, whole):

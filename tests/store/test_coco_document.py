@@ -165,3 +165,21 @@ def test_masks_and_categories_where_they_are_wanted():
     ):
         with pytest.raises(CocoError, match=told):
             check_categories(annotations, listed, "f")
+
+
+@pytest.mark.parametrize("kind", ["polygon", "code"])
+def test_boxes_of_another_form_are_told(kind):
+    mask = np.zeros((100, 120), bool)
+    mask[20:60, 30:80] = True
+    code = encode_mask(mask)
+    segmentation = [[30, 20, 80, 20, 80, 60, 30, 60]] if kind == "polygon" else code
+    images = [{"id": 1, "file_name": "a.png", "height": 100, "width": 120}]
+
+    def notes(bbox):
+        annotation = {"id": 1, "image_id": 1, "segmentation": segmentation, "bbox": bbox}
+        return check_coco({"images": images, "annotations": [annotation]}, "it").notes
+
+    assert notes([30, 20, 50, 40]) == notes([31, 19, 49, 41]) == []
+    assert ["1 annotations have a bbox that is not that of their mask" in note for note in notes([30, 20, 80, 60])] == [
+        True
+    ]

@@ -16,7 +16,7 @@ from cuts3d_cli.evaluation.readers.label_files import LabelFile, images_beside, 
 from cuts3d_cli.store.coco import encode_mask, polygon_mask
 from cuts3d_cli.store.coco_document import Record
 from cuts3d_cli.store.images import image_size
-from cuts3d_cli.store.yaml_text import parsed_yaml
+from cuts3d_cli.yaml_text import parsed_yaml
 
 NOT_LABELS = frozenset({"classes.txt", "labels.txt", "train.txt", "val.txt", "test.txt", "readme.txt", "names.txt"})
 """Text files that tools write beside the labels: names of classes, lists of images."""

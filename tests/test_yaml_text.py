@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from cuts3d_cli.store.yaml_text import parsed_yaml
+from cuts3d_cli.yaml_text import parsed_yaml
 
 
 @pytest.mark.parametrize(
