@@ -42,6 +42,9 @@ _FAILED_IMAGE = re.compile(r"^[\d:]+ WARNING ([\w-]+): (.+?) failed: (.*)$", re.
 _CORES = ("--cores", "-c", "--jobs", "-j", "--profile", "--workflow-profile", "--executor", "-e")
 """Options that say how much may run at once, or name what does."""
 
+_TRIGGERS = ("mtime", "params", "input")
+"""Of Snakemake's reasons to run a job again those that ``status`` knows; a stage's algorithm is one of its params."""
+
 
 def run_snakemake(config_file: Path, words: Sequence[str]) -> NoReturn:
     """Replace this process by Snakemake on the package's workflow, in the current folder.
@@ -82,14 +85,16 @@ def run_snakemake(config_file: Path, words: Sequence[str]) -> NoReturn:
 def snakemake_words(config_file: Path, words: Sequence[str]) -> list[str]:
     """Snakemake's command line: the package's Snakefile, all cores, the options given, the configuration.
 
-    The number of cores is left to the options where they name one, a profile or an executor. The profile ``slurm`` is
-    the package's own where Snakemake finds none of that name. What a killed Snakemake left unfinished is run again, as
-    results appear whole or not at all.
+    The number of cores is left to the options where they name one, a profile or an executor. A job is run again for
+    `_TRIGGERS` unless they say otherwise: that a new version words a rule differently is no reason. The profile
+    ``slurm`` is the package's own where Snakemake finds none of that name. What a killed Snakemake left unfinished is
+    run again, as results appear whole or not at all.
     """
     chosen = "SNAKEMAKE_PROFILE" in BEFORE or any(_option(word) in _CORES for word in words)
     cores = [] if chosen else ["--cores", "all"]
     # --configfile takes any number of files, so targets must not follow it
-    end = ["--configfile", str(config_file.absolute())]
+    asked = any(_option(word) == "--rerun-triggers" for word in words)
+    end = [*([] if asked else ["--rerun-triggers", *_TRIGGERS]), "--configfile", str(config_file.absolute())]
     snakefile = str((FILES / "Snakefile").resolve())
     return ["--snakefile", snakefile, "--rerun-incomplete", *cores, *_with_profiles(words), *end]
 

@@ -56,7 +56,7 @@ use rule evaluate as evaluate_target with:
         f"{RUN}/benchmarks/evaluation/in-domain.tsv"
     params:
         config=settings_path,
-        depends=scoring(CONFIG, data_of(VAL, "annotations")),
+        depends=lambda wc: scoring(CONFIG, data_of(VAL, "annotations")),
         overrides="",
     message:
         "evaluating the detector trained on the target images"

@@ -29,7 +29,7 @@ use rule train as train_experiment with:
     params:
         config=settings_path,
         out=lambda wc, output: Path(output[0]).parent,
-        depends={
+        depends=lambda wc: {
             "algorithm": training.ALGORITHM,
             "weights": training.init_digest(CONFIG.train),
         },
@@ -99,7 +99,7 @@ use rule evaluate as evaluate_experiment with:
         f"{EXPERIMENT_TIMES}/{{variant}}/seed{{seed}}/evaluate{{anyround}}.tsv"
     params:
         config=settings_path,
-        depends=scoring(CONFIG, data_of(VAL, "annotations")),
+        depends=lambda wc: scoring(CONFIG, data_of(VAL, "annotations")),
         overrides="",
     message:
         "evaluating {wildcards.variant}, seed {wildcards.seed}, round {wildcards.anyround}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
@@ -31,6 +32,7 @@ DATA = {"images": "images", "depth_maps": "maps", "annotations": "labels.json", 
         "val_depth_maps": "held maps", "val_annotations": "held.json", "ignore_labels": [0]}  # fmt: skip
 
 
+@cache
 def steps_by_setting() -> dict[str, list[str]]:
     """The steps that use each setting, in the order they run; the report, which shows all settings, is left out."""
     bases = [("", {"preset": EMBEDDED})]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -103,8 +104,9 @@ def _print(run_dir: Path, config: Config, rows: Sequence[Row]) -> None:
     ]
     empty = [key for key in ("images", "method") if not any(cell[key] for cell in cells)]
     click.echo(preview.table([{key: text for key, text in cell.items() if key not in empty} for cell in cells]))
-    for line in failure_lines(run_dir, config, most=MAX_FAILED_IMAGES):
-        click.echo(shown(line))
+    if any(re.search(r"\b[1-9]\d* failed", row.counts) for row in rows):  # else all is read for nothing
+        for line in failure_lines(run_dir, config, most=MAX_FAILED_IMAGES):
+            click.echo(shown(line))
 
 
 def _verify(run_dir: Path, as_json: bool) -> None:

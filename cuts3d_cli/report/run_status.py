@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,7 +59,10 @@ def later_rows(run_dir: Path, config: Config, sets: Mapping[str, SetStatus], tra
         before = "prepare" if sets["val"].relisted else "" if trainings[number].current else trainings[number].stage
         settings = partial(_prediction_changes, path, config)
         inputs = partial(_other_images, path, detector, sets["val"])
-        rows.append(_row(f"predict {number}", [path], settings, inputs, before, HELD_OUT))
+        row = _row(f"predict {number}", [path], settings, inputs, before, HELD_OUT)
+        with suppress(StoreError):
+            row = replace(row, counts=str(read_masks(path, own=True).counts)) if row.present else row
+        rows.append(row)
     unpredicted = {row.stage for row in rows if not row.current}
     for name, scored in evaluations(config, methods_of(config)).items():
         path, (of, split) = run_dir / "evaluation" / f"{name}.json", name.rsplit("_", 1)

@@ -100,7 +100,10 @@ def test_it_stops_as_snakemake_does(config, tmp_path, heeds_interrupts):
 def test_all_cores_unless_told_otherwise(config, words, cores):
     found = snakemake_words(Path("mine.yaml"), words)
     assert found[0] == "--snakefile" and Path(found[1]) == SHIPPED / "Snakefile"
-    assert found[2:] == ["--rerun-incomplete", *["--cores", "all"] * cores, *words, "--configfile", str(config)]
+    own, triggers = ["--rerun-incomplete"], ["--rerun-triggers", "mtime", "params", "input"]
+    assert found[2:] == [*own, *["--cores", "all"] * cores, *words, *triggers, "--configfile", str(config)]
+    asked = snakemake_words(Path("mine.yaml"), [*words, "--rerun-triggers=code"])
+    assert triggers[0] not in asked and "--rerun-triggers=code" in asked
 
 
 def test_a_profile_of_the_environment_has_its_cores(config, monkeypatch):
