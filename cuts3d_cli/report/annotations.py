@@ -117,7 +117,7 @@ def drawn(
     qualities = [quality_of(entry) for entry in found]
     values = [score_of(entry) for entry in found]
     if by_quality and None not in qualities:
-        values, scored, score_name = [value for value in qualities if value is not None], True, "quality"
+        values, scored = [value for value in qualities if value is not None], True  # the caption names it
     slots = cut_slots(found)
     n = max(slots, default=-1) + 1
     masks, scores = np.zeros((n, *rgb.shape[:2]), bool), np.zeros(n)
