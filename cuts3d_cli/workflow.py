@@ -12,6 +12,7 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -106,7 +107,7 @@ def _option(word: str) -> str:
 
 def _value(words: Sequence[str], long: str, short: str) -> str | None:
     """The value of an option in a command line, however it is written; None where it is not there."""
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in pairwise([*words, ""]):
         if word in (long, short):
             return following
         if _option(word) in (long, short):

@@ -133,6 +133,9 @@ def test_jobs_get_the_environment_as_it_was(config, cuts3d, monkeypatch):
     assert cuts3d("run", "mine.yaml", "--", "pseudo_masks")[0] == 0
     assert taken["program"] == sys.executable and "--" in taken["words"] and "pseudo_masks" in taken["words"]
     assert {**taken["environment"], "PATH": ""} == {**workflow.BEFORE, "PATH": ""}
+    for words in ([], ["--executor", "local"], ["-n"]):  # the plain command above all
+        taken.clear()
+        assert cuts3d("run", "mine.yaml", *words)[0] == 0 and taken
 
 
 def test_without_snakemake_one_line_names_what_brings_it(config, cuts3d, monkeypatch):
