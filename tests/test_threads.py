@@ -110,7 +110,8 @@ def test_mask_stages_hold_blas_whatever_the_environment_says(monkeypatch, stage,
         found.append(blas_threads())
         return common.Result({})
 
-    job = SimpleNamespace(source=SimpleNamespace(records=[SimpleNamespace(error=None)]), stores={})
+    source = SimpleNamespace(records=[SimpleNamespace(error=None)])
+    job = SimpleNamespace(source=source, stores={}, rows=[0], earlier=None, config=SimpleNamespace(max_failed=0.0))
     with threadpool_limits(2, user_api="blas"):  # as OMP_NUM_THREADS=2
         if blas_threads() != {2}:
             pytest.skip("a BLAS that takes no second thread")

@@ -12,7 +12,7 @@ from cuts3d_cli.cli.options import build_config, config_options, made_from, meth
 from cuts3d_cli.config import Config
 from cuts3d_cli.pipeline.declarations import STAGES
 from cuts3d_cli.pipeline.methods import OWN
-from cuts3d_cli.store.image_files import OWN_PICTURES
+from cuts3d_cli.store.layout import OWN_PICTURES
 
 
 def stage_command(stage: str, help_text: str) -> click.Command:

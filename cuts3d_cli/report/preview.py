@@ -21,9 +21,8 @@ from cuts3d_cli.report.overlay import captioned, colourise, heat_over, overlay, 
 from cuts3d_cli.report.words import OUTCOME_WORDS, outcome_texts
 from cuts3d_cli.store.coco import quality_of
 from cuts3d_cli.store.files import atomic_path
-from cuts3d_cli.store.image_files import OWN_PICTURES
 from cuts3d_cli.store.images import IMAGE_SUFFIXES, read_image
-from cuts3d_cli.store.layout import ARRAYS, OUTCOME_NAMES
+from cuts3d_cli.store.layout import ARRAYS, OUTCOME_NAMES, OWN_PICTURES
 from cuts3d_cli.store.masks import read_masks
 from cuts3d_cli.store.names import safe_part
 from cuts3d_cli.store.zarr_store import Store, open_store

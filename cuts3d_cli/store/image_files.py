@@ -20,10 +20,8 @@ from cuts3d_cli.store.images import (
     check_regular,
     image_size,
 )
+from cuts3d_cli.store.layout import OWN_PICTURES
 from cuts3d_cli.store.manifest import ImageRecord
-
-OWN_PICTURES = ".cuts3d-"
-"""Part of the name of every picture that cuts3d writes beside an image; such files are no input."""
 
 OUTPUT_RECORD = "cuts3d-output.json"
 """File that says what wrote a folder; images below such a folder are no input of the folder above it."""

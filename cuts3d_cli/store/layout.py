@@ -13,6 +13,9 @@ FORMAT_VERSION = 5
 """Raised whenever the layout of a run, or the meaning of a store or mask file changes; a reader of another version says
 what to rerun."""
 
+OWN_PICTURES = ".cuts3d-"
+"""Part of the name of every picture that cuts3d writes beside an image; such files are no input."""
+
 DONE, NO_OBJECT, FAILED = 0, 1, 2
 STATUS_NAMES = ("done", "no object", "failed")
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cuts3d_cli.errors import CocoError, Cuts3dError
-from cuts3d_cli.store.image_files import OWN_PICTURES, counted, find_images
+from cuts3d_cli.store.image_files import counted, find_images
+from cuts3d_cli.store.layout import OWN_PICTURES
 
 LABEL_FOLDERS = ("labels", "masks", "annotations")
 """Names of folders of labels beside which the images lie in a folder ``images``, as YOLO's tools have it."""
