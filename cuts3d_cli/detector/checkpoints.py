@@ -25,9 +25,26 @@ READ_PICKLE, READ_TORCH = "pickle.load(open('{}', 'rb'))", "torch.load('{}', wei
 
 
 def save(path: str | Path, content: dict[str, Any]) -> None:
-    """Write a dict of tensors and plain values; the file is written atomically."""
+    """Write a dict of tensors and plain values; the file is written atomically.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     with atomic_path(path) as temporary, temporary.open("wb") as file:  # torch's own file hides why writing failed
-        torch.save(content, file)
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:  # of the end of the archive, after writing failed
+            if (cause := _disk_error(error)) is None:
+                raise
+            raise cause from None
+
+
+def _disk_error(error: BaseException) -> OSError | None:
+    """The failed writing that led to an error, if any did."""
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, OSError):
+        seen = seen.__context__
+    return seen
 
 
 def load(path: str | Path) -> dict[str, Any]:

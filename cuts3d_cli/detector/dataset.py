@@ -144,6 +144,10 @@ class TrainingStream(Dataset):
                 del results["partner"]
             return self.pack(results)
 
+    def image_paths(self) -> list[Path]:
+        """The images, each once, in the order of the dataset."""
+        return [Path(self.entries.get_data_info(index)["img_path"]) for index in range(len(self))]
+
     def image_at(self, position: int) -> int:
         """Number of the image at a position: each epoch is a new permutation of all."""
         epoch, place = divmod(position, len(self))

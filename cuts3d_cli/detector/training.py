@@ -26,8 +26,10 @@ from cuts3d_cli.detector.labels import Labels
 from cuts3d_cli.detector.loggers import open_loggers
 from cuts3d_cli.detector.precise_bn import update_statistics
 from cuts3d_cli.detector.runner import HALF_PRECISION, DeviceRunner, unwrapped
-from cuts3d_cli.errors import ConfigError
+from cuts3d_cli.errors import ConfigError, Cuts3dError
 from cuts3d_cli.log import logger
+from cuts3d_cli.store.files import remove
+from cuts3d_cli.store.image_stamps import check_listed, check_unchanged, stamps_of
 
 
 def train(
@@ -64,13 +66,18 @@ def train(
         images: folder of the masks' images, if their file does not say it.
 
     Raises:
-        Cuts3dError: nothing to train on, weights that do not fit, or a diverging loss.
+        Cuts3dError: nothing to train on, weights that do not fit, a diverging loss, or images that are others than
+            the masks were made of, or change meanwhile.
     """
     check_batch(config)
     start = state["iteration"] if state is not None else 0
     stream = training_stream(detector, annotations, config, seed, labels, images)
-    loggers = []
+    loggers, stamps = [], {}
     if distributed.is_main_process():
+        stamps = stamps_of(stream.image_paths())
+        if labels is None:
+            check_listed(annotations, stamps)
+        meta["missing"] = sorted(str(path) for path, stamp in stamps.items() if not stamp)
         loggers = open_loggers(config.loggers, checkpoint.parent, start=start, record=meta)
     hooks = [
         SeedHook(seed),
@@ -102,6 +109,11 @@ def train(
         refresh_batch_norm(model, stream, config, seed)
     if not distributed.is_main_process():
         return
+    try:
+        check_unchanged(stamps)
+    except Cuts3dError:
+        remove(work / "state.pth")
+        raise
     weights = {key: value.cpu() for key, value in model.state_dict().items()}
     checkpoints.save(checkpoint, {"state_dict": weights, "meta": meta})
 

@@ -14,6 +14,7 @@ from cuts3d_cli.errors import ConfigError, ModelError, StoreError
 from cuts3d_cli.log import logger
 from cuts3d_cli.store.checksums import check_zip, read_own
 from cuts3d_cli.store.files import atomic_path, digest_file, fingerprint, remove, write_json
+from cuts3d_cli.store.image_stamps import came_back
 
 if TYPE_CHECKING:
     import torch
@@ -201,7 +202,7 @@ def made_by_this_algorithm(record: Mapping[str, Any]) -> bool:
     Raises:
         KeyError: it is not such a record.
     """
-    known = {key: value for key, value in record.items() if key not in ("package", "fingerprint")}
+    known = {key: value for key, value in record.items() if key not in ("package", "fingerprint", "missing")}
     settings = {key: value for key, value in record["train"].items() if key not in RESUME_ONLY}
     return record["fingerprint"] == fingerprint({**known, "algorithm": ALGORITHM, "train": settings})
 
@@ -215,7 +216,11 @@ def _finished(out: Path, made_from: str) -> bool:
     if not all((out / name).is_file() for name in OUTPUTS):
         return False
     try:
-        if read_own(out / "config.json").get("fingerprint") != made_from:
+        record = read_own(out / "config.json")
+        if record.get("fingerprint") != made_from:
+            return False
+        if came_back(record.get("missing", ())):
+            logger.warning("train: repeated, as images are there now that it did without")
             return False
         check_zip(out / "checkpoint.pth")
     except StoreError as error:

@@ -101,3 +101,19 @@ def test_other_weights_are_no_detector(tmp_path):
     torch.save(dino_resnet50(), tmp_path / "dino.pth")
     with pytest.raises(ModelError, match="expected a checkpoint written by `cuts3d train`, or one of CutLER's"):
         checkpoints.load_detector(tmp_path / "dino.pth")
+
+
+def test_a_disk_that_is_full_says_so(tmp_path, monkeypatch):
+    """torch ends with its own error about the archive, whatever the disk said."""
+    import errno
+    import io
+
+    from cuts3d_cli.errors import OutputError
+
+    class Full(io.FileIO):
+        def write(self, content):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.open", lambda path, mode: Full(path, mode))
+    with pytest.raises(OutputError, match="the disk is full"):
+        checkpoints.save(tmp_path / "c.pth", {"model": {"w": torch.zeros(1000)}})

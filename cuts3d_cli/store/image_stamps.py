@@ -1,0 +1,78 @@
+"""Whether the images of a training are those that its masks were made of, and stay so while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from cuts3d_cli.errors import Cuts3dError, StoreError
+from cuts3d_cli.store.files import digest_file
+from cuts3d_cli.store.image_files import stamp_of
+from cuts3d_cli.store.layout import manifest_path
+from cuts3d_cli.store.manifest import Manifest, read_manifest
+
+UPWARD = 4
+"""Folders above a mask file in which the image list of its run is looked for."""
+
+
+def stamps_of(paths: Iterable[Path]) -> dict[Path, str]:
+    """Size and times of images; empty for one that is missing."""
+    found = {}
+    for path in paths:
+        try:
+            found[path] = stamp_of(path.stat())
+        except OSError:
+            found[path] = ""
+    return found
+
+
+def check_listed(annotations: Path, stamps: dict[Path, str]) -> None:
+    """Check that the images of a run's masks have the content that its image list tells.
+
+    Masks that belong to no run are not checked. Content is read only where sizes or times differ.
+
+    Raises:
+        Cuts3dError: an image is another one now.
+    """
+    manifest = _list_of(annotations)
+    if manifest is None:
+        return
+    records = {manifest.image_root / record.file_name: record for record in manifest.records()}
+    for path, stamp in stamps.items():
+        record = records.get(path)
+        if record is None or not stamp or stamp == record.stamp or digest_file(path) == record.digest:
+            continue
+        raise Cuts3dError(
+            f"image {path} has changed since the image list was created",
+            hint="rerun `cuts3d prepare` and the stages after it",
+        )
+
+
+def check_unchanged(before: dict[Path, str]) -> None:
+    """Check that no image changed while a training read it.
+
+    Raises:
+        Cuts3dError: one did, or came or went.
+    """
+    changed = [path for path, stamp in stamps_of(before).items() if stamp != before[path]]
+    if changed:
+        raise Cuts3dError(
+            f"{len(changed)} of {len(before)} images changed during the training, first {changed[0]}",
+            expected="images that stay as they are",
+            hint="run the same command again; the training starts over",
+        )
+
+
+def came_back(missing: Sequence[str]) -> bool:
+    """Whether an image that a training did without is there now."""
+    return any(Path(path).is_file() for path in missing)
+
+
+def _list_of(annotations: Path) -> Manifest | None:
+    for folder in list(annotations.absolute().parents)[:UPWARD]:
+        if manifest_path(folder).is_file():
+            try:
+                return read_manifest(manifest_path(folder))
+            except StoreError:
+                return None
+    return None
