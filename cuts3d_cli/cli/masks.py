@@ -108,6 +108,7 @@ def _make(files, root, names, out, places, config, *, depth_map, min_score, min_
     logger.info("masks: %s in %s (%s) -> %s", found, counted(len(files), "image"), masks.counts, out / FILE)
     tell_reuse(ended, config)
     write_formats(masks, places, min_part=min_part)
+    _tell_stale(out, places)
     pictures = [
         (name, outcome.made.path, outcome.made.words) if outcome.made else (name, None, "failed")
         for name, outcome in zip(names, ended, strict=True)
@@ -123,6 +124,17 @@ def _make(files, root, names, out, places, config, *, depth_map, min_score, min_
             expected=f"at most {max_failed:g} of them (--max-failed)",
             hint=hint,
         )
+
+
+def _tell_stale(out, places):
+    """Name the exports of an earlier call that hold its masks still."""
+    from cuts3d_cli.export import FORMATS, is_export
+    from cuts3d_cli.log import logger
+
+    stale = [name for name in FORMATS if name not in places and is_export(out / name)]
+    if stale:
+        logger.warning("masks: %s in %s are of an earlier call: %s writes them anew", ", ".join(stale), out,
+                       " ".join(f"--format {name}" for name in stale))  # fmt: skip
 
 
 def _changed(masks, kept, option, value):

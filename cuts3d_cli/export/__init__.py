@@ -128,6 +128,27 @@ def check_folder(folder: Path) -> None:
             found="other files" if written is None else f"{n_files - written} files besides those of an earlier export",
             hint="give another folder" if written is None else "move them away, or give another folder",
         )
+    if n_edited := _n_edited(folder):
+        raise Cuts3dError(
+            f"folder {folder}",
+            expected="an earlier export as it was written, which is replaced",
+            found=f"{n_edited} files that were changed since",
+            hint="give another folder, or delete this one",
+        )
+
+
+def is_export(folder: Path) -> bool:
+    """Whether an export lies in a folder."""
+    return folder.is_dir() and _n_written(folder) is not None
+
+
+def _n_edited(folder: Path) -> int:
+    """Files of an export that were changed after its record, the last of its files, was written; links do not count."""
+    from cuts3d_cli.store.image_files import OUTPUT_RECORD
+
+    written = (folder / OUTPUT_RECORD).stat().st_mtime_ns
+    stats = [path.stat() for path in folder.rglob("*") if path.is_file() and path.suffix != ".cache"]
+    return sum(stat.st_mtime_ns > written and stat.st_nlink == 1 for stat in stats)
 
 
 def _n_files(folder: Path) -> int:

@@ -171,7 +171,10 @@ def _check_maps(folder: Path | None, files: Sequence[ImageFile], config: Config)
         what = f"{len(without)} of {counted(len(files), 'image')} {have} no depth map, first {first}"
     if from_depth:
         what = f"{_name(config)} needs depth maps: --depth-map DIR; {what}"
-        way_out = "give the folder of the maps; for photographs without depth take --preset photo"
+        some = "give its map" if len(without) == 1 else "give their maps"
+        way_out = f"{some}, or leave {'it' if len(without) == 1 else 'them'} out"
+        if len(without) == len(files):
+            way_out = "give the folder of the maps; for photographs without depth take --preset photo"
     elif len(without) < len(files):
         way_out = f"give their maps, leave these images out, or predict their depth: --set depth.backend={AUTO}"
     else:

@@ -100,10 +100,11 @@ def tell_reuse(outcomes: Sequence[Outcome], config: Config, cache: Path = CACHE)
     whole = sum(LAST in found for found in reused)
     parts = {stage: sum(stage in found for found in reused if LAST not in found) for stage in stages}
     numbers = dict.fromkeys(parts.values())
-    told = [f"{', '.join(s for s in stages if parts[s] == n)} of {n} others" for n in numbers if n]
-    if whole or told:
-        first = f"{whole} of {counted(len(outcomes), 'image')} from the cache"
-        logger.info("%s: %s", cache, "; ".join([first, *told]))
+    told = [f"{', '.join(s for s in stages if parts[s] == n)} of {counted(n, 'image')}" for n in numbers if n]
+    if whole:
+        told.insert(0, f"all stages of {counted(whole, 'image')}")
+    if told:
+        logger.info("reused from %s: %s", cache, "; ".join(told))
 
 
 def gathered(files: Sequence[ImageFile], root: Path, outcomes: Sequence[Outcome]) -> MaskFile:

@@ -62,7 +62,7 @@ def run(run_dir: Path, out: Path, *, config: Config, evaluations: Mapping[str, P
         Cuts3dError: there is no run, or an evaluation file is invalid.
     """
     run_dir, out = Path(run_dir), Path(out)
-    sets = summarise_run(run_dir)
+    sets = summarise_run(run_dir, config)
     if not sets:
         raise Cuts3dError(
             f"no run at {run_dir}", expected=f"{manifest_path(run_dir)}", hint="run `cuts3d prepare` first"
@@ -136,7 +136,7 @@ def _page(
         "version": __version__,
         "versions": [("pycocotools", version("pycocotools"))],
         "config": config,
-        "config_yaml": yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
+        "config_yaml": yaml.safe_dump(config.model_dump(mode="json", exclude={"preset"}), sort_keys=False),
         "introduction": introduction(config, sets),
         "table": table.format_table(results),
         **_result_table(results),

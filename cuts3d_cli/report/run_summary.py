@@ -92,10 +92,11 @@ _UPSTREAM = re.compile(r"^(failed in [\w-]+: )+")
 """What `pipeline.runner.check_upstream` puts before the reason of an image that an earlier stage lost."""
 
 
-def summarise(base: Path, images: str, method: str = OWN) -> SetSummary | None:
+def summarise(base: Path, images: str, method: str = OWN, config: Config | None = None) -> SetSummary | None:
     """Summarise the images below ``base`` under a method; None where there is no image list.
 
-    Stages that all methods share are listed under the run's own method.
+    Stages that all methods share are listed under the run's own method; those that the configuration needs also where
+    nothing of them is there.
     """
     try:
         manifest = read_manifest(manifest_path(base))
@@ -116,7 +117,7 @@ def summarise(base: Path, images: str, method: str = OWN) -> SetSummary | None:
                     _add_store(summary, path, manifest, shard)
             except StoreError as error:
                 summary.problems.append(str(error))
-    shown = [*upstream_of(LAST, Config()), LAST] if method == OWN else []  # even where nothing lies there
+    shown = [*upstream_of(LAST, config or Config()), LAST] if method == OWN else []
     kept = [s for s in summaries.values() if s.stage in shown or s.n_present or s.problems]
     return SetSummary(images, method, manifest.n_images, kept, instances or None)
 
@@ -192,12 +193,12 @@ def prediction_rows(run_dir: Path, trainings: Iterable[int]) -> list[dict[str, A
     return rows
 
 
-def summarise_run(run_dir: Path) -> list[SetSummary]:
-    """Training and held-out images under the run's own method, then under the others that were made."""
+def summarise_run(run_dir: Path, config: Config | None = None) -> list[SetSummary]:
+    """Training and held-out images under the run's own method, then the others that were made; see `summarise`."""
     found = []
     for base, images in ((run_dir, TRAINING), (run_dir / "val", HELD_OUT)):
         others = [method for method in METHODS if method != OWN and method_root(base, method).is_dir()]
-        found += [summarise(base, images, method) for method in (OWN, *others)]
+        found += [summarise(base, images, method, config) for method in (OWN, *others)]
     return [summary for summary in found if summary is not None]
 
 

@@ -20,7 +20,7 @@ LEGEND = {
         "strong colours the more certain patches. The source is where the cut in 3D starts, the sink is what it must "
         "not reach."
     ),
-    "Semantic cut": "the foreground side of that split: everything that looks alike, whether one object or several.",
+    "Semantic cut": "the foreground side of that split: everything whose features are alike, one object or several.",
     "Instances": "what is kept of each semantic cut, on the patch grid; numbers and colours are those of the cuts.",
     "Spatial Confidence": "in how many cuts at different thresholds a patch was kept; grey is outside all instances.",
     "MaskCut, for comparison": "pseudo-masks of the earlier method from the same features, without depth.",
@@ -99,7 +99,7 @@ def glossary(config: Config, depth: DepthFacts | None) -> list[tuple[str, str]]:
         ("patch", f"one of {grid} x {grid} equal parts of an image; features, cuts and confidence have a value each."),
         (
             "affinity, tau_ncut",
-            f"how alike two patches look (cosine of their features); above tau_ncut ({tau_ncut}) they are alike.",
+            f"how alike the features of two patches are (their cosine); above tau_ncut ({tau_ncut}) they are alike.",
         ),
         (
             "normalised cut (NCut)",

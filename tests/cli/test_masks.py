@@ -90,11 +90,11 @@ def test_masks_are_ranked_and_drawn_as_the_preset_says(cuts3d, folder, dataset, 
 
 def test_what_was_reused_is_told(cuts3d, folder):
     args = ("masks", *SMALL, *MAPS, "--out", "out", "--cores", "1")
-    assert "from the cache" not in cuts3d(*args, "images/s1.png")[2]
-    assert ".cuts3d: 1 of 4 images from the cache\n" in cuts3d(*args, "images")[2]
+    assert "reused" not in cuts3d(*args, "images/s1.png")[2]
+    assert "reused from .cuts3d: all stages of 1 image\n" in cuts3d(*args, "images")[2]
     err = cuts3d(*args, "--set", "localcut.tau_knn=0.1", "images")[2]
-    assert ".cuts3d: 0 of 4 images from the cache; depth, features, spatial-importance of 4 others" in err
-    assert ".cuts3d: 4 of 4 images from the cache\n" in cuts3d(*args, "images")[2]
+    assert "reused from .cuts3d: depth, features, spatial-importance of 4 images" in err
+    assert "reused from .cuts3d: all stages of 4 images\n" in cuts3d(*args, "images")[2]
 
 
 def test_cores_change_no_mask(cuts3d, folder):
@@ -442,3 +442,11 @@ def test_pictures_of_a_step_are_no_labels(cuts3d, folder):
     code, out, err = cuts3d("evaluate", "--annotations", "out/png", "--predictions", "out")
     assert code == 0 and "100.0" in out and "WARNING" not in err, err
     assert "0 (background)" in err and "without their suffixes" not in err
+
+
+def test_exports_that_are_not_written_anew_are_named(cuts3d, folder):
+    words = ("masks", *SMALL, *MAPS, "--cores", "1", "--out", "out", "images/s1.png")
+    assert cuts3d(*words, "--format", "png")[0] == 0
+    code, _, err = cuts3d(*words)
+    assert code == 0 and "png in out are of an earlier call: --format png writes them anew" in err
+    assert "of an earlier call" not in cuts3d(*words, "--format", "png")[2]

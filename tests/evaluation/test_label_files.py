@@ -303,3 +303,19 @@ def test_a_training_reads_a_folder_of_labels(tmp_path, photos, yolo, rings):
         assert [category["name"] for category in labels.categories] == names
         assert labels.record["objects"] == n_objects
         assert labels.entries[0]["img_path"] == str(tmp_path / "images/a.jpg")
+
+
+def test_the_record_of_an_export_is_no_label(tmp_path):
+    """An export to labelme is read back as it lies there."""
+    content = {
+        "shapes": [shape("cup", [[0, 0], [10, 0], [10, 10]])],
+        "imagePath": "b.jpg",
+        "imageHeight": 40,
+        "imageWidth": 60,
+    }
+    (tmp_path / "b.json").write_text(json.dumps(content))
+    (tmp_path / "a.txt").write_text("")
+    (tmp_path / "cuts3d-output.json").write_text("{}")
+    (tmp_path / "b2.json").write_text(json.dumps({**content, "imagePath": "c.jpg"}))
+    assert len(read_truth(tmp_path).document.images) == 2
+    assert len(read_truth(tmp_path, format_name="labelme").document.images) == 2

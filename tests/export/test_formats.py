@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 import json
+import os
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 
@@ -343,3 +344,12 @@ def test_files_of_others_in_an_earlier_export_are_kept(hard, tmp_path):
     with pytest.raises(Cuts3dError, match="1 files besides those of an earlier export"):
         export(hard, "npy", tmp_path / "out")
     assert (tmp_path / "out/notes.txt").read_text() == "keep"
+
+
+def test_an_export_that_somebody_edited_is_kept(hard, tmp_path):
+    export(hard, "labelme", tmp_path / "out")
+    path = next(path for path in (tmp_path / "out").rglob("*.json") if path.name != OUTPUT_RECORD)
+    path.write_text(path.read_text() + " ")
+    os.utime(path, (4e9, 4e9))
+    with pytest.raises(Cuts3dError, match="1 files that were changed since"):
+        export(hard, "labelme", tmp_path / "out")

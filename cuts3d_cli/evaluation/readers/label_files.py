@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cuts3d_cli.errors import CocoError, Cuts3dError
-from cuts3d_cli.store.image_files import counted, find_images
+from cuts3d_cli.store.image_files import OUTPUT_RECORD, counted, find_images
 from cuts3d_cli.store.layout import OWN_PICTURES
 
 LABEL_FOLDERS = ("labels", "masks", "annotations")
@@ -30,7 +30,7 @@ class LabelFile(NamedTuple):
 def label_paths(folder: Path, suffixes: Iterable[str]) -> list[Path]:
     """Files below a folder that end in one of some suffixes (lower case, with the dot), sorted.
 
-    Hidden files and the pictures that cuts3d writes beside images are no labels.
+    Hidden files, the pictures that cuts3d writes beside images and the record in its exports are no labels.
     """
     return sorted(
         path
@@ -38,6 +38,7 @@ def label_paths(folder: Path, suffixes: Iterable[str]) -> list[Path]:
         if path.suffix.lower() in suffixes
         and not path.name.startswith(".")
         and OWN_PICTURES not in path.name
+        and path.name != OUTPUT_RECORD
         and path.is_file()
     )
 
