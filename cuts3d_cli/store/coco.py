@@ -7,7 +7,7 @@ has ``score`` and, where there is one, ``quality`` (`core.quality`), ``cut`` (th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -18,7 +18,6 @@ from cuts3d_cli.errors import StoreError
 from cuts3d_cli.store.confidence import Confidence
 from cuts3d_cli.store.json_files import is_number, whole
 from cuts3d_cli.store.manifest import ImageRecord
-from cuts3d_cli.store.segmentations import check_polygons
 
 CATEGORIES = [{"id": 1, "name": "object"}]
 
@@ -32,16 +31,6 @@ def encode_mask(mask: np.ndarray) -> dict[str, Any]:
 def decode_mask(rle: Mapping[str, Any]) -> np.ndarray:
     """Mask (H, W) bool of a run-length code."""
     return mask_api.decode(dict(rle)).astype(bool)
-
-
-def polygon_mask(polygons: Sequence[Sequence[float]], size_hw: tuple[int, int]) -> np.ndarray:
-    """Mask (H, W) bool of polygons, each x, y, x, y, ... in px, as COCO draws them; what lies outside is cut.
-
-    Raises:
-        Fault: they are no polygons, or lie outside the image.
-    """
-    check_polygons(polygons, size_hw)
-    return decode_mask(run_lengths([list(polygon) for polygon in polygons], size_hw))
 
 
 def run_lengths(mask: list | dict[str, Any], size_hw: tuple[int, int]) -> dict[str, Any]:

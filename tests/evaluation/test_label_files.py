@@ -218,7 +218,7 @@ def test_yolo_polygons_have_the_size_of_their_image(yolo):
         names = {c["id"]: c["name"] for c in truth.document.categories}
         assert [names[a["category_id"]] for a in truth.document.annotations] == ["box", "cup"]
         box = masks(truth)[0]
-        assert box[10:30, 30:45].all() and box.sum() == 20 * 15
+        assert box[10:31, 30:46].all() and box.sum() == 21 * 16  # the outline is part of it, as for Ultralytics
     assert any("such as c.jpg" in note for note in truth.notes)
 
 
@@ -264,7 +264,7 @@ def test_labelme_shapes(tmp_path):
     truth = read_truth(tmp_path / "json")
     assert truth.format == "labelme" and truth.document.images[0]["file_name"] == "a.jpg"
     cup, ball, bit = masks(truth)
-    assert cup.sum() == 200 and cup[25, 25] and cup[5, 5]
+    assert cup.sum() == 2 * 11 * 11 and cup[25, 25] and cup[5, 5]  # the outline is part of it, as for labelme
     assert ball.sum() == pytest.approx(np.pi * 25, rel=0.1)
     assert bit.sum() == 20 and bit[30:35, 50:54].all()
     assert truth.notes == ["1 labelme shapes of type point were left out: they have no area"]

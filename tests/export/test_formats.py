@@ -16,10 +16,11 @@ from PIL import Image, ImageDraw
 from pycocotools import mask as mask_api
 
 from cuts3d_cli.errors import Cuts3dError, StoreError
+from cuts3d_cli.evaluation.readers.formats import read_truth
 from cuts3d_cli.export import FORMATS, OUTLINES, SPECKS, export, least_part
 from cuts3d_cli.export.objects import COVERED, CROWD, HIDDEN, JOINED
 from cuts3d_cli.export.yolo import MISSING, REPEATED
-from cuts3d_cli.store.coco import decode_mask
+from cuts3d_cli.store.coco import decode_mask, encode_mask
 from cuts3d_cli.store.image_files import OUTPUT_RECORD
 from cuts3d_cli.store.masks import read_masks
 from tests.export.conftest import SIZE_HW, hard_masks, mask_file
@@ -353,3 +354,19 @@ def test_an_export_that_somebody_edited_is_kept(hard, tmp_path):
     os.utime(path, (4e9, 4e9))
     with pytest.raises(Cuts3dError, match="1 files that were changed since"):
         export(hard, "labelme", tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["yolo", "labelme"])
+def test_our_own_reader_gives_the_masks_back(hard, tmp_path, name):
+    """Of objects in one part without holes, which both formats hold exactly."""
+    whole = np.zeros(SIZE_HW, bool)
+    whole[5:14, 6:17] = True
+    whole[9:12, 17:20] = True
+    image, entry = hard.images[0], hard.annotations[0]
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros(SIZE_HW, np.uint8))
+    entry = {**entry, "image_id": image["id"], "segmentation": encode_mask(whole), "iscrowd": 0}
+    made = replace(hard, images=[{**image, "file_name": "a.png"}], annotations=[entry], image_root=tmp_path)
+    export(made, name, tmp_path / "out")
+    truth = read_truth(tmp_path / "out", images=tmp_path, format_name=name)
+    (found,) = truth.document.annotations
+    assert np.array_equal(decode_mask(found["segmentation"]), whole)

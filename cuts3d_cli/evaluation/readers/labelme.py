@@ -16,16 +16,16 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from cuts3d_cli.errors import CocoError, ImageError
 from cuts3d_cli.evaluation.readers.common import BoxedImage, GroundTruth, Object, ground_truth
 from cuts3d_cli.evaluation.readers.label_files import LabelFile, images_beside, label_paths, matched
-from cuts3d_cli.store.coco import encode_mask, normal_name, polygon_mask
+from cuts3d_cli.store.coco import encode_mask, normal_name
 from cuts3d_cli.store.coco_document import Record
 from cuts3d_cli.store.images import MAX_PIXELS, image_size
 from cuts3d_cli.store.json_files import read_json, shown
-from cuts3d_cli.store.segmentations import Fault
+from cuts3d_cli.store.segmentations import Fault, check_polygons
 
 WITHOUT_AREA = ("point", "points", "line", "linestrip")
 
@@ -132,7 +132,8 @@ def _mask(shape: Record, size_hw: tuple[int, int], where: str) -> np.ndarray:
             points = [(left, top), (right, top), (right, bottom), (left, bottom)]
         elif kind not in ("polygon", "rectangle", "oriented_rectangle"):
             raise CocoError(where, expected="a polygon, rectangle, circle or mask", found=kind)
-        return polygon_mask([[value for point in points for value in point]], size_hw)
+        check_polygons([[value for point in points for value in point]], size_hw)
+        return _drawn(points, size_hw)
     except Fault as fault:
         raise CocoError(where, expected=fault.expected, found=fault.found, hint=fault.hint) from None
     except _WRONG as error:
@@ -144,6 +145,13 @@ _WRONG = (
     Image.DecompressionBombWarning,
 )  # fmt: skip
 """What a shape may raise whose points or mask are none."""
+
+
+def _drawn(points: list[tuple[float, float]], size_hw: tuple[int, int]) -> np.ndarray:
+    """Mask (H, W) bool of a polygon as labelme draws it: with Pillow, the outline included."""
+    mask = Image.new("1", size_hw[::-1])
+    ImageDraw.Draw(mask).polygon(points, outline=1, fill=1)
+    return np.array(mask)
 
 
 def _disc(centre: tuple[float, float], edge: tuple[float, float], size_hw: tuple[int, int]) -> np.ndarray:

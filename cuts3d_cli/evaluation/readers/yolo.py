@@ -10,10 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+
 from cuts3d_cli.errors import CocoError, Cuts3dError
 from cuts3d_cli.evaluation.readers.common import BoxedImage, GroundTruth, Object, ground_truth, number
 from cuts3d_cli.evaluation.readers.label_files import LabelFile, images_beside, label_paths, matched
-from cuts3d_cli.store.coco import encode_mask, polygon_mask
+from cuts3d_cli.store.coco import encode_mask
 from cuts3d_cli.store.coco_document import Record
 from cuts3d_cli.store.images import image_size
 from cuts3d_cli.yaml_text import parsed_yaml
@@ -86,7 +89,14 @@ def _object(words: list[str], size_hw: tuple[int, int], names: dict[int, str], w
         x, y, w, h = (value * side for value, side in zip(values, (width, height) * 2, strict=True))
         return Object(name, (x - w / 2, y - h / 2, w, h))
     corners = [value * side for value, side in zip(values, (width, height) * (len(values) // 2), strict=True)]
-    return Object(name, None, mask=encode_mask(polygon_mask([corners], size_hw)))
+    return Object(name, None, mask=encode_mask(_drawn(corners, size_hw)))
+
+
+def _drawn(corners: list[float], size_hw: tuple[int, int]) -> np.ndarray:
+    """Mask (H, W) bool of a polygon as Ultralytics draws it: corners cut to whole pixels, the outline included."""
+    mask = np.zeros(size_hw, np.uint8)
+    cv2.fillPoly(mask, [np.array(corners).reshape(-1, 2).astype(np.int32)], 1)
+    return mask.astype(bool)
 
 
 def _names(folder: Path) -> dict[int, str]:
