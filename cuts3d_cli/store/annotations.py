@@ -77,7 +77,7 @@ class Annotations:
             check_box(found["bbox"], size_hw)
         if "segmentation" in found:
             self._check_segmentation(place, found["segmentation"], size_hw)
-            if "bbox" in found and size_hw is not None:
+            if "bbox" in found and size_hw is not None and found.get("score") is None:  # a detector finds both apart
                 self._note_box(place, found, size_hw)
         elif "bbox" not in found:
             raise Fault("", expected="a segmentation or a bbox", found="neither")

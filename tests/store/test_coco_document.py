@@ -175,11 +175,12 @@ def test_boxes_of_another_form_are_told(kind):
     segmentation = [[30, 20, 80, 20, 80, 60, 30, 60]] if kind == "polygon" else code
     images = [{"id": 1, "file_name": "a.png", "height": 100, "width": 120}]
 
-    def notes(bbox):
-        annotation = {"id": 1, "image_id": 1, "segmentation": segmentation, "bbox": bbox}
+    def notes(bbox, **more):
+        annotation = {"id": 1, "image_id": 1, "segmentation": segmentation, "bbox": bbox, **more}
         return check_coco({"images": images, "annotations": [annotation]}, "it").notes
 
     assert notes([30, 20, 50, 40]) == notes([31, 19, 49, 41]) == []
     assert ["1 annotations have a bbox that is not that of their mask" in note for note in notes([30, 20, 80, 60])] == [
         True
     ]
+    assert notes([30, 20, 80, 60], score=0.9) == []  # of a detection, whose box is found apart from its mask
