@@ -250,14 +250,16 @@ def run(
 
 def _with_rank(config: EvaluateConfig, rank: str) -> tuple[EvaluateConfig, list[str]]:
     """The configuration with the ranking that a file of pseudo-masks names, where nobody chose one, and a note."""
-    known = get_args(EvaluateConfig.model_fields[RANK].annotation)
-    if not rank and RANK not in config.model_fields_set:
+    if RANK in config.model_fields_set:
+        return config, []
+    if not rank:
         told = Remark(
             f"ranked by {config.pseudo_mask_rank}, as the file says nothing of it; give the settings that it was made "
             "with (--config, --preset), or --pseudo-mask-rank"
         )
         return config, [told]
-    if rank not in known or rank == config.pseudo_mask_rank or RANK in config.model_fields_set:
+    known = get_args(EvaluateConfig.model_fields[RANK].annotation)
+    if rank not in known or rank == config.pseudo_mask_rank:
         return config, []
     told = Remark(f"ranked by {rank}, as the settings that they were made with say; --pseudo-mask-rank chooses another")
     return config.model_copy(update={RANK: rank}), [told]

@@ -158,10 +158,10 @@ def _n_files(folder: Path) -> int:
 
 def _n_written(folder: Path) -> int | None:
     """Files that an earlier export wrote to a folder; None where it is not one."""
-    from cuts3d_cli.store.image_files import OUTPUT_RECORD
+    from cuts3d_cli.store.image_files import output_record
 
+    record = output_record(folder)
     try:
-        record = json.loads((folder / OUTPUT_RECORD).read_text(encoding="utf-8"))
         return int(record["files"]) if "format" in record else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return None

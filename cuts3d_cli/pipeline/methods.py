@@ -5,8 +5,8 @@ All of them share depth and features, and have their own results below ``<run>/m
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from cuts3d_cli.config import Config, resolve
 from cuts3d_cli.errors import ConfigError
@@ -25,12 +25,14 @@ class Method:
         about: what it is, in a few words.
         configure: the configuration that it runs with, from the run's.
         in_run: whether a run with this configuration makes and scores its masks; others are made on request.
+        cuts: settings of ``localcut`` that all its masks were made with.
     """
 
     title: str
     about: str
     configure: Callable[[Config], Config]
     in_run: Callable[[Config], bool]
+    cuts: Mapping[str, bool] = field(default_factory=dict)
 
 
 def _maskcut(config: Config) -> Config:
@@ -57,12 +59,14 @@ METHODS: dict[str, Method] = {
         "NCut on the same features, without depth (CutLER)",
         _maskcut,
         in_run=lambda config: config.baseline.enabled and config.localcut.local_cut,
+        cuts={"local_cut": False},
     ),
     "localcut": Method(
         "LocalCut, affinity not sharpened",
         "CutS3D without Spatial Importance (Table 4)",
         _unsharpened,
         in_run=lambda config: False,
+        cuts={"local_cut": True, "sharpen": False},
     ),
     OWN: Method("CutS3D", "the configuration as it is", lambda config: config, in_run=lambda config: True),
 }

@@ -12,7 +12,7 @@ from typing import Any
 from cuts3d_cli.errors import ImageError, StoreError
 from cuts3d_cli.store.checksums import read_own
 from cuts3d_cli.store.files import remove, write_json
-from cuts3d_cli.store.image_files import stamp_of
+from cuts3d_cli.store.image_files import stamp_at
 from cuts3d_cli.store.layout import changed_path, failed_path, manifest_path
 from cuts3d_cli.store.manifest import read_manifest
 
@@ -29,23 +29,16 @@ def files_of(stage: str, file_name: str, image_root: Path, depth_maps: Path | No
         image_root: folder of the images.
         depth_maps: folder of the depth maps, see `runner.Source`.
     """
-    found = {"image": _stamp(image_root / file_name)}
+    found = {"image": stamp_at(image_root / file_name)}
     if stage == "depth":
         from cuts3d_cli.backends.depth_files import find_depth_map
 
         try:
             path = find_depth_map(file_name, image_root, depth_maps)
-            found["depth map"] = f"{path.name} {_stamp(path)}"
+            found["depth map"] = f"{path.name} {stamp_at(path)}"
         except ImageError:
             found["depth map"] = ""
     return found
-
-
-def _stamp(path: Path) -> str:
-    try:
-        return stamp_of(path.stat())
-    except OSError:
-        return ""
 
 
 def note_failed(result: Path, tried: Mapping[str, Files]) -> None:

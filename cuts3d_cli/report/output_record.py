@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cuts3d_cli.store.files import write_json
-from cuts3d_cli.store.image_files import OUTPUT_RECORD
+from cuts3d_cli.store.image_files import OUTPUT_RECORD, output_record
 
 MADE_BY = "cuts3d masks"
 
 
 def is_of_masks(folder: Path) -> bool:
     """Whether ``cuts3d masks`` wrote a folder."""
-    try:
-        return json.loads((folder / OUTPUT_RECORD).read_text(encoding="utf-8"))["made_by"] == MADE_BY
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    return output_record(folder).get("made_by") == MADE_BY
 
 
 class OutputRecord:
@@ -33,7 +29,7 @@ class OutputRecord:
 
     def __init__(self, folder: Path, n_images: int):
         self.folder, self.n_images = folder, n_images
-        self._earlier = _read(folder / OUTPUT_RECORD)
+        self._earlier = _pictures(folder)
 
     def begin(self, pictures: Sequence[Path]) -> None:
         """Note the pictures that will be written, beside the earlier ones: the call may be interrupted."""
@@ -70,13 +66,10 @@ class OutputRecord:
         write_json(self.folder / OUTPUT_RECORD, record, indent=2)
 
 
-def _read(path: Path) -> dict[str, str]:
-    """The pictures of a record; none where it is missing, damaged or of an earlier version."""
-    try:
-        pictures = json.loads(path.read_text(encoding="utf-8"))["pictures"]
-        named = {str(name): str(stamp) for name, stamp in pictures.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
+def _pictures(folder: Path) -> dict[str, str]:
+    """The pictures of a folder's record; none where it is missing, damaged or of an earlier version."""
+    pictures = output_record(folder).get("pictures")
+    named = {str(name): str(stamp) for name, stamp in pictures.items()} if isinstance(pictures, dict) else {}
     inside = [name for name in named if not Path(name).is_absolute() and ".." not in Path(name).parts]
     return {name: named[name] for name in inside}
 

@@ -18,6 +18,7 @@ from cuts3d_cli.errors import StoreError
 from cuts3d_cli.pipeline.declarations import LAST, STAGES, upstream_of
 from cuts3d_cli.pipeline.graph import result_path
 from cuts3d_cli.pipeline.methods import METHODS, OWN
+from cuts3d_cli.pipeline.runner import LOST
 from cuts3d_cli.store.image_files import counted
 from cuts3d_cli.store.layout import (
     DONE,
@@ -88,8 +89,8 @@ class SetSummary:
 
 TRAINING, HELD_OUT = "Training images", "Held-out images"
 
-_UPSTREAM = re.compile(r"^(failed in [\w-]+: )+")
-"""What `pipeline.runner.check_upstream` puts before the reason of an image that an earlier stage lost."""
+_UPSTREAM = re.compile(rf"^({LOST}[\w-]+: )+")
+"""What `pipeline.runner.lost_before` puts before the reason of an image that an earlier stage lost."""
 
 
 def summarise(base: Path, images: str, method: str = OWN, config: Config | None = None) -> SetSummary | None:

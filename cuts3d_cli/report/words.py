@@ -72,10 +72,18 @@ def legend(titles: Collection[str], config: Config, detections: str | None = Non
     return [(title, text) for title, text in known if title in titles]
 
 
+def _refines(config: Config) -> bool:
+    """Whether the final masks have the outlines of the CRF."""
+    return config.crf.enabled and config.crf.outlines == "refined"
+
+
 def _final_masks(config: Config) -> str:
     """What the final masks are under a configuration."""
-    refined = config.crf.enabled and config.crf.outlines == "refined"
-    masks = "the instances with outlines refined to pixels" if refined else "the instances with the outlines of patches"
+    masks = (
+        "the instances with outlines refined to pixels"
+        if _refines(config)
+        else "the instances with the outlines of patches"
+    )
     if not config.localcut.local_cut:
         return f"{masks}, each with the number of its cut."
     return (
@@ -170,12 +178,11 @@ def introduction(config: Config, sets: Sequence[SetSummary]) -> list[str]:
     n = config.localcut.n_instances
     alike = "form one smooth or convex surface" if config.features.backend == "geometry" else "look alike"
     tried = f"This is attempted {n} times per image" if n > 1 else "This is done once per image"
-    refined = config.crf.enabled and config.crf.outlines == "refined"
     if config.localcut.local_cut:
         cut = (
             "the group is then cut in 3D with the help of a depth map, so that two similar things at different "
             f"distances become two objects (LocalCut). {tried}; each object gets a confidence"
-            f"{' and a refined outline' if refined else ''}."
+            f"{' and a refined outline' if _refines(config) else ''}."
         )
     else:
         cut = f"the group is taken as one object, without using depth (MaskCut). {tried}."

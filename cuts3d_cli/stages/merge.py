@@ -7,7 +7,7 @@ from pathlib import Path
 from cuts3d_cli.errors import StoreError
 from cuts3d_cli.pipeline.declarations import LAST
 from cuts3d_cli.pipeline.graph import check_algorithm, result_path
-from cuts3d_cli.pipeline.methods import OWN
+from cuts3d_cli.pipeline.methods import METHODS, OWN
 from cuts3d_cli.pipeline.runner import check_failed, images_fingerprint
 from cuts3d_cli.store.coco import image_entry
 from cuts3d_cli.store.files import fingerprint
@@ -93,8 +93,7 @@ def _check_inputs(path: Path, made: Provenance, run_dir: Path, method: str) -> N
 def _check_method(path: Path, made: Provenance, method: str) -> None:
     """The masks were cut as the method cuts."""
     cut = made.config.get("localcut", {})
-    wanted = {"maskcut": {"local_cut": False}, "localcut": {"local_cut": True, "sharpen": False}}.get(method, {})
-    for key, value in wanted.items():
+    for key, value in METHODS[method].cuts.items():
         if key in cut and cut[key] != value:
             raise StoreError(
                 f"masks {path} were made by another method than {method}",

@@ -95,15 +95,14 @@ class Annotations:
     def notes(self) -> list[str]:
         """What is odd and was taken as it is; asked for when no code has a fault."""
         notes = []
-        codes = [{"size": size_hw, "counts": self._codes[place]} for place, (_, size_hw) in self._boxes.items()]
-        if codes:
-            boxes = mask_api.toBbox(codes)
+        n_other_boxes = self._n_other_boxes
+        if self._boxes:
+            codes = [{"size": size_hw, "counts": self._codes[place]} for place, (_, size_hw) in self._boxes.items()]
             given = [box for box, _ in self._boxes.values()]
-            self._n_other_boxes += sum(map(_is_other_box, given, boxes.tolist()))
-            self._boxes.clear()
-        if self._n_other_boxes:
+            n_other_boxes += sum(map(_is_other_box, given, mask_api.toBbox(codes).tolist()))
+        if n_other_boxes:
             notes.append(
-                f"{self._n_other_boxes} annotations have a bbox that is not that of their mask (COCO's is x, y, width, "
+                f"{n_other_boxes} annotations have a bbox that is not that of their mask (COCO's is x, y, width, "
                 "height); each is taken as it is"
             )
         if self._n_outside:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from cuts3d_cli.errors import Cuts3dError, ImageError, printable
 from cuts3d_cli.log import info_once, logger, progress
@@ -116,6 +118,23 @@ def _files(folder: Path) -> Iterator[tuple[str, str]]:
 def stamp_of(stat: os.stat_result) -> str:
     """Size and times of a file, which tell that it is as it was; see `ImageRecord`."""
     return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
+
+
+def output_record(folder: Path) -> dict[str, Any]:
+    """What `OUTPUT_RECORD` says of a folder; empty where it is missing or damaged."""
+    try:
+        record = json.loads((folder / OUTPUT_RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def stamp_at(path: Path) -> str:
+    """`stamp_of` a file; empty for one that is missing."""
+    try:
+        return stamp_of(path.stat())
+    except OSError:
+        return ""
 
 
 def _is_depth_map(name: str, stems: set[str]) -> bool:

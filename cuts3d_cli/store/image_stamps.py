@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cuts3d_cli.errors import Cuts3dError, StoreError
 from cuts3d_cli.store.files import digest_file
-from cuts3d_cli.store.image_files import stamp_of
+from cuts3d_cli.store.image_files import stamp_at
 from cuts3d_cli.store.layout import manifest_path
 from cuts3d_cli.store.manifest import Manifest, read_manifest
 
@@ -17,13 +17,7 @@ UPWARD = 4
 
 def stamps_of(paths: Iterable[Path]) -> dict[Path, str]:
     """Size and times of images; empty for one that is missing."""
-    found = {}
-    for path in paths:
-        try:
-            found[path] = stamp_of(path.stat())
-        except OSError:
-            found[path] = ""
-    return found
+    return {path: stamp_at(path) for path in paths}
 
 
 def check_listed(annotations: Path, stamps: dict[Path, str]) -> None:
