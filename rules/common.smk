@@ -6,6 +6,7 @@ import shlex
 import shutil
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 from cuts3d_cli.errors import Cuts3dError
@@ -117,6 +118,24 @@ def depth_maps(base):
 
 
 DEPTH_MAPS = {base: depth_maps(base) for base in BASES}
+
+
+# Hashes and listings of files are parameters of many jobs: each is made once, where a job of the rule is planned.
+
+
+@cache
+def feature_weights():
+    return STAGES["features"].files(CONFIG, None)
+
+
+@cache
+def initial_weights():
+    return training.init_digest(CONFIG.train)
+
+
+@cache
+def scored_against(labels):
+    return scoring(CONFIG, labels)
 
 
 def previous_round(wildcards):

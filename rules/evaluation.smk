@@ -34,7 +34,7 @@ rule evaluate:
         runtime=120,
     params:
         config=settings_path,
-        depends=lambda wc: scoring(CONFIG, EVALUATIONS[wc.name].labels),
+        depends=lambda wc: scored_against(EVALUATIONS[wc.name].labels),
         overrides="",
     message:
         "evaluating {wildcards.name}"
@@ -56,7 +56,7 @@ use rule evaluate as evaluate_target with:
         f"{RUN}/benchmarks/evaluation/in-domain.tsv"
     params:
         config=settings_path,
-        depends=lambda wc: scoring(CONFIG, data_of(VAL, "annotations")),
+        depends=lambda wc: scored_against(data_of(VAL, "annotations")),
         overrides="",
     message:
         "evaluating the detector trained on the target images"

@@ -31,7 +31,7 @@ use rule train as train_experiment with:
         out=lambda wc, output: Path(output[0]).parent,
         depends=lambda wc: {
             "algorithm": training.ALGORITHM,
-            "weights": training.init_digest(CONFIG.train),
+            "weights": initial_weights(),
         },
         overrides=lambda wc: f"--seed {wc.seed} {settings('train', ex.train_section(CONFIG, wc.variant))}",
     message:
@@ -99,7 +99,7 @@ use rule evaluate as evaluate_experiment with:
         f"{EXPERIMENT_TIMES}/{{variant}}/seed{{seed}}/evaluate{{anyround}}.tsv"
     params:
         config=settings_path,
-        depends=lambda wc: scoring(CONFIG, data_of(VAL, "annotations")),
+        depends=lambda wc: scored_against(data_of(VAL, "annotations")),
         overrides="",
     message:
         "evaluating {wildcards.variant}, seed {wildcards.seed}, round {wildcards.anyround}"

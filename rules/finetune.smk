@@ -64,7 +64,7 @@ use rule evaluate as evaluate_finetuned with:
         f"{RUN}/benchmarks/{ft.FOLDER}/evaluate_{{start}}_{{fraction}}.tsv"
     params:
         config=settings_path,
-        depends=lambda wc: scoring(CONFIG, data_of(VAL, "annotations")),
+        depends=lambda wc: scored_against(data_of(VAL, "annotations")),
         overrides="--no-class-agnostic",
     message:
         "evaluating {wildcards.fraction} of the labels, start: {wildcards.start}"

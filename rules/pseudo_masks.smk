@@ -48,7 +48,7 @@ rule features:
         config=settings_path,
         shard=shard_number,
         depends=depends_on("features"),
-        weights=lambda wc: STAGES["features"].files(CONFIG, None),
+        weights=lambda wc: feature_weights(),
     message:
         "features of shard {wildcards.shard} of {wildcards.base}"
     shell:
