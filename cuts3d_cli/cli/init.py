@@ -64,9 +64,9 @@ def command(images, depth_map, preset, annotations, val_images, masks_only, run_
     from cuts3d_cli.errors import Cuts3dError
     from cuts3d_cli.log import logger
     from cuts3d_cli.pipeline.cache import check_depth_map, image_files
+    from cuts3d_cli.store.division import good_n_shards
     from cuts3d_cli.store.files import atomic_path
     from cuts3d_cli.store.image_files import find_images
-    from cuts3d_cli.store.manifest import good_n_shards
     from cuts3d_cli.workflow import write_workflow
 
     out = out or (workflow or Path()) / "config.yaml"

@@ -20,7 +20,7 @@ from cuts3d_cli.report.overlay import resized
 from cuts3d_cli.store.coco import normal_name
 from cuts3d_cli.store.images import read_image
 from cuts3d_cli.store.layout import FAILED, shard_name
-from cuts3d_cli.store.manifest import ImageRecord, Manifest, shard_range
+from cuts3d_cli.store.manifest import ImageRecord, Manifest
 from cuts3d_cli.store.masks import MaskFile, read_masks
 from cuts3d_cli.store.zarr_store import Store, open_store
 
@@ -62,10 +62,10 @@ def places(manifest: Manifest, indices: Iterable[int]) -> list[Place]:
     found: list[Place] = []
     shard, records = -1, []
     for index in indices:
-        while shard < 0 or index >= shard_range(manifest.n_images, manifest.n_shards, shard)[1]:
+        while shard < 0 or index >= manifest.spans[shard][1]:
             shard, records = shard + 1, []
         records = records or manifest.records(shard)
-        row = index - shard_range(manifest.n_images, manifest.n_shards, shard)[0]
+        row = index - manifest.spans[shard][0]
         found.append((shard, row, records[row]))
     return found
 

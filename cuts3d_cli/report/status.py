@@ -25,10 +25,11 @@ from cuts3d_cli.pipeline.results import Damaged, Found, read_result
 from cuts3d_cli.pipeline.runner import Source, images_fingerprint
 from cuts3d_cli.report.run_status import later_rows, training_rows
 from cuts3d_cli.report.status_rows import HELD_OUT, Row, SetStatus
+from cuts3d_cli.store.division import spans_of
 from cuts3d_cli.store.image_files import counted
 from cuts3d_cli.store.layout import command_for, manifest_path, method_root, pseudo_masks_path, shard_name
-from cuts3d_cli.store.listing import changes, relisted
-from cuts3d_cli.store.manifest import ImageRecord, Manifest, read_manifest, shard_range
+from cuts3d_cli.store.listing import changes, relisted, shard_sizes
+from cuts3d_cli.store.manifest import ImageRecord, Manifest, read_manifest
 from cuts3d_cli.store.masks import Counts, read_masks
 
 OTHER_FILES = "images, depth maps or weights changed"
@@ -92,7 +93,7 @@ def _set_status(
     records, changed = _records_now(manifest)
     changed = ", ".join(filter(None, [changed, _other_list(manifest, wanted)]))
     n_shards = wanted.n_shards if wanted else manifest.n_shards
-    ranges = [shard_range(len(records), n_shards, index) for index in range(n_shards)]
+    ranges = spans_of(shard_sizes([record.file_name for record in records], manifest, n_shards))
     depth_maps = depth_maps or depth_maps_of(manifest, config)
     sources = [Source(records[start:stop], manifest.image_root, depth_maps) for start, stop in ranges]
     nodes: dict[Key, _Node] = {}

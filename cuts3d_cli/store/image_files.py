@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 from cuts3d_cli.errors import Cuts3dError, ImageError, printable
 from cuts3d_cli.log import info_once, logger, progress
+from cuts3d_cli.store.division import numbered
 from cuts3d_cli.store.files import digest_file
 from cuts3d_cli.store.images import (
     ARRAY_SUFFIXES,
@@ -176,12 +177,13 @@ def make_records(paths: Iterable[Path], root: Path) -> list[ImageRecord]:
         return list(progress(records, "prepare", len(paths)))
 
 
-def list_images(folder: Path, known: Iterable[ImageRecord] = ()) -> list[ImageRecord]:
-    """Records of the images of a folder, numbered from 1 by relative name.
+def list_images(folder: Path, known: Sequence[ImageRecord] = ()) -> list[ImageRecord]:
+    """Records of the images of a folder, sorted by relative name.
 
     Args:
         folder: the folder.
-        known: an earlier list of it; a file that was read and has the stamp of its record is not read again.
+        known: an earlier list of it; a file that was read and has the stamp of its record is not read again, and an
+            image of that name keeps its id (`division.numbered`).
 
     Raises:
         Cuts3dError: no such folder, or no image in it.
@@ -196,4 +198,5 @@ def list_images(folder: Path, known: Iterable[ImageRecord] = ()) -> list[ImageRe
         make_records([folder / name for name in stamps if name not in kept], folder) if len(kept) < len(stamps) else []
     )
     records = kept | {record.file_name: record for record in made}
-    return [replace(records[name], id=number) for number, name in enumerate(stamps, start=1)]
+    ids = numbered(list(stamps), {record.file_name: record.id for record in known})
+    return [replace(records[name], id=ids[name]) for name in stamps]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cuts3d_cli.errors import Cuts3dError, OutputError, StoreError
 from cuts3d_cli.store.checksums import read_own
+from cuts3d_cli.store.division import divided, even_sizes
 from cuts3d_cli.store.files import write_json
 from cuts3d_cli.store.image_files import find_stamps, list_images
 from cuts3d_cli.store.layout import listing_path, manifest_path
@@ -50,6 +51,26 @@ def relisted(manifest: Manifest) -> list[ImageRecord]:
         Cuts3dError: the folder is gone or holds no image.
     """
     return list_images(manifest.image_root, manifest.records())
+
+
+def earlier_list(path: Path, images: Path) -> Manifest | None:
+    """The image list at a path, if it is whole and of this folder."""
+    try:
+        manifest = read_manifest(path)
+        manifest.records()
+    except StoreError:
+        return None
+    return manifest if manifest.image_root == images.resolve() else None
+
+
+def shard_sizes(names: Sequence[str], manifest: Manifest | None, n_shards: int) -> list[int]:
+    """Sizes of the shards that a list of these images has when it is made after an earlier one of their folder."""
+    if manifest is None or manifest.n_shards != n_shards:
+        return even_sizes(len(names), n_shards)
+    listed = [record.file_name for record in manifest.records()]
+    if list(names) == listed:
+        return list(manifest.shard_sizes)
+    return divided(names, [listed[start:stop] for start, stop in manifest.spans], n_shards)
 
 
 def changes(before: Sequence[ImageRecord], now: Sequence[ImageRecord]) -> dict[str, int]:

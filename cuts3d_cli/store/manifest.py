@@ -1,7 +1,7 @@
 """The image list of a run: the one source of image ids, sizes and shards.
 
-JSON lines: a header, then one record per image, so that a shard is read without parsing the rest. Each line has its
-checksum.
+JSON lines: a header, then one record per image by sorted file name, so that a shard is read without parsing the rest.
+Each line has its checksum.
 """
 
 from __future__ import annotations
@@ -10,14 +10,19 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
 from cuts3d_cli.errors import Cuts3dError, DamagedError, StoreError, first_line
 from cuts3d_cli.store.checksums import parsed, sealed
+from cuts3d_cli.store.division import spans_of
 from cuts3d_cli.store.files import atomic_path, fingerprint
 
-VERSION = 2
+VERSION = 3
+
+POSITION = "position"
+"""Key of a record's line: its place in the list from 0, so that a lost line is noticed in every shard."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,7 @@ class ImageRecord:
     """One image of a run.
 
     Attributes:
-        id: number from 1, by sorted file name.
+        id: number from 1, which an image keeps while it is in the list, see `division.numbered`.
         file_name: path relative to the image root, with ``/``.
         height, width: size in px after EXIF rotation; 0 when the image could not be read.
         digest: hash of the file's content.
@@ -50,17 +55,29 @@ class Manifest:
     Attributes:
         path: the file.
         image_root: folder that file names are relative to.
-        n_images, n_shards: counts.
+        shard_sizes: number of images of each shard; shards follow each other in the list.
         fingerprint: hash of all records but for their stamps.
         listing: hash of names and stamps; see `store.listing`.
     """
 
     path: Path
     image_root: Path
-    n_images: int
-    n_shards: int
+    shard_sizes: tuple[int, ...]
     fingerprint: str
     listing: str
+
+    @property
+    def n_images(self) -> int:
+        return sum(self.shard_sizes)
+
+    @property
+    def n_shards(self) -> int:
+        return len(self.shard_sizes)
+
+    @cached_property
+    def spans(self) -> list[tuple[int, int]]:
+        """First and past-the-last position of each shard in the list."""
+        return spans_of(self.shard_sizes)
 
     def records(self, shard: int | None = None) -> list[ImageRecord]:
         """Records of one shard, or all.
@@ -72,57 +89,52 @@ class Manifest:
         if shard is not None:
             if not 0 <= shard < self.n_shards:
                 raise StoreError(f"manifest {self.path}: no shard {shard}", expected=f"0 to {self.n_shards - 1}")
-            start, stop = shard_range(self.n_images, self.n_shards, shard)
+            start, stop = self.spans[shard]
         try:
             with open(self.path, "rb") as file:
-                records = [ImageRecord(**parsed(self.path, line)) for line in islice(file, 1 + start, 1 + stop)]
-        except (TypeError, ValueError) as error:
+                lines = [parsed(self.path, line) for line in islice(file, 1 + start, 1 + stop)]
+            positions = [line.pop(POSITION) for line in lines]
+            records = [ImageRecord(**line) for line in lines]
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise _damaged(self.path, first_line(error)) from None
         if len(records) != stop - start:
             raise _damaged(self.path, f"{start + len(records)} of {self.n_images} records")
-        if [record.id for record in records] != list(range(start + 1, stop + 1)):
+        if positions != list(range(start, stop)):
             raise _damaged(self.path, "records that are missing or in another order")
         return records
 
 
-def shard_range(n_images: int, n_shards: int, shard: int) -> tuple[int, int]:
-    """First and past-the-last position of a shard; sizes differ by one at most."""
-    return shard * n_images // n_shards, (shard + 1) * n_images // n_shards
-
-
-def good_n_shards(n_images: int) -> int:
-    """Shards that keep the cores of one machine or a cluster busy while starting a job stays cheap.
-
-    Some 32 images a shard, up to 100 shards; beyond 100 000 images, 1000 a shard; of a few images four shards, of at
-    least five images each, so that they use a laptop's cores.
-    """
-    return max(min(-(-n_images // 32), 100), min(-(-n_images // 5), 4), -(-n_images // 1000))
-
-
-def write_manifest(path: str | Path, image_root: str | Path, records: Sequence[ImageRecord], n_shards: int) -> Manifest:
+def write_manifest(
+    path: str | Path, image_root: str | Path, records: Sequence[ImageRecord], shard_sizes: Sequence[int]
+) -> Manifest:
     """Write an image list atomically.
+
+    Args:
+        path: the file.
+        image_root: folder that file names are relative to.
+        records: the images, sorted by file name.
+        shard_sizes: number of images of each shard, see `division.divided`.
 
     Raises:
         Cuts3dError: fewer images than shards.
     """
-    if n_shards > len(records):
+    if min(shard_sizes) == 0:
         raise Cuts3dError(
             "config key data.n_shards",
             expected=f"at most the number of images, {len(records)}",
-            found=n_shards,
+            found=len(shard_sizes),
             hint=f"set data.n_shards to {len(records)} or less",
         )
     header = {
         "format": "cuts3d-manifest",
         "version": VERSION,
         "image_root": str(image_root),
-        "n_images": len(records),
-        "n_shards": n_shards,
+        "shard_sizes": list(shard_sizes),
         "fingerprint": fingerprint([json.dumps(asdict(replace(record, stamp=""))) for record in records]),
         "listing": listing_of((record.file_name, record.stamp) for record in records),
     }
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        for line in (header, *(asdict(record) for record in records)):
+        for line in (header, *({POSITION: place, **asdict(record)} for place, record in enumerate(records))):
             file.writelines(sealed(json.dumps(line) + "\n"))
     return read_manifest(path)
 
@@ -146,9 +158,9 @@ def read_manifest(path: str | Path) -> Manifest:
             f"image list {path}", expected=f"a cuts3d manifest of version {VERSION}", hint="rerun `cuts3d prepare`"
         )
     try:
-        counts = header["n_images"], header["n_shards"]
-        return Manifest(path, Path(header["image_root"]), *counts, header["fingerprint"], header["listing"])
-    except (KeyError, TypeError) as error:
+        sizes = tuple(map(int, header["shard_sizes"]))
+        return Manifest(path, Path(header["image_root"]), sizes, header["fingerprint"], header["listing"])
+    except (KeyError, TypeError, ValueError) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from None
 
 
