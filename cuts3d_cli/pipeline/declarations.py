@@ -33,6 +33,7 @@ class Stage:
         uses: the settings that it reads under a configuration: sections, of which all that `Section.used_keys` names
             counts, and single keys as ``section.key``. The device is no setting: results do not depend on it.
         files: hashes of the files that it reads beside the images and its inputs.
+        files_of_image: what of ``files`` the result of an image depends on, given its file name.
         shared: common to all methods.
     """
 
@@ -40,6 +41,7 @@ class Stage:
     inputs: Callable[[Config], Names] = lambda config: ()
     uses: Callable[[Config], Names] = lambda config: ()
     files: Callable[[Config, Source], Any] = lambda config, source: None
+    files_of_image: Callable[[Any, str], Any] = lambda files, name: files
     shared: bool = False
 
 
@@ -65,6 +67,14 @@ def _depth_files(config: Config, source: Source) -> Any:
     return head if config.depth.backend == EMBEDDED else _weights(config.depth.weights)
 
 
+def _depth_files_of_image(files: Any, name: str) -> str | None:
+    """The hash of an image's depth map, or of the model where it has none."""
+    maps, model = files if isinstance(files, list) else (files, None)
+    if not isinstance(maps, dict):
+        return maps
+    return maps[name] or model
+
+
 def model_digest(config: Config) -> str | None:
     """Hash of the depth model that runs where the backend is the embedded one, or where an image has no depth map."""
     return digest_weights(config.depth.weights or EMBEDDED_WEIGHTS)
@@ -83,7 +93,9 @@ def _crf_uses(config: Config) -> Names:
 
 
 STAGES: dict[str, Stage] = {
-    "depth": Stage(2, uses=lambda config: ("depth",), files=_depth_files, shared=True),
+    "depth": Stage(
+        2, uses=lambda config: ("depth",), files=_depth_files, files_of_image=_depth_files_of_image, shared=True
+    ),
     "features": Stage(
         1,
         inputs=lambda config: ("depth",) if needs_depth(config.features.backend) else (),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from cuts3d_cli.config import Config
 from cuts3d_cli.errors import StoreError
@@ -16,9 +17,9 @@ from cuts3d_cli.pipeline.memory import NEED_AFFINITY, check_memory
 from cuts3d_cli.pipeline.methods import OWN
 from cuts3d_cli.pipeline.results import Damaged, Found, read_result
 from cuts3d_cli.pipeline.retries import changed_since, failed_here, note_failed
-from cuts3d_cli.pipeline.runner import LOST, Job, Source, contents, lost_before
+from cuts3d_cli.pipeline.runner import LOST, Earlier, Job, Source, contents, count_statuses, lost_before
 from cuts3d_cli.store.files import fingerprint
-from cuts3d_cli.store.layout import FORMAT_VERSION, command_for, stage_path
+from cuts3d_cli.store.layout import FAILED, FORMAT_VERSION, command_for, stage_path
 from cuts3d_cli.store.manifest import Manifest
 from cuts3d_cli.store.masks import Counts
 from cuts3d_cli.store.zarr_store import Store, open_store
@@ -38,7 +39,7 @@ def result_path(run: str | Path, stage: str, shard: str, method: str = OWN) -> P
     return stage_path(run, stage, shard, None if STAGES[stage].shared else method)
 
 
-def stage_fingerprint(stage: str, config: Config, inputs: Mapping[str, str], source: Source) -> str:
+def stage_fingerprint(stage: str, config: Config, inputs: Mapping[str, str], source: Source, files: Any = None) -> str:
     """Hash of everything that a stage's result depends on.
 
     Args:
@@ -46,6 +47,7 @@ def stage_fingerprint(stage: str, config: Config, inputs: Mapping[str, str], sou
         config: the configuration; the settings count that the stage declares.
         inputs: fingerprints of the results it reads, by stage.
         source: the images.
+        files: hashes of the files that the stage reads where they are known, `Stage.files`.
     """
     declared = STAGES[stage]
     return fingerprint(
@@ -56,9 +58,31 @@ def stage_fingerprint(stage: str, config: Config, inputs: Mapping[str, str], sou
             "settings": settings_of(stage, config),
             "inputs": dict(inputs),
             "images": contents(source.records),
-            "files": declared.files(config, source),
+            "files": declared.files(config, source) if files is None else files,
         }
     )
+
+
+def row_fingerprints(stage: str, config: Config, inputs: Mapping[str, Store], source: Source, files: Any) -> list[str]:
+    """Hash of everything that the result of each image depends on, whatever other images there are.
+
+    Args:
+        stage: one of `declarations.STAGES`.
+        config: the configuration.
+        inputs: the results it reads, by stage; those without such hashes have one of their own for each row.
+        source: the images.
+        files: hashes of the files that the stage reads, `Stage.files`.
+    """
+    declared, n = STAGES[stage], len(source.records)
+    of_image = declared.files_of_image
+    alike = fingerprint([stage, FORMAT_VERSION, declared.algorithm, settings_of(stage, config)])
+    before = [
+        store.attrs.get("rows") or [f"{store.fingerprint} {row}" for row in range(n)] for store in inputs.values()
+    ]
+    return [
+        fingerprint([alike, record.digest, of_image(files, record.file_name), [rows[row] for rows in before]])
+        for row, record in enumerate(source.records)
+    ]
 
 
 def expected_fingerprints(config: Config, source: Source, upto: str = LAST) -> dict[str, str]:
@@ -75,7 +99,8 @@ def execute(
 ) -> tuple[Counts, bool]:
     """Run one stage from the results of the stages before it, unless its result is there already.
 
-    Of a result that is there, the images that failed are tried again.
+    Of a result that is there, the images that failed are tried again. Of one that was made from other images with the
+    same settings, the images are taken that are the same.
 
     Args:
         stage: one of `declarations.STAGES`.
@@ -95,16 +120,21 @@ def execute(
     for store in stores.values():
         check_algorithm(store.path, store.stage, store.attrs["algorithm"])
     _check_lineage(stores)
-    expected = stage_fingerprint(stage, config, fingerprints_of(stores), source)
+    files = STAGES[stage].files(config, source)
+    expected = stage_fingerprint(stage, config, fingerprints_of(stores), source, files)
     out = path_of(stage)
-    earlier = None if force else counts_of(stage, out, expected, source)
-    if earlier is not None and not _to_try(earlier.failures, source, stores):
-        return earlier, True
+    found = None if force else _found(stage, out)
+    if found is not None and found.fingerprint == expected:
+        failures = failures_by_name(stage, found.counts, source)
+        if not _to_try(failures, source, stores):
+            return replace(found.counts, failures=failures), True
     if stage in NEED_AFFINITY:
         check_memory(config)
     module = import_module(f"cuts3d_cli.stages.{stage.replace('-', '_')}")
     settings, algorithm = settings_of(stage, config), STAGES[stage].algorithm
-    job = Job(source, stores, out, expected, config, settings, algorithm, earlier)
+    rows = row_fingerprints(stage, config, stores, source, files)
+    earlier = _earlier(stage, found, expected, rows, source, stores)
+    job = Job(source, stores, out, expected, config, settings, algorithm, rows, earlier)
     counts = module.run(job)
     note_failed(out, job.tried)
     if (
@@ -112,10 +142,46 @@ def execute(
         and changed_since(stage, out, source.image_root, source.depth_maps)  # while the others were computed
         and expected == stage_fingerprint(stage, config, fingerprints_of(stores), source)
     ):
-        job = replace(job, earlier=counts, tried={})
+        again = _earlier(stage, _found(stage, out), expected, rows, source, stores)
+        job = replace(job, earlier=again, tried={})
         counts = module.run(job)
         note_failed(out, job.tried)
     return counts, earlier is not None and counts.failures == earlier.failures
+
+
+def _found(stage: str, path: Path) -> Found | None:
+    """The result at a path, if it is whole."""
+    result = read_result(stage, path)
+    if isinstance(result, Damaged):
+        logger.warning("%s: recomputed, as %s", stage, result.reason)
+        return None
+    return result
+
+
+def _earlier(
+    stage: str,
+    found: Found | None,
+    expected: str,
+    rows: Sequence[str],
+    source: Source,
+    stores: Mapping[str, Store],
+) -> Earlier | None:
+    """What an earlier result has of the images: all that did not fail if it is the wanted one, else those that are
+    the same; None if nothing."""
+    if found is None:
+        return None
+    finished = [row for row, status in enumerate(found.statuses) if status != FAILED]
+    if found.fingerprint == expected:
+        kept = {row: row for row in finished}
+        failures = failures_by_name(stage, found.counts, source)
+    else:
+        at = {found.row_fingerprints[row]: row for row in finished if found.row_fingerprints}
+        usable = [row for row, record in enumerate(source.records) if lost_before(row, record, stores.values()) is None]
+        kept, failures = {row: at[rows[row]] for row in usable if rows[row] in at}, None
+        if not kept:
+            return None
+        logger.info("%s: %d of %d images are as before", stage, len(kept), len(rows))
+    return Earlier(kept, count_statuses([found.statuses[row] for row in kept.values()]), failures)
 
 
 def fingerprints_of(stores: Mapping[str, Store]) -> dict[str, str]:
@@ -136,17 +202,6 @@ def check_algorithm(path: Path, stage: str, algorithm: int) -> None:
             found=f"version {algorithm}",
             hint=f"rerun `{command_for(stage, path)}`",
         )
-
-
-def counts_of(stage: str, path: Path, fingerprint: str, source: Source) -> Counts | None:
-    """Counts of the result at ``path``, failures by file name, if it is whole and has this fingerprint, else None."""
-    result = read_result(stage, path)
-    if isinstance(result, Damaged):
-        logger.warning("%s: recomputed, as %s", stage, result.reason)
-        return None
-    if result is None or result.fingerprint != fingerprint:
-        return None
-    return replace(result.counts, failures=failures_by_name(stage, result.counts, source))
 
 
 def failures_by_name(stage: str, counts: Counts, source: Source) -> dict[str, str]:

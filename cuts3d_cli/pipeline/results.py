@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cuts3d_cli.errors import StoreError
 from cuts3d_cli.pipeline.runner import count_statuses
+from cuts3d_cli.store.layout import DONE, FAILED, NO_OBJECT
 from cuts3d_cli.store.masks import Counts, read_masks
 from cuts3d_cli.store.zarr_store import open_store
 
@@ -21,6 +22,8 @@ class Found:
         sections: the settings that led to it, by config section.
         inputs: fingerprints of the results it was made from, by stage.
         algorithm: number of the stage's algorithm.
+        statuses: how each image ended, see `layout.STATUS_NAMES`.
+        row_fingerprints: hash of everything that the result of each image depends on; empty where none are recorded.
     """
 
     fingerprint: str
@@ -28,6 +31,8 @@ class Found:
     sections: Mapping[str, Mapping[str, Any]]
     inputs: Mapping[str, str]
     algorithm: int
+    statuses: Sequence[int] = ()
+    row_fingerprints: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -51,10 +56,23 @@ def read_result(stage: str, path: Path) -> Found | Damaged | None:
 
 def _read_store(stage: str, path: Path) -> Found:
     store = open_store(path, stage)
-    return Found(store.fingerprint, count_statuses(store), store.sections, store.inputs, store.attrs["algorithm"])
+    return Found(
+        store.fingerprint,
+        count_statuses(store.status, {str(row): text for row, text in store.failures.items()}),
+        store.sections,
+        store.inputs,
+        store.attrs["algorithm"],
+        store.status.tolist(),
+        store.attrs.get("rows", ()),
+    )
 
 
 def _read_masks(path: Path) -> Found:
     masks = read_masks(path, own=True)
     made = masks.provenance
-    return Found(made.fingerprint, masks.counts, made.config, made.inputs, made.algorithm)
+    with_objects = {entry["image_id"] for entry in masks.annotations}
+    statuses = [
+        FAILED if image["file_name"] in masks.counts.failures else DONE if image["id"] in with_objects else NO_OBJECT
+        for image in masks.images
+    ]
+    return Found(made.fingerprint, masks.counts, made.config, made.inputs, made.algorithm, statuses, made.rows)

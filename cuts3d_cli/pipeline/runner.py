@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cuts3d_cli.config import Config
 from cuts3d_cli.errors import (
@@ -79,6 +80,21 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Earlier:
+    """What an earlier result has of the images, so that only the others are computed.
+
+    Attributes:
+        rows: rows of that result by row now.
+        counts: how those images ended.
+        failures: why images failed in it, by file name, where it is the wanted result but for these; else None.
+    """
+
+    rows: Mapping[int, int]
+    counts: Counts
+    failures: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
 class Job:
     """One stage on one shard.
 
@@ -87,11 +103,11 @@ class Job:
         stores: the open input stores by stage.
         out: where the result goes.
         fingerprint: hash of everything the result depends on, recorded with it.
+        row_fingerprints: hash of everything the result of each image depends on, recorded with it.
         config: the whole configuration; a stage reads what it declares.
         settings: what it declares to read, by section.
         algorithm: the number of its algorithm, recorded with the result.
-        earlier: how the images ended in the result of this fingerprint that lies at ``out``: only those that failed
-            are computed again, the others are taken from there. None: there is none.
+        earlier: what the result at ``out`` has of the images; None: nothing.
         tried: filled by the stage: the files that a failed image was read from, see `retries.files_of`, by its name.
     """
 
@@ -102,14 +118,15 @@ class Job:
     config: Config
     settings: Mapping[str, Mapping[str, Any]]
     algorithm: int
-    earlier: Counts | None = None
+    row_fingerprints: Sequence[str] = ()
+    earlier: Earlier | None = None
     tried: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @cached_property
     def rows(self) -> list[int]:
         """Rows of the images to compute."""
-        names = [record.file_name for record in self.source.records]
-        return [row for row, name in enumerate(names) if self.earlier is None or name in self.earlier.failures]
+        kept = self.earlier.rows if self.earlier else {}
+        return [row for row in range(len(self.source.records)) if row not in kept]
 
     @property
     def sections(self) -> dict[str, dict[str, Any]]:
@@ -120,9 +137,20 @@ class Job:
                 merged.setdefault(name, {}).update(values)
         return merged
 
-    def recorded(self, name: str) -> dict[str, Any]:
-        """What the earlier result has recorded under a name, by row or by what is true of rows; without one nothing."""
-        return {} if self.earlier is None else dict(open_store(self.out).attrs.get(name, {}))
+    def recorded_by_row(self, name: str) -> dict[str, Any]:
+        """What the earlier result has recorded under a name, by row, of the rows that are taken from it."""
+        if self.earlier is None:
+            return {}
+        before = open_store(self.out).attrs.get(name, {})
+        return {str(row): before[str(old)] for row, old in self.earlier.rows.items() if str(old) in before}
+
+    def recorded_rows(self, name: str) -> dict[str, list[int]]:
+        """The rows of which the earlier result has recorded something, of those that are taken from it."""
+        if self.earlier is None:
+            return {}
+        before = open_store(self.out).attrs.get(name, {})
+        found = {key: [row for row, old in self.earlier.rows.items() if old in rows] for key, rows in before.items()}
+        return {key: rows for key, rows in found.items() if rows}
 
     def image(self, record: ImageRecord) -> np.ndarray:
         """Pixels (H, W, 3) uint8 of an image.
@@ -170,7 +198,12 @@ def run_stage(
             inputs={name: store.fingerprint for name, store in job.stores.items()},
             fingerprint=job.fingerprint,
             sizes=sizes,
-            attrs={"images": images_fingerprint(job.source.records), "algorithm": job.algorithm, **(attrs or {})},
+            attrs={
+                "images": images_fingerprint(job.source.records),
+                "rows": list(job.row_fingerprints),
+                "algorithm": job.algorithm,
+                **(attrs or {}),
+            },
         ) as writer:
 
             def take(row: int, result: Result | None, failure: str | None) -> None:
@@ -183,7 +216,7 @@ def run_stage(
             if job.earlier is not None:
                 if counts.failures == job.earlier.failures:
                     raise _Unchanged
-                _copy_finished(open_store(job.out, stage), writer)
+                _copy(open_store(job.out, stage), job.earlier.rows, writer)
     except _Unchanged:
         pass
     return counts
@@ -193,12 +226,12 @@ class _Unchanged(Exception):
     """The earlier result is as good as the new one."""
 
 
-def _copy_finished(earlier: Store, writer: StoreWriter) -> None:
-    """Write the rows of an earlier store that did not fail."""
+def _copy(earlier: Store, rows: Mapping[int, int], writer: StoreWriter) -> None:
+    """Write rows of an earlier store, given by row now."""
     arrays = {name: Rows(earlier.array(name)) for name in ARRAYS[earlier.stage]}
-    for row in np.flatnonzero(earlier.status != FAILED).tolist():
-        values = {name: array[row] for name, array in arrays.items()}
-        writer.write(row, no_object=earlier.status[row] == NO_OBJECT, **values)
+    for row, old in rows.items():
+        values = {name: array[old] for name, array in arrays.items()}
+        writer.write(row, no_object=earlier.status[old] == NO_OBJECT, **values)
 
 
 def for_each_image(
@@ -210,14 +243,14 @@ def for_each_image(
     """Run ``compute`` on the images of ``job.rows`` and hand each result, or why there is none, to ``take``.
 
     Returns:
-        How all images ended, those of the earlier result included.
+        How all images ended, those taken from the earlier result included.
 
     Raises:
         TooManyFailedError: more images failed than ``max_failed`` allows.
     """
     records, inputs = job.source.records, list(job.stores.values())
     check_aligned(inputs, records)
-    counts = Counts() if job.earlier is None else replace(job.earlier, failures={})
+    counts = replace(job.earlier.counts, failures={}) if job.earlier else Counts()
     with nullcontext() if stage in NETWORKS else for_masks():
         for row in progress(job.rows, stage, len(job.rows)):
             record = records[row]
@@ -329,10 +362,7 @@ def check_failed(counts: Counts, max_failed: float, stage: str) -> None:
     )
 
 
-def count_statuses(store: Store) -> Counts:
-    """The counts of a finished store, failures by row."""
-    return Counts(
-        done=int(np.sum(store.status == DONE)),
-        no_object=int(np.sum(store.status == NO_OBJECT)),
-        failures={str(row): text for row, text in store.failures.items()},
-    )
+def count_statuses(statuses: ArrayLike, failures: Mapping[str, str] | None = None) -> Counts:
+    """How images ended, from their statuses (`layout.STATUS_NAMES`) and why some failed."""
+    found = np.asarray(statuses)
+    return Counts(int(np.sum(found == DONE)), int(np.sum(found == NO_OBJECT)), dict(failures or {}))

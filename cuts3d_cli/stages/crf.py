@@ -12,6 +12,7 @@ from cuts3d_cli.core.image_sizes import working_image
 from cuts3d_cli.core.segment import Candidates, Refined, candidates, finish, images_at_once, refine
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.pipeline.runner import (
+    Earlier,
     Job,
     Result,
     ahead,
@@ -68,11 +69,11 @@ def run(job: Job) -> Counts:
     if job.earlier is not None:
         if counts.failures == job.earlier.failures:
             return counts
-        finished = read_masks(job.out, own=True).by_image()
-        annotations = {row: finished[record.id] for row, record in enumerate(job.source.records)} | annotations
+        annotations |= _kept(job, job.earlier)
     made_from = Provenance(
         fingerprint=job.fingerprint,
         images=images_fingerprint(job.source.records),
+        rows=job.row_fingerprints,
         algorithm=job.algorithm,
         config=job.sections,
         inputs={name: store.fingerprint for name, store in job.stores.items()},
@@ -87,6 +88,16 @@ def run(job: Job) -> Counts:
     )
     write_masks(job.out, masks_made)
     return counts
+
+
+def _kept(job: Job, earlier: Earlier) -> dict[int, list[dict[str, Any]]]:
+    """The annotations that are taken from the earlier result, by row."""
+    masks = read_masks(job.out, own=True)
+    found, images = masks.by_image(), masks.images
+    return {
+        row: [{**entry, "image_id": job.source.records[row].id} for entry in found[images[old]["id"]]]
+        for row, old in earlier.rows.items()
+    }
 
 
 def _annotations(job: Job, record: ImageRecord, found: Candidates, refined: Refined) -> list[dict[str, Any]]:

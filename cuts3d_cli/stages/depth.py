@@ -23,7 +23,7 @@ def run(job: Job) -> Counts:
     from cuts3d_cli.backends.depth_values import predicted_depth
 
     config, source = job.config.depth, job.source
-    notes: dict[str, list[int]] = job.recorded("notes")
+    notes: dict[str, list[int]] = job.recorded_rows("notes")
 
     @cache
     def model() -> DepthBackend:  # loaded only where an image needs it

@@ -29,7 +29,7 @@ def run(job: Job) -> Counts:
         hint = "rerun `cuts3d spatial-importance` with the features.image_size and patch_size of the features"
         check_grid(job.stores["spatial-importance"], "importance", grid_hw, hint)
     rows = {name: Rows(array) for name, array in arrays.items()}
-    too_small: dict[str, dict[str, float]] = job.recorded(TOO_SMALL)
+    too_small: dict[str, dict[str, float]] = job.recorded_by_row(TOO_SMALL)
     eigensolver, device = solver_and_device(job.config, job.config.localcut.eigensolver)
     settings = {**job.config.localcut.model_dump(), "eigensolver": eigensolver, "device": device}
 

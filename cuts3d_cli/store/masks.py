@@ -59,6 +59,7 @@ class Provenance:
         config: the config sections that lead to the masks, by section or stage.
         inputs: fingerprints of what they were made from: of stores by stage, of mask files by ``crf/<shard>`` or by
             image, and of a ``detector``, ``checkpoint`` or ``annotations``.
+        rows: of a shard, the hash of everything the masks of each image depend on.
         version: of the package.
     """
 
@@ -67,6 +68,7 @@ class Provenance:
     algorithm: int = 0
     config: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
+    rows: Sequence[str] = ()
     version: str = __version__
 
 
@@ -119,7 +121,7 @@ def write_masks(path: str | Path, masks: MaskFile) -> None:
         "description": masks.description or f"{masks.kind} made by cuts3d {made.version}, no human annotation used",
         "format_version": FORMAT_VERSION,
         "image_root": Path(masks.image_root).as_posix(),
-        **asdict(made),
+        **{name: value for name, value in asdict(made).items() if name != "rows" or value},
         "counts": asdict(masks.counts),
         **({"rank": masks.rank} if masks.rank else {}),
     }
@@ -268,11 +270,14 @@ def _maker(info: Mapping[str, Any]) -> str:
 def _record(path: Path, info: Mapping[str, Any]) -> tuple[Provenance, Counts]:
     """What ``info`` of one of ours says of how the masks were made."""
     try:
-        made = {name: info[name] for name in Provenance.__dataclass_fields__}
+        made = {"rows": (), **info}
+        made = {name: made[name] for name in Provenance.__dataclass_fields__}
         found: dict[str, Any] = info["counts"]
         counts = Counts(**found)
         if not all(isinstance(made[name], dict) for name in ("config", "inputs")):
             raise TypeError("config or inputs are not objects")
+        if not isinstance(made["rows"], Sequence) or not all(isinstance(row, str) for row in made["rows"]):
+            raise TypeError("rows are not texts")
         if not isinstance(found["done"] + found["no_object"], int) or not isinstance(found["failures"], dict):
             raise TypeError("counts are not numbers")
     except (KeyError, TypeError) as error:

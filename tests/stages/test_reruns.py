@@ -399,3 +399,107 @@ class TestStatus:
         rows = self.rows(run, cuts3d)
         assert rows["features"]["why"] == "" and rows["features"]["current"] == 1
         assert "an earlier stage has some of them now" in rows["localcut"]["why"] and rows["localcut"]["current"] == 0
+
+
+def normal_annotations(masks):
+    """Annotations by the name of their image, without ids."""
+    names = {image["id"]: image["file_name"] for image in masks.images}
+    found = {name: [] for name in names.values()}
+    for entry in masks.annotations:
+        found[names[entry["image_id"]]].append({k: v for k, v in entry.items() if k not in ("id", "image_id")})
+    return found
+
+
+def assert_same_but_for_ids(found, fresh, n_shards=1):
+    for shard in range(n_shards):
+        for stage in STORES:
+            ours, theirs = (open_store(each.path(stage, shard), stage) for each in (found, fresh))
+            assert {**ours.attrs, "inputs": 0, "fingerprint": 0, "images": 0, "files": 0} == {
+                **theirs.attrs, "inputs": 0, "fingerprint": 0, "images": 0, "files": 0
+            }  # fmt: skip
+            for name in set(theirs.attrs["arrays"]) - {"image_id"}:
+                np.testing.assert_array_equal(ours.array(name)[:], theirs.array(name)[:], err_msg=name)
+    assert normal_annotations(found.masks) == normal_annotations(fresh.masks)
+    assert list(normal_annotations(found.masks)) == list(normal_annotations(fresh.masks)), "in the same order"
+
+
+CHANGES = {
+    "added in front": (lambda run: other_image(run, "a.png"), ["a.png"], 4),
+    "added": (lambda run: other_image(run, "s22.png"), ["s22.png"], 4),
+    "removed": (lambda run: (run.images / "s2.png").unlink(), [], 3),
+    "replaced": (lambda run: other_image(run, "s3.png"), ["s3.png"], 3),
+    "renamed": (lambda run: [os.rename(d / "s1.png", d / "z.png") for d in (run.images, run.maps)], [], 4),
+    "another depth map": (lambda run: shutil.copy(run.maps / "s2.png", run.maps / "s1.png"), ["s1.png"], 3),
+}
+
+
+def other_image(run, name):
+    """A new image, with a depth map."""
+    from PIL import Image
+
+    Image.open(run.images / "s4.png").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(run.images / name)
+    shutil.copy(run.maps / "s4.png", run.maps / name)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_of_changed_images_only_these_are_computed(run, read, tmp_path, dataset, cuts3d, change):
+    make, computed, n_kept = CHANGES[change]
+    shutil.copy(run.maps / "s1.png", run.maps / "s4.png")  # with notes of its own
+    run.prepare()
+    run("crf")
+    make(run)
+    read.clear()
+    run.prepare()
+    n = len(list(run.images.glob("*.png")))
+    for stage in (*STORES, "crf"):
+        err = run(stage)
+        unread = change == "another depth map" and stage == "features"
+        assert (f"{stage}: up to date" if unread else f"{stage}: {n_kept} of {n} images are as before") in err
+    assert read == (["s1.png"] if change == "another depth map" else [name for name in computed for _ in range(2)])
+    run("merge")
+    (tmp_path / "fresh").mkdir()
+    fresh = Run(tmp_path / "fresh", tmp_path, cuts3d)
+    fresh.prepare()
+    fresh("crf")
+    fresh("merge")
+    assert_same_but_for_ids(run, fresh)
+
+
+def test_only_shards_that_gain_or_lose_an_image_are_computed(run, read):
+    run.prepare(n_shards=2)
+    run("crf")
+    before = {stage: stamp(run.path(stage)) for stage in (*STORES, "crf")}
+    other_image(run, "z.png")
+    (run.images / "s3.png").unlink()
+    read.clear()
+    run.prepare(n_shards=2)
+    for stage in (*STORES, "crf"):
+        run(stage)
+    assert {stage: stamp(run.path(stage)) for stage in before} == before and set(read) == {"z.png"}
+    run("merge")
+    assert [(image["id"], image["file_name"]) for image in run.masks.images] == [
+        (1, "s1.png"), (2, "s2.png"), (4, "s4.png"), (5, "z.png")
+    ]  # fmt: skip
+
+
+def test_nothing_is_taken_from_a_result_with_other_settings(run):
+    run.prepare()
+    run("crf")
+    other_image(run, "a.png")
+    run.prepare()
+    err = "".join(run(stage, "--set", "localcut.n_instances=2") for stage in (*STORES, "crf"))
+    assert [stage for stage in (*STORES, "crf") if f"{stage}: 4 of 5 images are as before" in err] == STORES[:3]
+
+
+def test_an_image_that_an_earlier_stage_lost_is_not_taken_from_an_earlier_result(run):
+    run.prepare()
+    run("crf")
+    other_image(run, "a.png")
+    run.prepare()
+    run("depth")
+    os.rename(run.images / "s2.png", run.images.parent / "s2.png")
+    run("features", "--force")
+    for stage in ("spatial-importance", "localcut", "confidence", "crf"):
+        assert "3 of 5 images are as before" in run(stage) or stage == "spatial-importance"
+    assert run.statuses("localcut") == run.statuses("features") == ["done", "done", "failed", "done", "done"]
+    assert list(read_masks(run.path("crf")).counts.failures) == ["s2.png"]
