@@ -15,6 +15,7 @@ from cuts3d_cli.cli import main as command_line
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = (
+    "added_images",
     "speed",
     "scale",
     "sizes",

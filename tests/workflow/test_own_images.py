@@ -70,6 +70,8 @@ def test_images_that_change_are_taken_up(own, dataset, cuts3d, monkeypatch):
     ended = run()
     assert ended.returncode == 0 and "failed:" not in ended.stderr, ended.stderr
     assert planned() == set() and listed(run.folder) == ["s1.png", "s2.png", "s3.png"]
+    log = (run.folder / "own/logs/features/00000.log").read_text()
+    assert "features: 1 of 3 images are as before" in log, "s2.png"
 
     photos.rename(run.folder / "moved")
     assert planned() == set()
