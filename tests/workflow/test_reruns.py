@@ -25,7 +25,8 @@ from tests.workflow.test_workflow import ROOT, jobs
 
 OUT = Path("an out")
 SHARED = {"depth", "features", "spatial-importance"}
-FOLLOWS = r"[\w\d -]+ is made again|made from other inputs: [^;]*"
+FOLLOW = r"(?:[\w\d -]+ is made again|made from other inputs: [^;]*)"
+FOLLOWS = rf"{FOLLOW}(?:; {FOLLOW})*"
 
 
 @pytest.fixture
