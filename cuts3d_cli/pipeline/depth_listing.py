@@ -21,12 +21,11 @@ from cuts3d_cli.pipeline.graph import result_path, stage_fingerprint
 from cuts3d_cli.pipeline.results import Found, read_result
 from cuts3d_cli.pipeline.runner import Source
 from cuts3d_cli.store.checksums import read_own
-from cuts3d_cli.store.division import spans_of
 from cuts3d_cli.store.files import fingerprint, write_json
 from cuts3d_cli.store.image_files import find_stamps, stamp_of
 from cuts3d_cli.store.layout import manifest_path, shard_name
-from cuts3d_cli.store.listing import earlier_list, relisted, shard_sizes
-from cuts3d_cli.store.manifest import ImageRecord, Manifest, listing_of, read_manifest
+from cuts3d_cli.store.listing import earlier_list, relisted, shards_now
+from cuts3d_cli.store.manifest import ImageRecord, read_manifest
 
 
 def maps_are_gone(images: Path, depth_maps: Path | None) -> bool:
@@ -62,8 +61,7 @@ class DepthMaps:
         noted = _noted(self.base, shard)
         if maps_are_gone(self.images, self.depth_maps):
             return noted.get("text", "")
-        start, stop = self._spans[shard]
-        now = _listing(self.config, self._names[start:stop], self.images, self.depth_maps)
+        now = _listing(self.config, self._shards[shard], self.images, self.depth_maps)
         if now == noted.get("stamps"):
             return noted["text"]
         if noted and self._is_made_of_them(shard):
@@ -74,47 +72,31 @@ class DepthMaps:
     def _is_made_of_them(self, shard: int) -> bool:
         """Whether the depth that is there was made from the maps as they are, by content."""
         found = read_result("depth", result_path(self.base, "depth", shard_name(shard)))
-        if not isinstance(found, Found) or len(self._records) != len(self._names):
+        records = {record.file_name: record for record in self._records}
+        if not isinstance(found, Found) or len(records) != len(self._names):
             return False
-        start, stop = self._spans[shard]
-        source = Source(self._records[start:stop], self.images, self.depth_maps)
+        source = Source([records[name] for name in self._shards[shard]], self.images, self.depth_maps)
         return found.fingerprint == stage_fingerprint("depth", self.config, {}, source)
 
     @cached_property
-    def _spans(self) -> list[tuple[int, int]]:
-        """Which of the names each shard has, in a list made now."""
-        made = self._manifest
-        if made and made.n_shards == self.n_shards and made.listing == listing_of(self._stamps.items()):
-            return made.spans  # without reading the list, which takes seconds for a million images
-        earlier = earlier_list(manifest_path(self.base), self.images)
-        return spans_of(shard_sizes(self._names, earlier, self.n_shards))
+    def _shards(self) -> list[list[str]]:
+        """Names by shard in a list that is made now."""
+        return shards_now(self._names, earlier_list(manifest_path(self.base), self.images), self.n_shards)
 
     @cached_property
     def _names(self) -> list[str]:
         """Names of the images in their folder; where it is gone, of those that were listed."""
-        return list(self._stamps) or [record.file_name for record in self._records]
-
-    @cached_property
-    def _stamps(self) -> dict[str, str]:
-        """Names and stamps of the images in their folder; empty where it is gone."""
         with suppress(Cuts3dError):
             if self.images.is_dir():
-                return find_stamps(self.images)
-        return {}
+                return list(find_stamps(self.images))
+        return [record.file_name for record in self._records]
 
     @cached_property
     def _records(self) -> list[ImageRecord]:
-        if (manifest := self._manifest) is None:
-            return []
         with suppress(Cuts3dError):
+            manifest = read_manifest(manifest_path(self.base))
             return relisted(manifest) if manifest.image_root.is_dir() else manifest.records()
         return []
-
-    @cached_property
-    def _manifest(self) -> Manifest | None:
-        with suppress(Cuts3dError):
-            return read_manifest(manifest_path(self.base))
-        return None
 
 
 def maps_before(config: Config, source: Source) -> str:

@@ -25,10 +25,9 @@ from cuts3d_cli.pipeline.results import Damaged, Found, read_result
 from cuts3d_cli.pipeline.runner import Source, images_fingerprint
 from cuts3d_cli.report.run_status import later_rows, training_rows
 from cuts3d_cli.report.status_rows import HELD_OUT, Row, SetStatus
-from cuts3d_cli.store.division import spans_of
 from cuts3d_cli.store.image_files import counted
 from cuts3d_cli.store.layout import command_for, manifest_path, method_root, pseudo_masks_path, shard_name
-from cuts3d_cli.store.listing import changes, relisted, shard_sizes
+from cuts3d_cli.store.listing import arranged, changes, relisted, tell_changes
 from cuts3d_cli.store.manifest import ImageRecord, Manifest, read_manifest
 from cuts3d_cli.store.masks import Counts, read_masks
 
@@ -93,9 +92,9 @@ def _set_status(
     records, changed = _records_now(manifest)
     changed = ", ".join(filter(None, [changed, _other_list(manifest, wanted)]))
     n_shards = wanted.n_shards if wanted else manifest.n_shards
-    ranges = spans_of(shard_sizes([record.file_name for record in records], manifest, n_shards))
+    shards = arranged(records, manifest, n_shards)
     depth_maps = depth_maps or depth_maps_of(manifest, config)
-    sources = [Source(records[start:stop], manifest.image_root, depth_maps) for start, stop in ranges]
+    sources = [Source(shard, manifest.image_root, depth_maps) for shard in shards]
     nodes: dict[Key, _Node] = {}
     configs = {method: method_config(method, config) for method in methods}
     for method in methods:
@@ -109,7 +108,8 @@ def _set_status(
                 here = [node for key, node in nodes.items() if (key.method, key.stage) == (of, stage)]
                 rows.append(_row(here, stage, of, images))
     stale = {key.method for key, node in nodes.items() if key.stage == "merge" and node.stale}
-    return SetStatus(rows, stale, bool(changed), images_fingerprint(records), manifest.image_root)
+    listed = [record for shard in shards for record in shard]
+    return SetStatus(rows, stale, bool(changed), images_fingerprint(listed), manifest.image_root)
 
 
 def _unlisted(config: Config, methods: Sequence[str], wanted: Wanted, images: str) -> SetStatus:
@@ -147,8 +147,7 @@ def _records_now(manifest: Manifest) -> tuple[list[ImageRecord], str]:
         now = relisted(manifest)
     except Cuts3dError as error:
         return before, str(error)
-    counts = changes(before, now)
-    changed = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    changed = tell_changes(changes(before, now))
     return (now, changed) if changed else (before, "")
 
 

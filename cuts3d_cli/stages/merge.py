@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from pathlib import Path
 
 from cuts3d_cli.errors import StoreError
@@ -48,11 +49,13 @@ def run(run_dir: Path, method: str = OWN, *, max_failed: float = 1.0) -> tuple[C
     found = list(shards.values())
     counts = sum((shard.counts for shard in found), Counts())
     check_failed(counts, max_failed, "merge")
+    images = sorted((image for shard in found for image in shard.images), key=itemgetter("file_name"))
+    masks_of = {image_id: masks for shard in found for image_id, masks in shard.by_image().items()}
     masks = MaskFile(
         PSEUDO_MASKS,
         manifest.image_root,
-        images=[image for shard in found for image in shard.images],
-        annotations=[entry for shard in found for entry in shard.annotations],
+        images=images,
+        annotations=[entry for image in images for entry in masks_of[image["id"]]],
         provenance=Provenance(
             fingerprint=fingerprint([shard.provenance.fingerprint for shard in found]),
             images=images_fingerprint(manifest.records()),

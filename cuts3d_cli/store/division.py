@@ -1,20 +1,13 @@
 """How a list of images is numbered and divided into shards, so that little moves when images come and go.
 
-Ids and shards of images that stay are kept: only shards that gain or lose an image are computed again.
+Ids and shards of images that stay are kept: only shards that gain or lose an image are looked at again.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
-
-UNEVEN = 2
-"""How many times as large as the mean a shard may grow before the images are divided anew."""
-
-
-def even_sizes(n_images: int, n_shards: int) -> list[int]:
-    """Sizes of shards that differ by one image at most."""
-    return [(shard + 1) * n_images // n_shards - shard * n_images // n_shards for shard in range(n_shards)]
+from itertools import accumulate, pairwise
 
 
 def good_n_shards(n_images: int) -> int:
@@ -27,52 +20,40 @@ def good_n_shards(n_images: int) -> int:
 
 
 def spans_of(sizes: Sequence[int]) -> list[tuple[int, int]]:
-    """First and past-the-last position of each shard."""
+    """First and past-the-last position of each shard in a list."""
     ends = list(accumulate(sizes))
     return list(zip([0, *ends], ends, strict=False))
 
 
-def divided(names: Sequence[str], earlier: Sequence[Sequence[str]], n_shards: int) -> list[int]:
-    """Sizes of the shards of a list; its shards follow each other, as do those of the earlier list.
+def divided(names: Sequence[str], n_shards: int, earlier: Sequence[Sequence[str]] = ()) -> list[list[str]]:
+    """Names of the images of each shard, sorted.
 
-    An image that is new joins the shard of the name before it, or the next shard where that is smaller and begins
-    right after the new names. The list is divided evenly where the number of shards differs from that of the earlier
-    list, a shard would be left empty, or one would grow to more than `UNEVEN` times the mean.
+    Images that an earlier list has stay in their shard; a new one joins the smallest. Without an earlier list, with
+    another number of shards, or where a shard has lost all its images, shards are even and follow each other by name.
 
     Args:
-        names: of the images, sorted.
-        earlier: names by shard in an earlier list, sorted; empty without one.
+        names: of all images.
         n_shards: number of shards wanted.
+        earlier: names by shard in an earlier list.
     """
-    even = even_sizes(len(names), n_shards)
-    if len(earlier) != n_shards:
-        return even
+    names = sorted(names)
     shard_of = {name: shard for shard, there in enumerate(earlier) for name in there}
-    sizes = [0] * n_shards
-    waiting, before = 0, None  # new names since the last known one, and the shard of that
-    for name in names:
-        shard = shard_of.get(name)
-        if shard is None:
-            waiting += 1
-            continue
-        sizes[shard] += 1
-        if waiting:
-            sizes[_joined(before, shard, earlier)] += waiting
-            waiting = 0
-        before = shard
-    if before is None:
-        return even
-    sizes[before] += waiting
-    if min(sizes) == 0 or max(sizes) > UNEVEN * -(-len(names) // n_shards):
-        return even
-    return sizes
-
-
-def _joined(before: int | None, after: int, earlier: Sequence[Sequence[str]]) -> int:
-    """The shard of new names between two that are known: the smaller one before any came or went."""
-    if before is None:
-        return after
-    return min((before, after), key=lambda shard: len(earlier[shard]))
+    shards: list[list[str]] = [[] for _ in range(n_shards)]
+    if len(earlier) == n_shards:
+        for name in names:
+            if name in shard_of:
+                shards[shard_of[name]].append(name)
+        smallest = [(len(there), shard) for shard, there in enumerate(shards)]
+        heapq.heapify(smallest)
+        for name in names:
+            if name not in shard_of:
+                size, shard = smallest[0]
+                shards[shard].append(name)
+                heapq.heapreplace(smallest, (size + 1, shard))
+    if not all(shards):
+        cuts = [shard * len(names) // n_shards for shard in range(n_shards + 1)]
+        shards = [names[start:stop] for start, stop in pairwise(cuts)]
+    return [sorted(there) for there in shards]
 
 
 def numbered(names: Sequence[str], earlier: Mapping[str, int]) -> dict[str, int]:

@@ -6,13 +6,13 @@ so that images which were added, removed or replaced since make it run again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from cuts3d_cli.errors import Cuts3dError, OutputError, StoreError
 from cuts3d_cli.store.checksums import read_own
-from cuts3d_cli.store.division import divided, even_sizes
+from cuts3d_cli.store.division import divided
 from cuts3d_cli.store.files import write_json
 from cuts3d_cli.store.image_files import find_stamps, list_images
 from cuts3d_cli.store.layout import listing_path, manifest_path
@@ -63,14 +63,17 @@ def earlier_list(path: Path, images: Path) -> Manifest | None:
     return manifest if manifest.image_root == images.resolve() else None
 
 
-def shard_sizes(names: Sequence[str], manifest: Manifest | None, n_shards: int) -> list[int]:
-    """Sizes of the shards that a list of these images has when it is made after an earlier one of their folder."""
-    if manifest is None or manifest.n_shards != n_shards:
-        return even_sizes(len(names), n_shards)
-    listed = [record.file_name for record in manifest.records()]
-    if list(names) == listed:
-        return list(manifest.shard_sizes)
-    return divided(names, [listed[start:stop] for start, stop in manifest.spans], n_shards)
+def shards_now(names: Sequence[str], earlier: Manifest | None, n_shards: int) -> list[list[str]]:
+    """Names by shard in a list that is made now, after an earlier one of the same folder."""
+    before = [] if earlier is None else earlier.records()
+    there = [] if earlier is None else [[each.file_name for each in before[slice(*span)]] for span in earlier.spans]
+    return divided(names, n_shards, there)
+
+
+def arranged(records: Sequence[ImageRecord], earlier: Manifest | None, n_shards: int) -> list[list[ImageRecord]]:
+    """Records by shard in a list that is made now, after an earlier one of the same folder."""
+    by_name = {record.file_name: record for record in records}
+    return [[by_name[name] for name in names] for names in shards_now(list(by_name), earlier, n_shards)]
 
 
 def changes(before: Sequence[ImageRecord], now: Sequence[ImageRecord]) -> dict[str, int]:
@@ -82,6 +85,11 @@ def changes(before: Sequence[ImageRecord], now: Sequence[ImageRecord]) -> dict[s
         "removed": len(old.keys() - new.keys()),
         "changed": sum(old[name] != new[name] for name in new.keys() & old.keys()),
     }
+
+
+def tell_changes(counts: Mapping[str, int]) -> str:
+    """What `changes` counted, in words; nothing where there are none."""
+    return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 
 
 def _same(folder: Path, manifest: Manifest, now: str) -> bool:

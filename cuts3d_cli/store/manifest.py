@@ -1,7 +1,7 @@
 """The image list of a run: the one source of image ids, sizes and shards.
 
-JSON lines: a header, then one record per image by sorted file name, so that a shard is read without parsing the rest.
-Each line has its checksum.
+JSON lines: a header, then one record per image, by shard and file name, so that a shard is read without parsing the
+rest. Each line has its checksum.
 """
 
 from __future__ import annotations
@@ -104,32 +104,30 @@ class Manifest:
         return records
 
 
-def write_manifest(
-    path: str | Path, image_root: str | Path, records: Sequence[ImageRecord], shard_sizes: Sequence[int]
-) -> Manifest:
+def write_manifest(path: str | Path, image_root: str | Path, shards: Sequence[Sequence[ImageRecord]]) -> Manifest:
     """Write an image list atomically.
 
     Args:
         path: the file.
         image_root: folder that file names are relative to.
-        records: the images, sorted by file name.
-        shard_sizes: number of images of each shard, see `division.divided`.
+        shards: the images of each shard, see `division.divided`.
 
     Raises:
         Cuts3dError: fewer images than shards.
     """
-    if min(shard_sizes) == 0:
+    records = [record for shard in shards for record in shard]
+    if not all(shards):
         raise Cuts3dError(
             "config key data.n_shards",
             expected=f"at most the number of images, {len(records)}",
-            found=len(shard_sizes),
+            found=len(shards),
             hint=f"set data.n_shards to {len(records)} or less",
         )
     header = {
         "format": "cuts3d-manifest",
         "version": VERSION,
         "image_root": str(image_root),
-        "shard_sizes": list(shard_sizes),
+        "shard_sizes": [len(shard) for shard in shards],
         "fingerprint": fingerprint([json.dumps(asdict(replace(record, stamp=""))) for record in records]),
         "listing": listing_of((record.file_name, record.stamp) for record in records),
     }
@@ -169,7 +167,7 @@ def _damaged(path: Path, found: str) -> DamagedError:
 
 
 def listing_of(stamps: Iterable[tuple[str, str]]) -> str:
-    """Number of images, and hash of their names and stamps in this order."""
-    lines = [f"{stamp} {name}" for name, stamp in stamps]
+    """Number of images, and hash of their names and stamps."""
+    lines = [f"{stamp} {name}" for name, stamp in sorted(stamps)]
     text = "\n".join(lines).encode(errors="surrogatepass")  # a name need not be UTF-8
     return f"{len(lines)} images {hashlib.blake2b(text, digest_size=10).hexdigest()}"

@@ -172,7 +172,7 @@ class TestVerify:
         (run / "manifest.jsonl").unlink()
         code, out, _ = cuts3d("status", "--verify", "--run", run)
         assert code == 1 and "no image list at" in out and len(out.splitlines()) == 1
-        write_manifest(run / "manifest.jsonl", "elsewhere", [ImageRecord(1, "a.png", 3, 4, "00")], [1])
+        write_manifest(run / "manifest.jsonl", "elsewhere", [[ImageRecord(1, "a.png", 3, 4, "00")]])
         code, out, _ = cuts3d("status", "--verify", "--run", run)
         assert code == 1 and out.count("was made from images other than those in the image list") == len(STORES)
 

@@ -44,6 +44,7 @@ class Run:
     def prepare(self, n_shards=1):
         code, _, err = self._cuts3d("prepare", self.images, "--run", self.folder, "--n-shards", n_shards)
         assert code == 0, err
+        return err
 
     def __call__(self, command, *options, code=0):
         ended = self._cuts3d("-v", command, "--config", self.config, "--run", self.folder, *options)
@@ -472,7 +473,7 @@ def test_only_shards_that_gain_or_lose_an_image_are_computed(run, read):
     other_image(run, "z.png")
     (run.images / "s3.png").unlink()
     read.clear()
-    run.prepare(n_shards=2)
+    assert "prepare: 1 new, 1 removed since the last list\n" in run.prepare(n_shards=2)
     for stage in (*STORES, "crf"):
         run(stage)
     assert {stage: stamp(run.path(stage)) for stage in before} == before and set(read) == {"z.png"}

@@ -66,14 +66,14 @@ def test_no_flipped_bit_of_a_mask_file_changes_it(mask_file):
 
 def test_no_flipped_bit_of_an_image_list_changes_it(tmp_path):
     records = [ImageRecord(number, f"{number}.png", 20, 30, "ab" * 10, stamp="1 2 3") for number in range(1, 6)]
-    write_manifest(tmp_path / "manifest.jsonl", tmp_path, records, [2, 3])
+    write_manifest(tmp_path / "manifest.jsonl", tmp_path, [records[:2], records[2:]])
     assert not unnoticed(tmp_path / "manifest.jsonl", lambda path: (read_manifest(path), read_manifest(path).records()))
 
 
 def test_an_image_list_that_is_cut_off_is_damaged(tmp_path):
     records = [ImageRecord(number, f"{number}.png", 20, 30, "ab" * 10) for number in range(1, 6)]
     path = tmp_path / "manifest.jsonl"
-    write_manifest(path, tmp_path, records, [2, 3])
+    write_manifest(path, tmp_path, [records[:2], records[2:]])
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:5]))
     assert len(read_manifest(path).records(0)) == 2
     with pytest.raises(DamagedError, match=r"damaged; found 4 of 5 records -> rerun `cuts3d prepare`"):

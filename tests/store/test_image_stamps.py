@@ -17,7 +17,7 @@ def run(tmp_path):
     images.mkdir()
     for name, grey in (("a.png", 10), ("b.png", 20)):
         Image.new("L", (8, 6), grey).save(images / name)
-    write_manifest(tmp_path / "run/manifest.jsonl", images, list_images(images), [len(list_images(images))])
+    write_manifest(tmp_path / "run/manifest.jsonl", images, [list_images(images)])
     return tmp_path / "run/masks/cuts3d/pseudo_masks.json", sorted(images.iterdir())
 
 

@@ -9,7 +9,7 @@ def records(n):
 
 
 def test_round_trip_by_shard(tmp_path):
-    manifest = write_manifest(tmp_path / "m.jsonl", "/images", records(7), [2, 4, 1])
+    manifest = write_manifest(tmp_path / "m.jsonl", "/images", [records(7)[:2], records(7)[2:6], records(7)[6:]])
     again = read_manifest(tmp_path / "m.jsonl")
     assert again == manifest and (again.n_images, again.n_shards) == (7, 3)
     assert [len(again.records(i)) for i in range(3)] == [2, 4, 1]
@@ -20,15 +20,15 @@ def test_round_trip_by_shard(tmp_path):
 
 
 def test_equal_lists_have_equal_fingerprints_and_others_not(tmp_path):
-    a = write_manifest(tmp_path / "a", "/x", records(5), [5])
-    b = write_manifest(tmp_path / "b", "/y", records(5), [1] * 5)
-    c = write_manifest(tmp_path / "c", "/x", records(4), [4])
+    a = write_manifest(tmp_path / "a", "/x", [records(5)])
+    b = write_manifest(tmp_path / "b", "/y", [[record] for record in records(5)])
+    c = write_manifest(tmp_path / "c", "/x", [records(4)])
     assert a.fingerprint == b.fingerprint != c.fingerprint
 
 
 def test_more_shards_than_images(tmp_path):
     with pytest.raises(Cuts3dError, match=r"data.n_shards.*at most the number of images, 2; found 3"):
-        write_manifest(tmp_path / "m", "/", records(2), [0, 1, 1])
+        write_manifest(tmp_path / "m", "/", [[], records(2)[:1], records(2)[1:]])
     assert not (tmp_path / "m").exists()
 
 
@@ -45,7 +45,7 @@ def test_missing_list(tmp_path):
 
 
 def test_a_lost_line_is_noticed_in_every_shard_after_it(tmp_path):
-    manifest = write_manifest(tmp_path / "m", "/", records(6), [2, 2, 2])
+    manifest = write_manifest(tmp_path / "m", "/", [records(6)[:2], records(6)[2:4], records(6)[4:]])
     lines = (tmp_path / "m").read_bytes().splitlines(keepends=True)
     (tmp_path / "m").write_bytes(b"".join(lines[:2] + lines[3:]))
     for shard in range(3):
