@@ -1,6 +1,7 @@
 """``cuts3d.segment`` gives the masks of ``cuts3d crf``, from whatever an image and its depth are given as."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -179,6 +180,21 @@ def test_masks_are_drawn_with_the_numbers_of_their_cuts(photo, small):
     found = segment(photo, config=small)
     drawn = found.overlay()
     assert drawn.dtype == np.uint8 and (drawn != found.rgb).any(axis=2)[found.masks.any(axis=0)].mean() > 0.9
+
+
+def test_the_number_on_a_mask_is_its_quality_and_without_one_its_named_stability(photo, small, monkeypatch):
+    from cuts3d_cli.report import annotations
+
+    shown = []
+    monkeypatch.setattr(
+        annotations, "overlay", lambda rgb, masks, numbers, score_name: shown.append(numbers) or score_name
+    )
+    found = segment(photo, config=small)
+    without = replace(found, quality=np.full(len(found), np.nan, np.float32))
+    flat = segment(photo, config=small, method="maskcut")
+    assert [each.overlay() for each in (found, without, flat)] == ["quality", "stability", "quality"]
+    for each, numbers, expected in zip((found, without), shown, (found.quality, found.scores), strict=False):
+        assert [numbers[cut - 1] for cut in each.cuts] == pytest.approx(expected.tolist())
 
 
 def test_coco_takes_the_document(photo, small, tmp_path):
