@@ -202,6 +202,7 @@ def mask_settings(config: Config) -> core.Settings:
 
 def _segmented(image: np.ndarray, path: Path | None, depth: DepthLike | None, config: Config) -> Segmentation:
     from cuts3d_cli.backends.base import surface_of
+    from cuts3d_cli.pipeline.depth_notes import tell_unused
     from cuts3d_cli.threads import for_masks
 
     cut, features = config.localcut, config.features
@@ -210,6 +211,7 @@ def _segmented(image: np.ndarray, path: Path | None, depth: DepthLike | None, co
     if cut.sharpen or cut.local_cut or needs_depth(features.backend):
         found, source = _depth(image, path, depth, config)
         _tell(found, path)
+        tell_unused(config.depth, int(source == "model"), 1)
         kept = core.half(found.depth, "values of depth")
     working = working_image(image, features.image_size)[None]
     backend: Any = _feature_backend(features, config.device)

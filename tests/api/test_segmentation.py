@@ -228,6 +228,13 @@ def test_what_is_odd_about_the_depth_is_logged(photo, small, caplog):
     assert [record.getMessage() for record in caplog.records] == [f"depth: values below 0 are taken as holes ({photo})"]
 
 
+def test_settings_of_depth_without_effect_are_logged(photo, small, caplog):
+    with caplog.at_level("WARNING", logger="cuts3d"):
+        segment(photo, config=small, depth_settings={"weights": "head.safetensors"})
+    (record,) = caplog.records
+    assert record.getMessage() == "depth.weights has no effect, as every image has a depth map (1 image)"
+
+
 GOOD = np.zeros((8, 8, 3), np.uint8)
 
 
