@@ -107,6 +107,8 @@ class Segmentation:
     def to_coco(self, file_name: str = "", *, image_id: int = 1) -> dict[str, Any]:
         """The masks as a COCO document, JSON-able: run-length masks, boxes (xywh, px), areas, scores and quality.
 
+        ``cut`` of an annotation is the number in `cuts` less 1: the index of the attempt, as in all mask files.
+
         Args:
             file_name: of the image.
             image_id: of the image.

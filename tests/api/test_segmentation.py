@@ -67,9 +67,10 @@ def assert_same(found: cuts3d.Segmentation, annotations: list[dict]) -> None:
     ours = found.to_coco()["annotations"]
     assert len(ours) == len(annotations) > 0
     for own, expected in zip(ours, annotations, strict=True):
-        for key in ("segmentation", "bbox", "area", "score", "quality", "iscrowd", "category_id"):
+        for key in ("segmentation", "bbox", "area", "score", "quality", "cut", "iscrowd", "category_id"):
             assert own[key] == expected[key]
     np.testing.assert_allclose(found.quality, [entry["quality"] for entry in annotations], atol=1e-6)
+    assert found.cuts.min() == 1 and [entry["cut"] + 1 for entry in annotations] == found.cuts.tolist()
 
 
 def test_a_file_with_depth_beside_it(photo, cuts3d, small):
