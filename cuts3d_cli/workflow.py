@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from cuts3d_cli.config import Config, Section, check_thresholds, resolve
+from cuts3d_cli.config import Config, Section, check_thresholds, read_values, resolve
 from cuts3d_cli.errors import ConfigError, Cuts3dError, StoreError
 from cuts3d_cli.store.files import atomic_path
 from cuts3d_cli.store.settings import settings_path
@@ -168,15 +168,20 @@ def write_workflow(folder: Path, *, overwrite: bool = False) -> None:
             shutil.copyfile(path, temporary)
 
 
-def checked_config(values: dict[str, Any], source: str, *, full: bool = False) -> Config:
+def checked_config(
+    values: dict[str, Any], source: str, *, files: Iterable[str | Path] = (), full: bool = False
+) -> Config:
     """Resolve the workflow's configuration; a mistake ends the workflow with one line and exit code 1.
 
     Args:
         values: what the workflow's configuration files and ``--config`` say.
         source: their name in messages.
+        files: the files, of which Snakemake's reader takes what ours refuses, such as a key given twice.
         full: whether a file with every key is among them, under which a preset would have no effect.
     """
     with _ending_with_a_line():
+        for path in files:
+            read_values(path)
         if full and values.get("preset", "embedded") != "embedded":
             raise ConfigError(
                 f"{source}: preset {values['preset']} has no effect, as config.yaml sets every key",

@@ -93,19 +93,21 @@ class Segmentation:
         return f"<Segmentation {described(self.masks, self.scores)}>"
 
     def overlay(self) -> np.ndarray:
-        """The image with its masks, the numbers of their cuts and their stability drawn over it, (H, W, 3) uint8."""
-        from cuts3d_cli.report.annotations import score_name
-        from cuts3d_cli.report.overlay import overlay
+        """The image with its masks, the numbers of their cuts and their quality drawn over it, (H, W, 3) uint8.
 
-        n = int(self.cuts.max(initial=0))
-        masks, scores = np.zeros((n, *self.rgb.shape[:2]), bool), np.zeros(n)
-        masks[self.cuts - 1], scores[self.cuts - 1] = self.masks, self.scores
-        name = score_name(self.config.model_dump(include={"crf", "localcut"}))
-        words = (name or "").replace("_", " ")
-        return overlay(self.rgb, masks, scores.tolist() if name else None, score_name=words)
+        Masks without a quality have their stability, named as such, where they were cut in 3D.
+        """
+        from cuts3d_cli.report.annotations import drawn_cuts, score_name, shown_number
+
+        score = score_name(self.config.model_dump(include={"crf", "localcut"}))
+        qualities = [None if np.isnan(value) else value for value in self.quality.tolist()]
+        name, values = shown_number(qualities, self.scores.tolist(), score)
+        return drawn_cuts(self.rgb, self.masks, (self.cuts - 1).tolist(), values, name=name)
 
     def to_coco(self, file_name: str = "", *, image_id: int = 1) -> dict[str, Any]:
         """The masks as a COCO document, JSON-able: run-length masks, boxes (xywh, px), areas, scores and quality.
+
+        ``cut`` of an annotation is the number in `cuts` less 1: the index of the attempt, as in all mask files.
 
         Args:
             file_name: of the image.
@@ -202,6 +204,7 @@ def mask_settings(config: Config) -> core.Settings:
 
 def _segmented(image: np.ndarray, path: Path | None, depth: DepthLike | None, config: Config) -> Segmentation:
     from cuts3d_cli.backends.base import surface_of
+    from cuts3d_cli.pipeline.depth_notes import tell_unused
     from cuts3d_cli.threads import for_masks
 
     cut, features = config.localcut, config.features
@@ -210,6 +213,7 @@ def _segmented(image: np.ndarray, path: Path | None, depth: DepthLike | None, co
     if cut.sharpen or cut.local_cut or needs_depth(features.backend):
         found, source = _depth(image, path, depth, config)
         _tell(found, path)
+        tell_unused(config.depth, int(source == "model"), 1)
         kept = core.half(found.depth, "values of depth")
     working = working_image(image, features.image_size)[None]
     backend: Any = _feature_backend(features, config.device)

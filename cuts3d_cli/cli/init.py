@@ -167,13 +167,13 @@ def _report_depth(files: list[Path], config: Config) -> None:
     from cuts3d_cli.config.backends import READS_FILES
     from cuts3d_cli.log import logger
     from cuts3d_cli.pipeline.declarations import LAST, upstream_of
+    from cuts3d_cli.pipeline.depth_notes import tell_unread
 
     root, depth_maps = Path(config.data.images), config.data.depth_maps
     if "depth" not in upstream_of(LAST, config):
         return
     if config.depth.backend not in READS_FILES:
-        if depth_maps:
-            logger.warning("init: %s is not read, as depth.backend is %s, not files", depth_maps, config.depth.backend)
+        tell_unread(depth_maps and Path(depth_maps), config)
         return
     n_maps = sum(has_depth_map(path.relative_to(root).as_posix(), root, depth_maps) for path in files)
     others = "; the embedded model predicts depth for the others" if n_maps < len(files) else ""

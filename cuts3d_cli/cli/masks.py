@@ -77,11 +77,7 @@ def _make(files, root, names, out, places, config, *, depth_map, min_score, min_
     targets = [out / PICTURES / f"{name}.jpg" for name in names]
     record = OutputRecord(out, len(files))
     record.begin(targets)
-    work = Work(
-        config,
-        depth_map,
-        then=partial(draw, min_score=min_score, min_part=min_part or 0, rank=config.evaluate.pseudo_mask_rank),
-    )
+    work = Work(config, depth_map, then=partial(draw, min_score=min_score, min_part=min_part or 0))
     tell_predicted(files, config, depth_map)
     outcomes = {}
     for place, outcome in progress(run_images(files, targets, work, cores=cores), "masks", len(files)):

@@ -10,6 +10,7 @@ import click
 
 from cuts3d_cli.cli.typed import shown
 from cuts3d_cli.config import Config, load
+from cuts3d_cli.config.backends import AUTO
 from cuts3d_cli.errors import ConfigError, Cuts3dError, printable
 from cuts3d_cli.log import logger, progress
 from cuts3d_cli.pipeline import depth_notes
@@ -57,7 +58,9 @@ def on_run(
     if depth_maps is None:
         depth_maps = depth_maps_of(manifest, config)
     workflow, config = _workflow_config(run_dir, method), method_config(method, config)
-    notes, n_images = [], 0
+    if "depth" in (stage, *upstream_of(stage, config)):
+        depth_notes.tell_unread(depth_maps if depth_maps_given else None, config)
+    notes, n_images, n_read = [], 0, 0
     for index in [shard] if shard is not None else range(manifest.n_shards):
         name = shard_name(index)
         source = Source(manifest.records(index), manifest.image_root, depth_maps)
@@ -90,8 +93,12 @@ def on_run(
                 names = [record.file_name for record in source.records]
                 notes.append(depth_notes.notes_of(open_store(path_of(each), each), names))
                 n_images += len(names)
+                n_read += counts.done
             check_failed(counts, config.max_failed, each)
     depth_notes.tell(notes, n_images, depth_maps)
+    if config.depth.backend == AUTO:
+        n_predicted = sum(len(each.get(depth_notes.PREDICTED, ())) for each in notes)
+        depth_notes.tell_unused(config.depth, n_predicted, n_read)
 
 
 def _workflow_config(run_dir: Path, method: str) -> Config | None:

@@ -123,11 +123,17 @@ def feature_keys(backend: str, join: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*FEATURES[backend].uses, *joined]))
 
 
-def depth_keys(backend: str) -> tuple[str, ...]:
-    """The keys of ``depth`` that a backend reads; those of all backends for an unknown name."""
-    if backend == FILES:
-        return _MAPS
-    return DEPTH[backend].uses if backend in DEPTH else (*_MAPS, "weights")
+def depth_keys(backend: str, *, maps: bool = True, model: bool = True) -> tuple[str, ...]:
+    """The keys of ``depth`` that a backend reads; those of all backends for an unknown name.
+
+    Args:
+        backend: the backend.
+        maps: whether any depth comes from maps, where the backend leaves that to the files (`AUTO`).
+        model: whether any comes from a model there.
+    """
+    if backend in DEPTH:
+        return DEPTH[backend].uses
+    return tuple(dict.fromkeys([*(_MAPS if maps else ()), *(_MODEL if model and backend != FILES else ())]))
 
 
 def feature_names() -> list[str]:

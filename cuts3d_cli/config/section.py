@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -68,8 +69,12 @@ def without_effect(section: S, backend: str) -> S:
     Raises:
         ValueError: one was, to another value than its default.
     """
-    used = section.used_keys()
-    for name, field in type(section).model_fields.items():
-        if name not in used and getattr(section, name) != field.default:
-            raise ValueError(f"{name} has no effect with backend {backend}")
+    for name in changed_keys(section, but=section.used_keys()):
+        raise ValueError(f"{name} has no effect with backend {backend}")
     return section
+
+
+def changed_keys(section: Section, *, but: Collection[str]) -> list[str]:
+    """The keys with another value than their default, except some."""
+    fields = type(section).model_fields.items()
+    return [name for name, field in fields if name not in but and getattr(section, name) != field.default]

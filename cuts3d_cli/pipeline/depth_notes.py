@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from cuts3d_cli.backends.depth_values import CONSTANT, FAR_ABOVE, FEW, LARGEST, NEGATIVE, SENTINEL, UNTURNED
-from cuts3d_cli.config.backends import AUTO
+from cuts3d_cli.config import Config, DepthConfig
+from cuts3d_cli.config.backends import AUTO, READS_FILES, depth_keys
+from cuts3d_cli.config.section import changed_keys
 from cuts3d_cli.log import notices
+from cuts3d_cli.store.image_files import counted
 from cuts3d_cli.store.layout import DEPTH_SOURCES, FAILED
 from cuts3d_cli.store.zarr_store import Store
 
@@ -41,6 +44,30 @@ def notes_of(store: Store, names: Sequence[str]) -> dict[str, list[str]]:
         model = np.asarray(store.array("source")[:]) == DEPTH_SOURCES.index("model")
         found[PREDICTED] = [names[row] for row in np.flatnonzero(model & (store.status != FAILED)).tolist()]
     return {key: which for key, which in found.items() if which}
+
+
+def tell_unused(config: DepthConfig, n_predicted: int, total: int) -> None:
+    """Say which settings have no effect on these images, as all their depth comes from maps, or none.
+
+    Only the files tell, so it is no error as a setting is that the backend never reads (`config.section`).
+
+    Args:
+        config: the settings of depth.
+        n_predicted: number of images whose depth a model predicts.
+        total: number of images.
+    """
+    if not total or 0 < n_predicted < total:
+        return
+    used = ("backend", *depth_keys(AUTO, maps=not n_predicted, model=bool(n_predicted)))
+    for key in changed_keys(config, but=used):
+        have = "no image has" if n_predicted else "every image has"
+        notices.warning("depth.%s has no effect, as %s a depth map (%s)", key, have, counted(total, "image"))
+
+
+def tell_unread(depth_maps: Path | None, config: Config) -> None:
+    """Say that depth maps which were given are not read, as a depth model replaces them."""
+    if depth_maps is not None and config.depth.backend not in READS_FILES:
+        notices.warning("%s is not read, as depth.backend is %s, not files", depth_maps, config.depth.backend)
 
 
 def without_predicted(notes: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:

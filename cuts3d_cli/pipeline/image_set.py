@@ -80,11 +80,15 @@ def tell_failure(file: ImageFile, outcome: Outcome) -> None:
 
 
 def tell_predicted(files: Sequence[ImageFile], config: Config, depth_map: Path | None, stage: str = LAST) -> None:
-    """Say before the work of how many images the depth will be predicted, for want of a map."""
-    if config.depth.backend != AUTO or "depth" not in (stage, *upstream_of(stage, config)):
+    """Say before the work of how many images the depth will be predicted, for want of a map, and what is not used."""
+    if "depth" not in (stage, *upstream_of(stage, config)):
+        return
+    depth_notes.tell_unread(depth_map, config)
+    if config.depth.backend != AUTO:
         return
     without = [str(file.path) for file in files if not file.has_map(file.depth_maps(depth_map))]
     depth_notes.tell([{depth_notes.PREDICTED: without}], len(files), depth_map)
+    depth_notes.tell_unused(config.depth, len(without), len(files))
 
 
 def tell_depth(files: Sequence[ImageFile], outcomes: Sequence[Outcome], depth_map: Path | None) -> None:

@@ -75,9 +75,36 @@ def score_name(config: Mapping[str, Any]) -> str | None:
     return STABILITY if not config or config.get("localcut", {}).get("local_cut") else None
 
 
-def score_text(found: Sequence[Mapping[str, Any]], name: str | None) -> str:
-    """Caption on the buttons below a picture of pseudo-masks; empty where they have no score (`score_name`)."""
-    return f"; buttons: cut and {name.replace('_', ' ')}" if name and found else ""
+QUALITY = "quality"
+"""What ranks pseudo-masks without labels, see `core.quality`."""
+
+
+def shown_number(
+    qualities: Sequence[float | None], scores: Sequence[float], score: str | None
+) -> tuple[str, list[float] | None]:
+    """The number that stands on every pseudo-mask of a picture, one rule for all pictures, and its name in words.
+
+    The quality where all masks have one, else the score, else nothing: an empty name and None.
+
+    Args:
+        qualities: of each mask, None where it has none.
+        scores: of each mask.
+        score: what the score is (`score_name`), None where it means nothing.
+    """
+    known = [float(value) for value in qualities if value is not None]
+    if len(known) == len(qualities):
+        return QUALITY, known
+    return (score.replace("_", " "), [float(value) for value in scores]) if score else ("", None)
+
+
+def number_of(found: Sequence[Mapping[str, Any]], score: str | None) -> tuple[str, list[float] | None]:
+    """`shown_number` of pseudo-masks, COCO annotations."""
+    return shown_number([quality_of(entry) for entry in found], [score_of(entry) for entry in found], score)
+
+
+def buttons_text(found: Sequence[Mapping[str, Any]], number: str) -> str:
+    """Caption on the buttons below a picture of pseudo-masks with a number of this name; empty without any."""
+    return f"; buttons: cut and {number}" if number and found else ""
 
 
 def numbers_text(found: Sequence[Mapping[str, Any]], name: str | None) -> str:
@@ -90,7 +117,7 @@ def numbers_text(found: Sequence[Mapping[str, Any]], name: str | None) -> str:
     lines = []
     for slot, entry in sorted(zip(cut_slots(found), found, strict=True), key=lambda pair: pair[0]):
         quality = quality_of(entry)
-        facts = [] if quality is None else [f"quality {quality:.2f}"]
+        facts = [] if quality is None else [f"{QUALITY} {quality:.2f}"]
         facts += [f"{name.replace('_', ' ')} {score_of(entry):.2f}"] if name else []
         if facts:
             lines.append(f"{slot + 1}: {', '.join(facts)}")
@@ -100,28 +127,29 @@ def numbers_text(found: Sequence[Mapping[str, Any]], name: str | None) -> str:
 def drawn(
     rgb: np.ndarray,
     found: Sequence[Mapping[str, Any]],
+    values: Sequence[float] | None,
     *,
-    scored: bool = True,
-    score_name: str = "",
-    by_quality: bool = False,
+    name: str = "",
 ) -> np.ndarray:
     """Annotations over a picture (H, W, 3) of any size, in the colours and with the numbers of their cuts.
 
     Args:
         rgb: the picture.
-        found: the annotations; one without a score counts as certain.
-        scored: write the scores too.
-        score_name: what is written before them.
-        by_quality: write the quality of each, where all have one, in place of the score.
+        found: the annotations.
+        values: written on each, None for nothing.
+        name: written before them.
     """
-    qualities = [quality_of(entry) for entry in found]
-    values = [score_of(entry) for entry in found]
-    if by_quality and None not in qualities:
-        values, scored = [value for value in qualities if value is not None], True  # the caption names it
-    slots = cut_slots(found)
+    masks = decoded([entry["segmentation"] for entry in found], rgb.shape[:2])
+    return drawn_cuts(rgb, masks, cut_slots(found), values, name=name)
+
+
+def drawn_cuts(
+    rgb: np.ndarray, masks: np.ndarray, slots: Sequence[int], values: Sequence[float] | None, *, name: str = ""
+) -> np.ndarray:
+    """Masks (M, H, W) bool over a picture (H, W, 3), in the colours and with the numbers of their cuts (from 0)."""
     n = max(slots, default=-1) + 1
-    masks, scores = np.zeros((n, *rgb.shape[:2]), bool), np.zeros(n)
-    at_size = decoded([entry["segmentation"] for entry in found], rgb.shape[:2])
-    for slot, mask, value in zip(slots, at_size, values, strict=True):
-        masks[slot], scores[slot] = mask, value
-    return overlay(rgb, masks, scores if scored else None, score_name=score_name)
+    by_cut, numbers = np.zeros((n, *rgb.shape[:2]), bool), np.zeros(n)
+    for position, slot in enumerate(slots):
+        by_cut[slot] = masks[position]
+        numbers[slot] = 0 if values is None else values[position]
+    return overlay(rgb, by_cut, None if values is None else numbers.tolist(), score_name=name)

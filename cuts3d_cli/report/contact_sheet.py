@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from cuts3d_cli.errors import printable
 from cuts3d_cli.pipeline.cache import ImageResult
 from cuts3d_cli.pipeline.declarations import LAST
-from cuts3d_cli.report.annotations import drawn, numbers_text, score_name
+from cuts3d_cli.report.annotations import QUALITY, drawn, number_of, numbers_text, score_name
 from cuts3d_cli.report.overlay import captioned, resized
 from cuts3d_cli.report.preview import rows
 from cuts3d_cli.store.coco import score_of
@@ -25,7 +25,7 @@ from cuts3d_cli.store.parts import without_specks
 LEAST_SIDE, MOST_SIDE = 800, 2400
 """Longer side of a picture in px: a small image is enlarged, so that its numbers can be read."""
 
-QUALITY = 90
+JPEG_QUALITY = 90
 COLUMNS, ROWS = 4, 5
 CELL_WH, GAP, CAPTION = (480, 360), 12, 30
 """Of a contact sheet, in px."""
@@ -39,9 +39,7 @@ class Drawn:
     words: str
 
 
-def draw(
-    result: ImageResult, target: Path, *, min_score: float | None = None, min_part: int = 0, rank: str = "score"
-) -> Drawn:
+def draw(result: ImageResult, target: Path, *, min_score: float | None = None, min_part: int = 0) -> Drawn:
     """Write an image with its final masks as a JPEG, and below it the quality and score of each.
 
     Args:
@@ -49,18 +47,18 @@ def draw(
         target: the file.
         min_score: least score of the masks drawn, None for all.
         min_part: least area in px of the parts drawn, see `store.parts.without_specks`.
-        rank: how the masks are ranked (``evaluate.pseudo_mask_rank``): on each the quality is written for ``quality``,
-            else the score.
     """
     masks = read_masks(result.paths[LAST], own=True)
     found, _ = without_specks(masks.annotations, masks.images, min_part)
     shown = [entry for entry in found if min_score is None or score_of(entry) >= min_score]
-    name = score_name(masks.provenance.config)
-    picture = drawn(_scaled(read_image(result.path)), shown, scored=name is not None, by_quality=rank == "quality")
-    if caption := numbers_text(shown, name):
+    score = score_name(masks.provenance.config)
+    name, values = number_of(shown, score)
+    # The caption says what the usual number is.
+    picture = drawn(_scaled(read_image(result.path)), shown, values, name="" if name == QUALITY else name)
+    if caption := numbers_text(shown, score):
         picture = captioned(picture, caption)
     with atomic_path(target) as temporary:
-        Image.fromarray(picture).save(temporary, "JPEG", quality=QUALITY)
+        Image.fromarray(picture).save(temporary, "JPEG", quality=JPEG_QUALITY)
     if shown:
         return Drawn(target, counted(len(shown), "object"))
     return Drawn(target, f"none of {counted(len(found), 'object')} above {min_score:g}" if found else
@@ -80,7 +78,7 @@ def write_contact_sheets(pictures: Sequence[tuple[str, Path | None, str]], folde
     for number, start in enumerate(range(0, len(pictures), size), start=1):
         path = sheet_path(folder, number)
         with atomic_path(path) as temporary:
-            _sheet(pictures[start : start + size]).save(temporary, "JPEG", quality=QUALITY)
+            _sheet(pictures[start : start + size]).save(temporary, "JPEG", quality=JPEG_QUALITY)
         paths.append(path)
     left = len(paths) + 1
     while sheet_path(folder, left).is_file():

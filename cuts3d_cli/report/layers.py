@@ -93,11 +93,17 @@ def mask_layers(
 
 
 def annotation_layers(
-    found: Sequence[Mapping[str, Any]], size_hw: tuple[int, int], *, scores: bool = True
+    found: Sequence[Mapping[str, Any]], size_hw: tuple[int, int], values: Sequence[float] | None
 ) -> list[Layer]:
-    """A layer per COCO annotation with a run-length mask, in the colours and with the numbers of their cuts."""
+    """A layer per COCO annotation with a run-length mask, in the colours and with the numbers of their cuts.
+
+    Args:
+        found: the annotations.
+        size_hw: height and width of the picture, any scale.
+        values: on the switch of each, None for nothing.
+    """
     masks = [decode_mask(entry["segmentation"]) for entry in found]
-    labels = [f"{entry['score']:.2f}" if scores and "score" in entry else "" for entry in found]
+    labels = None if values is None else [f"{value:.2f}" for value in values]
     return mask_layers(masks, size_hw, slots=cut_slots(found), labels=labels)
 
 

@@ -15,12 +15,12 @@ import numpy as np
 from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.pipeline.declarations import LAST
 from cuts3d_cli.pipeline.methods import METHODS, OWN
-from cuts3d_cli.report.annotations import counted, score_text, shown_detections
+from cuts3d_cli.report.annotations import buttons_text, counted, number_of, shown_detections
 from cuts3d_cli.report.layers import Layer, annotation_layers, mask_layers
 from cuts3d_cli.report.overlay import colourise, hatched, heat_over, mark, overlay, panels, resized, resized_masks
 from cuts3d_cli.report.run_image import Detections, Missing, Reader, RunImage, Truth, places, spread
 from cuts3d_cli.report.words import outcome_texts
-from cuts3d_cli.store.coco import decode_mask
+from cuts3d_cli.store.coco import decode_mask, score_of
 from cuts3d_cli.store.layout import manifest_path
 from cuts3d_cli.store.manifest import read_manifest
 from cuts3d_cli.store.zarr_store import Store
@@ -184,14 +184,14 @@ def _pseudo_masks(image: RunImage, method: str) -> tuple[str, list[Layer]]:
         settings = _settings(config.get("crf", {}), "crf", ("enabled", "outlines", "unary", "min_iou"))
     else:
         settings = _settings(config.get("localcut", {}), f"{method}: localcut", ("tau_ncut", "local_cut"))
-    name = image.score_name(method)
-    caption = f"{counted(found, 'mask')}{score_text(found, name)}; {settings}"
-    return caption, annotation_layers(found, image.size_hw, scores=name is not None)
+    name, values = number_of(found, image.score_name(method))
+    caption = f"{counted(found, 'mask')}{buttons_text(found, name)}; {settings}"
+    return caption, annotation_layers(found, image.size_hw, values)
 
 
 def _detections(image: RunImage) -> tuple[str, list[Layer]]:
     shown, caption = shown_detections(image.detections(), image.reader.detections.min_score)
-    return caption, annotation_layers(shown, image.size_hw)
+    return caption, annotation_layers(shown, image.size_hw, [score_of(entry) for entry in shown])
 
 
 def _truth(image: RunImage) -> tuple[str, list[Layer]]:

@@ -16,10 +16,18 @@ from cuts3d_cli.errors import ImageError
 from cuts3d_cli.log import logger
 from cuts3d_cli.pipeline.cache import ImageResult
 from cuts3d_cli.pipeline.declarations import LAST
-from cuts3d_cli.report.annotations import STABILITY, cut_slots, drawn, none_reaches, score_name, shown_detections
+from cuts3d_cli.report.annotations import (
+    STABILITY,
+    cut_slots,
+    drawn,
+    none_reaches,
+    number_of,
+    score_name,
+    shown_detections,
+)
 from cuts3d_cli.report.overlay import captioned, colourise, heat_over, overlay, resized
 from cuts3d_cli.report.words import OUTCOME_WORDS, outcome_texts
-from cuts3d_cli.store.coco import quality_of
+from cuts3d_cli.store.coco import quality_of, score_of
 from cuts3d_cli.store.files import atomic_path
 from cuts3d_cli.store.images import IMAGE_SUFFIXES, read_image
 from cuts3d_cli.store.layout import ARRAYS, OUTCOME_NAMES, OWN_PICTURES
@@ -116,9 +124,8 @@ def picture(stage: str, result: ImageResult) -> np.ndarray:
     height, width = rgb.shape[:2]
     if stage == LAST:
         masks = read_masks(result.paths["crf"], own=True)
-        name = score_name(masks.provenance.config)
-        words = (name or "").replace("_", " ")
-        return drawn(rgb, masks.annotations, scored=name is not None, score_name=words)
+        name, values = number_of(masks.annotations, score_name(masks.provenance.config))
+        return drawn(rgb, masks.annotations, values, name=name)
     if stage == "depth":
         nearness = 1 - _map(stage, result).astype(np.float32)  # near is bright, as in the report
         return colourise(resized(nearness, height, width), 0, 1)
@@ -152,7 +159,7 @@ def write_overlays(path: Path, folder: Path, *, least_score: float) -> tuple[int
         target = picture_path("predict", image, (folder / entry["file_name"]).parent)
         shown, caption = shown_detections(found, least_score, limit="--picture-score")
         try:
-            picture = drawn(read_image(image), shown)
+            picture = drawn(read_image(image), shown, [score_of(entry) for entry in shown])
         except ImageError as error:
             logger.warning("predict: no picture: %s", error)
             continue

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from cuts3d_cli.errors import Cuts3dError
-from cuts3d_cli.report.annotations import counted, score_text, shown_detections
+from cuts3d_cli.report.annotations import buttons_text, counted, number_of, shown_detections
 from cuts3d_cli.report.fit import Fit, best_and_worst, fit
 from cuts3d_cli.report.layers import Layer, annotation_layers, truth_layer
 from cuts3d_cli.report.run_image import Detections, Missing, Place, Reader, RunImage, Truth, places, spread
+from cuts3d_cli.store.coco import score_of
 from cuts3d_cli.store.layout import manifest_path
 from cuts3d_cli.store.manifest import read_manifest
 
@@ -24,8 +25,8 @@ MOST_SCORED = 1000
 LEAST_MISSING = 0.005
 """Fraction of missing depth from which a caption names it."""
 
-Finder = Callable[[RunImage], tuple[Sequence[Mapping[str, Any]], str]]
-"""Gives the masks of an image, COCO annotations, and their caption."""
+Finder = Callable[[RunImage], tuple[Sequence[Mapping[str, Any]], str, list[float] | None]]
+"""Gives the masks of an image, COCO annotations, their caption, and what their switches say."""
 
 
 @dataclass(frozen=True)
@@ -95,10 +96,10 @@ class Contact:
         if image.error:
             return Tile(image, image.error)
         try:
-            found, words = self.finder(image)
+            found, words, values = self.finder(image)
         except (Missing, Cuts3dError) as reason:
             return Tile(image, str(reason))
-        layers = annotation_layers(found, image.size_hw)
+        layers = annotation_layers(found, image.size_hw, values)
         facts = [words, *_missing_depth(image)]
         if (score := self._fit(image)) is not None:
             facts.append(str(score))
@@ -107,17 +108,21 @@ class Contact:
         return Tile(image, "; ".join(facts), layers)
 
 
-def final_masks(image: RunImage) -> tuple[Sequence[Mapping[str, Any]], str]:
-    """Finder of the pseudo-masks; those whose score means nothing (`annotations.score_name`) come without it."""
-    found, name = image.pseudo_masks(), image.score_name()
-    if name is None:
-        found = [{key: value for key, value in entry.items() if key != "score"} for entry in found]
-    return found, counted(found, "mask") + score_text(found, name)
+def final_masks(image: RunImage) -> tuple[Sequence[Mapping[str, Any]], str, list[float] | None]:
+    """Finder of the pseudo-masks."""
+    found = image.pseudo_masks()
+    name, values = number_of(found, image.score_name())
+    return found, counted(found, "mask") + buttons_text(found, name), values
 
 
 def drawn_detections(min_score: float) -> Finder:
     """Finder of the detections that are drawn."""
-    return lambda image: shown_detections(image.detections(), min_score)
+
+    def find(image: RunImage) -> tuple[Sequence[Mapping[str, Any]], str, list[float] | None]:
+        shown, caption = shown_detections(image.detections(), min_score)
+        return shown, caption, [score_of(entry) for entry in shown]
+
+    return find
 
 
 def spread_text(n_shown: int, n_images: int, name: str) -> str:

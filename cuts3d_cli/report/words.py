@@ -84,12 +84,8 @@ def _final_masks(config: Config) -> str:
         if _refines(config)
         else "the instances with the outlines of patches"
     )
-    if not config.localcut.local_cut:
-        return f"{masks}, each with the number of its cut."
-    return (
-        f"{masks}, each with the number of its cut and its stability: how little the cut changes as tau_knn falls, "
-        "not how likely it is an object."
-    )
+    without = ", or its stability where it has none" if config.localcut.local_cut else ""
+    return f"{masks}, each with the number of its cut and its quality{without} (see the glossary)."
 
 
 def glossary(config: Config, depth: DepthFacts | None) -> list[tuple[str, str]]:
@@ -124,13 +120,14 @@ def glossary(config: Config, depth: DepthFacts | None) -> list[tuple[str, str]]:
             "Spatial Confidence, stability",
             "how often a patch stays in its mask when the cut is repeated with smaller thresholds, up to tau_knn; a "
             "mask's stability is the mean inside, and its score where depth was used. It does not tell how likely the "
-            "mask is an object.",
+            "mask is an object. A picture names it where a mask has no quality.",
         ),
         (
             "quality",
             "ranks pseudo-masks without labels, from 0 to 1: how unlike the rest of the image the mask's patches are, "
             "times the IoU of the mask before and after the CRF, times the fraction of the image's border outside the "
-            "mask. Its scale depends on the features, so compare only masks of one run. Training does not use it.",
+            "mask. Its scale depends on the features, so compare only masks of one run. Training does not use it. "
+            "Pictures and buttons of pseudo-masks show it.",
         ),
         ("CRF", f"moves the outline of a mask from the patch grid to the photograph's edges of colour.{crf_used}"),
         (

@@ -1,6 +1,7 @@
 """``cuts3d.segment`` gives the masks of ``cuts3d crf``, from whatever an image and its depth are given as."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,9 +67,10 @@ def assert_same(found: cuts3d.Segmentation, annotations: list[dict]) -> None:
     ours = found.to_coco()["annotations"]
     assert len(ours) == len(annotations) > 0
     for own, expected in zip(ours, annotations, strict=True):
-        for key in ("segmentation", "bbox", "area", "score", "quality", "iscrowd", "category_id"):
+        for key in ("segmentation", "bbox", "area", "score", "quality", "cut", "iscrowd", "category_id"):
             assert own[key] == expected[key]
     np.testing.assert_allclose(found.quality, [entry["quality"] for entry in annotations], atol=1e-6)
+    assert found.cuts.min() == 1 and [entry["cut"] + 1 for entry in annotations] == found.cuts.tolist()
 
 
 def test_a_file_with_depth_beside_it(photo, cuts3d, small):
@@ -181,6 +183,21 @@ def test_masks_are_drawn_with_the_numbers_of_their_cuts(photo, small):
     assert drawn.dtype == np.uint8 and (drawn != found.rgb).any(axis=2)[found.masks.any(axis=0)].mean() > 0.9
 
 
+def test_the_number_on_a_mask_is_its_quality_and_without_one_its_named_stability(photo, small, monkeypatch):
+    from cuts3d_cli.report import annotations
+
+    shown = []
+    monkeypatch.setattr(
+        annotations, "overlay", lambda rgb, masks, numbers, score_name: shown.append(numbers) or score_name
+    )
+    found = segment(photo, config=small)
+    without = replace(found, quality=np.full(len(found), np.nan, np.float32))
+    flat = segment(photo, config=small, method="maskcut")
+    assert [each.overlay() for each in (found, without, flat)] == ["quality", "stability", "quality"]
+    for each, numbers, expected in zip((found, without), shown, (found.quality, found.scores), strict=False):
+        assert [numbers[cut - 1] for cut in each.cuts] == pytest.approx(expected.tolist())
+
+
 def test_coco_takes_the_document(photo, small, tmp_path):
     from pycocotools.coco import COCO
 
@@ -210,6 +227,13 @@ def test_what_is_odd_about_the_depth_is_logged(photo, small, caplog):
     with caplog.at_level("WARNING", logger="cuts3d"):
         segment(photo, np.where(depth > 1500, -1.0, depth), config=small)
     assert [record.getMessage() for record in caplog.records] == [f"depth: values below 0 are taken as holes ({photo})"]
+
+
+def test_settings_of_depth_without_effect_are_logged(photo, small, caplog):
+    with caplog.at_level("WARNING", logger="cuts3d"):
+        segment(photo, config=small, depth_settings={"weights": "head.safetensors"})
+    (record,) = caplog.records
+    assert record.getMessage() == "depth.weights has no effect, as every image has a depth map (1 image)"
 
 
 GOOD = np.zeros((8, 8, 3), np.uint8)

@@ -73,6 +73,53 @@ def test_a_run_of_two_shards_and_its_report(cuts3d, folder):
     assert any("2 of 4 images, first s1.png" in note for note in notes)
 
 
+def no_effect(err):
+    return [
+        line.partition(" WARNING ")[2] for line in err.splitlines() if "has no effect" in line or "is not read" in line
+    ]
+
+
+@pytest.mark.parametrize("form", ["masks", "localcut", "depth", "evaluate", "run"])
+def test_settings_of_the_model_that_no_image_needs_are_told(cuts3d, folder, form, dataset):
+    Path("w.safetensors").write_bytes(b"never read")
+    args = (*SMALL, "--preset", "embedded", "--set", "depth.weights=w.safetensors", "--depth-map", "depth")
+    if form == "run":
+        assert cuts3d("prepare", "images", "--run", "r", "--n-shards", 2)[0] == 0
+        code, _, err = cuts3d("depth", "--run", "r", *args)
+    else:
+        more = {
+            "masks": ("--out", "out", "--cores", "1"),
+            "evaluate": ("--annotations", dataset / "annotations.json"),
+        }.get(form, ("--no-picture",))
+        code, _, err = cuts3d(form, *args, *more, "images")
+    assert code == 0, err
+    assert no_effect(err) == ["depth.weights has no effect, as every image has a depth map (4 images)"]
+
+
+def test_settings_of_maps_that_no_image_has_are_told(cuts3d, folder, real_weights):
+    shutil.rmtree("depth")
+    args = ("depth", *SMALL, "--no-picture", "--kind", "inverse", "--holes", "none")
+    told = [
+        "--kind has no effect, as no image has a depth map (",
+        "--holes has no effect, as no image has a depth map (",
+    ]
+    _, _, err = cuts3d(*args, "images/s1.png")
+    assert no_effect(err) == [line + "1 image)" for line in told]
+    np.save("images/s2.npy", np.linspace(1, 2, 120 * 160).reshape(120, 160))
+    assert not no_effect(cuts3d(*args, "images/s1.png", "images/s2.png")[2])
+
+
+@pytest.mark.parametrize("form", ["image", "run"])
+def test_depth_maps_that_a_model_replaces_are_told(cuts3d, folder, form, real_weights):
+    args = ("depth", *SMALL, "--depth-map", "depth", "--backend", "embedded")
+    if form == "run":
+        assert cuts3d("prepare", "images", "--run", "r")[0] == 0
+        _, _, err = cuts3d(*args, "--run", "r")
+    else:
+        _, _, err = cuts3d(*args, "--no-picture", "images/s1.png")
+    assert no_effect(err) == ["depth is not read, as --backend is embedded, not files"]
+
+
 def test_a_single_image_is_named(cuts3d, folder):
     _, _, err = cuts3d("depth", "--no-picture", "--depth-map", "depth/s1.npy", "images/s1.png")
     assert f"{WORDS['negative']} (images/s1.png)" in err

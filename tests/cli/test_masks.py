@@ -61,22 +61,20 @@ def test_images_to_masks_pictures_and_formats(cuts3d, folder, cores):
     assert read_masks("out/masks.json").annotations == masks.annotations
 
 
-def test_masks_are_ranked_and_drawn_as_the_preset_says(cuts3d, folder, dataset, monkeypatch):
-    from cuts3d_cli.report import annotations, contact_sheet
+def test_masks_are_ranked_as_the_preset_says_and_drawn_with_their_quality(cuts3d, folder, dataset, monkeypatch):
+    from cuts3d_cli.report import contact_sheet
 
     shown = []
-    monkeypatch.setattr(annotations, "overlay", lambda rgb, masks, scores, **more: shown.append((scores, more)) or rgb)
+    monkeypatch.setattr(contact_sheet, "drawn", lambda rgb, found, values, **more: shown.append((values, more)) or rgb)
     monkeypatch.setattr(contact_sheet, "captioned", lambda picture, text: shown.append(text) or picture)
     args = ("masks", *SMALL, *MAPS, "--cores", "1", "images/s1.png", "--out")
-    scores = {}
     for rank in ("quality", "score"):
         code, _, err = cuts3d(*args, rank, "--set", f"evaluate.pseudo_mask_rank={rank}")
         assert code == 0, err
         masks = read_masks(f"{rank}/masks.json", own=True)
         (values, more), caption = shown[-2:]
-        scores[rank] = [entry[rank] for entry in masks.annotations]
-        assert masks.rank == rank and sorted(values) == pytest.approx(sorted(scores[rank]))
-        assert not more["score_name"]
+        assert masks.rank == rank and not more["name"]  # the caption names it
+        assert sorted(values) == pytest.approx(sorted(entry["quality"] for entry in masks.annotations))
         first = masks.annotations[0]
         assert f"quality {first['quality']:.2f}, stability {first['score']:.2f}" in caption
         evaluate = ("evaluate", "--annotations", dataset / "annotations.json", "--predictions", f"{rank}/masks.json")
@@ -85,7 +83,6 @@ def test_masks_are_ranked_and_drawn_as_the_preset_says(cuts3d, folder, dataset, 
         assert ("ranked by quality, as the settings" in err) == (rank == "quality")
         _, out, err = cuts3d(*evaluate, "--pseudo-mask-rank", "attempts", "--json")
         assert json.loads(out)["masks"]["provenance"]["config"]["pseudo_mask_rank"] == "attempts"
-    assert scores["quality"] != scores["score"]
 
 
 def test_what_was_reused_is_told(cuts3d, folder):

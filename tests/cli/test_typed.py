@@ -52,6 +52,7 @@ WRONG = [
         ("localcut", "--set", "crf.solver=x"),
         "config key crf.solver; expected one of lattice, torch, pydensecrf; found 'x'",
     ),
+    (("localcut", "--set", "localcut.k=010"), "option --set localcut.k=010; expected a YAML value; found 010 is 8 in"),
     (("localcut", "--device", "tpu"), "--device; expected auto (a GPU where there is one), cpu, cuda or cuda:N"),
     (("features", "--image-size", "100"), "--image-size must be a multiple of --patch-size: 100 is not one of 8"),
     (("features", "--facet", "key"), "--facet has no effect with --backend kernel"),

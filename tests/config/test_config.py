@@ -170,7 +170,8 @@ def test_sizes_that_cannot_work_are_refused(values, message):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("a: [", "expected YAML"), ("- 1", "expected a mapping"), (None, "found none")]
+    ("text", "message"),
+    [("a: [", "expected YAML"), ("- 1", "expected a mapping"), (None, "found none"), ("seed: 1:30", "1:30 is 90")],
 )
 def test_a_bad_file_is_one_line(tmp_path, text, message):
     if text is not None:

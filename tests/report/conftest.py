@@ -90,7 +90,8 @@ def write_stores(base, config, shard, records):
 
 
 def write_coco(path, records, masks, root, kind=PREDICTIONS, config=None):
-    entries = [annotation(r.id, masks[r.file_name], 0.75) for r in records if r.file_name in masks]
+    quality = 0.31 if kind == PSEUDO_MASKS else None
+    entries = [annotation(r.id, masks[r.file_name], 0.75, quality=quality) for r in records if r.file_name in masks]
     images = [image_entry(r) for r in records]
     failures = {r.file_name: r.error for r in records if r.error}
     counts = Counts(len(records) - len(failures), 0, failures)

@@ -55,12 +55,13 @@ def test_the_plane_has_the_shape_of_the_picture():
 def test_a_layer_has_number_colour_and_score_of_its_cut():
     masks = [blob((60, 80), 1), blob((60, 80), 2)]
     found = [annotation(1, mask, score, cut=cut) for mask, score, cut in zip(masks, (0.9, 0.5), (0, 3), strict=True)]
-    first, second = annotation_layers(found, (60, 80))
+    first, second = annotation_layers(found, (60, 80), [0.9, 0.5])
     assert (first.label, second.label) == ("1  0.90", "4  0.50")
     assert second.colour == "#{:02x}{:02x}{:02x}".format(*colours(4)[3])
     for layer, mask in zip((first, second), masks, strict=True):
         assert mask[layer.y * 60 // 720, layer.x * 80 // CANVAS]
         assert layer.area == pytest.approx(mask.mean())
+    assert [layer.label for layer in annotation_layers(found, (60, 80), None)] == ["1", "4"]
 
 
 def test_masks_of_a_grid_cover_the_picture():

@@ -154,11 +154,27 @@ def test_training_images_and_detections_have_contact_sheets(tiny_run):
     words = written(run, config)[2].words
     assert "Pseudo-masks, training images All 4 training images." in words
     assert "Detections, round 1, held-out images All 3 held-out images." in words
-    assert "1 mask; buttons: cut and stability; overlap 1.00, 1 of 1 objects matched" in words
+    assert "1 mask; buttons: cut and quality; overlap 1.00, 1 of 1 objects matched" in words
     assert (
         "2 of the 4 training images, evenly spaced" in written(run, with_values(config, "report", n_sheet=2))[2].words
     )
     assert "Contact sheets" not in written(run, with_values(config, "report", n_sheet=0))[2].words
+
+
+def test_a_mask_shows_its_quality_and_without_one_its_stability(tiny_run):
+    run, config = tiny_run
+    chips = re.compile(r'aria-pressed="true"[^>]*>([^<]*)<')
+    html = written(run, config)[1]
+    assert {"1  0.31", "1  0.75"} <= set(chips.findall(html))  # pseudo-masks and detections
+    assert "cut and stability" not in html
+    for path in [*run.glob("**/crf/*.json"), *run.glob("**/masks/*/*.json")]:
+        document = read_own(path)
+        for entry in document["annotations"]:
+            entry.pop("quality", None)
+        path.write_text(json.dumps(document))
+    _, html, page = written(run, config)
+    assert "1  0.31" not in chips.findall(html) and "buttons: cut and stability" in page.words
+    assert "cut and quality" not in page.words
 
 
 def test_the_worst_image_is_the_one_without_its_mask(tiny_run):
@@ -172,7 +188,7 @@ def test_the_worst_image_is_the_one_without_its_mask(tiny_run):
         words.split(f"training images: {order} The 2 {order} of 4 training")[1] for order in ("best", "worst")
     )
     assert re.match(
-        r" images with ground truth, best first\. 1 t0.png 1 mask; buttons: cut and stability; overlap 1.00", best
+        r" images with ground truth, best first\. 1 t0.png 1 mask; buttons: cut and quality; overlap 1.00", best
     )
     assert re.match(r" images with ground truth, worst first\. t3.png 0 masks; overlap 0.00", worst)
 

@@ -77,6 +77,17 @@ def test_rows_hold_data_and_tables_one_format(masks_of):
     assert head.split()[-2:] == ["stability", "quality"]
 
 
+def test_a_picture_has_the_quality_and_without_one_the_named_stability(masks_of, monkeypatch):
+    shown = []
+    monkeypatch.setattr(preview, "drawn", lambda rgb, found, values, name: shown.append((name, values)) or rgb)
+    result = masks_of([0])
+    preview.picture("crf", result)
+    masks = read_masks(result.paths["crf"])
+    write_masks("m.json", replace(masks, annotations=[{**masks.annotations[0], "quality": None}]))
+    preview.picture("crf", result)
+    assert shown == [("quality", [0.123457]), ("stability", [0.825581])]
+
+
 @pytest.mark.parametrize("stage", ["depth", "features", "spatial-importance", "localcut", "confidence"])
 def test_values_of_every_stage_are_numbers(photo, stage):
     rows = json.loads(json.dumps(preview.rows(stage, run_image(stage, photo, CONFIG))))

@@ -20,7 +20,7 @@ TITLE = "Final pseudo-masks"
 def test_final_masks_are_described_as_made(values, outlines, stability):
     config = resolve(values)
     ((title, text),) = legend([TITLE], config)
-    assert title == TITLE and outlines in text and ("stability" in text) == stability
+    assert title == TITLE and outlines in text and "its quality" in text and ("stability" in text) == stability
     refined = outlines == "refined to pixels"
     assert ("refined outline" in introduction(config, [])[0]) == (refined and stability)
 

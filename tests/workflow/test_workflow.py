@@ -143,6 +143,16 @@ def test_a_wrong_value_ends_with_one_line(run, override, message):
     assert "Traceback" not in ended.stderr
 
 
+def test_a_file_that_snakemake_would_read_otherwise_ends_with_one_line(run):
+    text = (run.folder / "config.yaml").read_text()
+    for more, message in (("seed: 010\n", "010 is 8 in YAML"), ("seed: 1\nseed: 2\n", "key seed is given twice")):
+        (run.folder / "config.yaml").write_text(text + more)
+        ended = run("-n")
+        assert ended.returncode == 1
+        (line,) = [line for line in ended.stderr.splitlines() if "error" in line.lower()]
+        assert line.startswith("cuts3d: error: config file ") and message in line, ended.stderr
+
+
 def test_a_missing_folder_of_images_ends_with_one_line(run, dataset):
     for key in ("images", "val_images"):
         values = small_config(dataset) | {"run": "missing"}
