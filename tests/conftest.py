@@ -91,15 +91,17 @@ def fresh_log():
 
 
 @pytest.fixture
-def real_weights(monkeypatch) -> str:
+def real_weights(monkeypatch) -> Iterator[str]:
     """Name of the ViT whose real weights lie in the user's cache; skips where they do not."""
+    from cuts3d_cli.backends import vit
     from cuts3d_cli.backends.model_weights import cached_file
 
     name = "dinov2-vits14"
     monkeypatch.delenv("CUTS3D_CACHE") if OWN_CACHE is None else monkeypatch.setenv("CUTS3D_CACHE", OWN_CACHE)
     if not cached_file(name).is_file():
         pytest.skip(f"no weights of {name} in the cache: `cuts3d models fetch {name}` gets them")
-    return name
+    yield name
+    vit.forget()  # other tests are to find no weights
 
 
 @pytest.fixture(scope="session")

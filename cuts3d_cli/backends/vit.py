@@ -20,6 +20,7 @@ from cuts3d_cli.backends import model_weights
 from cuts3d_cli.backends.torch_tools import read_weights
 from cuts3d_cli.errors import ModelError
 from cuts3d_cli.log import notices
+from cuts3d_cli.store.files import digest_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,9 +91,8 @@ class Vit(NamedTuple):
     source: str
 
 
-@lru_cache(maxsize=2)
 def load(name: str, weights: str | None = None) -> Vit:
-    """The ViT of a name, on the CPU; a process loads it once.
+    """The ViT of a name, on the CPU; a process loads it once, and again where the file has other weights since.
 
     Args:
         name: one of `ARCHITECTURES`, or ``diffncuts``.
@@ -101,6 +101,11 @@ def load(name: str, weights: str | None = None) -> Vit:
     Raises:
         ModelError: weights are missing, cannot be fetched or belong to another model.
     """
+    return _loaded(name, weights, weights and digest_weights(weights))
+
+
+@lru_cache(maxsize=2)
+def _loaded(name: str, weights: str | None, _digest: str | None) -> Vit:
     if weights is not None:
         state = backbone_state(read_weights(weights), weights)
         architecture = _diffncuts(state, weights) if name == DIFFNCUTS else ARCHITECTURES[name]
@@ -113,6 +118,11 @@ def load(name: str, weights: str | None = None) -> Vit:
         model, source = _found(name, architecture)
         notices.info("%s: weights of %s", name, source)
     return Vit(model.eval().requires_grad_(False), architecture, source)
+
+
+def forget() -> None:
+    """Let go of the ViTs that this process has loaded."""
+    _loaded.cache_clear()
 
 
 def missing(name: str, weights: str | None = None) -> ModelError | None:

@@ -183,7 +183,7 @@ def test_a_hub_out_of_reach_is_one_line_at_once(monkeypatch, tmp_path, offline):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "/nonexistent")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    vit.load.cache_clear()
+    vit.forget()
     with pytest.raises(ModelError) as caught:
         feature_backend(vit_config(None), device="cpu")
     line = str(caught.value)
@@ -297,3 +297,12 @@ def test_a_block_that_is_not_there_is_one_line(tmp_path, model):
     path = save(tmp_path, model.state_dict())
     with pytest.raises(ConfigError, match=r"features\.block does not fit dino-vits16; expected at most 12; found 13"):
         feature_backend(vit_config(path, block=13), device="cpu")
+
+
+def test_another_file_in_the_place_of_the_weights_is_loaded(tmp_path, model):
+    path = save(tmp_path, dict(model.state_dict()))
+    first = vit.load("dino-vits16", path)
+    assert vit.load("dino-vits16", path) is first
+    save(tmp_path, {name: value + 1 for name, value in model.state_dict().items()})
+    second = vit.load("dino-vits16", path)
+    torch.testing.assert_close(second.model.cls_token, first.model.cls_token + 1)

