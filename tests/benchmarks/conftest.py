@@ -32,6 +32,7 @@ BENCHMARKS = (
     "ranking",
     "faults",
     "fault_run",
+    "offline",
 )
 
 
