@@ -142,6 +142,9 @@ def test_a_path_that_is_not_there_is_one_line_before_any_work(cuts3d, folder, co
 
 @pytest.mark.parametrize("cores", ["1", "2"])
 def test_weights_that_are_missing_are_one_line(cuts3d, folder, cores):
+    from cuts3d_cli.backends import vit
+
+    vit.load.cache_clear()  # another test may have loaded real weights
     shutil.rmtree("depth")  # so that the embedded model is needed, whose features no test may fetch
     code, _, err = cuts3d("masks", *SMALL, "--out", "out", "--cores", cores, "images")
     (line,) = [line for line in err.splitlines() if "cuts3d: error" in line]
