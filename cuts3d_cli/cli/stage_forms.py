@@ -159,8 +159,8 @@ def on_images(
         raise click.UsageError(
             "--depth-map FILE goes with a single image; for several images give a folder of depth maps"
         )
-    check_depth_map(depth_map, files, config, stage)
-    tell_predicted(files, config, depth_map, stage)
+    without = check_depth_map(depth_map, files, config, stage)
+    tell_predicted(files, without, config, depth_map, stage)
     counts, root = Counts(), common_root(images)
     rows, pictures, notes = [], [], []
     for file in progress(files, stage, len(files)) if len(files) > 1 else files:

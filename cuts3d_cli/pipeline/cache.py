@@ -124,7 +124,7 @@ def expand(arguments: Sequence[Path]) -> list[Path]:
 
 def check_depth_map(
     depth_map: Path | None, files: Sequence[ImageFile], config: Config | None = None, stage: str = LAST
-) -> None:
+) -> list[ImageFile]:
     """Check before any work that what was given as depth map is that of these images.
 
     Args:
@@ -134,13 +134,20 @@ def check_depth_map(
             ``depth.backend`` says that their depth is predicted, and always where the features are made of depth.
         stage: the stage that is to run.
 
+    Returns:
+        The images without a map, whose depth will be predicted for want of one (``auto``).
+
     Raises:
         Cuts3dError: it is missing, a file for several images, or the image itself; or images have no map.
     """
     if depth_map is not None and not depth_map.is_dir():
         _check_single_map(depth_map, [file.path for file in files])
-    elif config is not None and "depth" in (stage, *upstream_of(stage, config)):
-        _check_maps(depth_map, files, config)
+        return []
+    if config is None or config.depth.backend not in READS_FILES or "depth" not in (stage, *upstream_of(stage, config)):
+        return []
+    without = [file for file in files if file.path.is_file() and not file.has_map(file.depth_maps(depth_map))]
+    _check_maps(depth_map, files, without, config)
+    return without if config.depth.backend == AUTO else []
 
 
 def _check_single_map(depth_map: Path, images: Sequence[Path]) -> None:
@@ -155,11 +162,10 @@ def _check_single_map(depth_map: Path, images: Sequence[Path]) -> None:
         )
 
 
-def _check_maps(folder: Path | None, files: Sequence[ImageFile], config: Config) -> None:
+def _check_maps(folder: Path | None, files: Sequence[ImageFile], without: list[ImageFile], config: Config) -> None:
     from_depth = needs_depth(config.features.backend)
-    if config.depth.backend not in READS_FILES or (folder is None and not from_depth):
+    if folder is None and not from_depth:
         return
-    without = [file for file in files if file.path.is_file() and not file.has_map(file.depth_maps(folder))]
     if not without or (len(without) < len(files) and config.depth.backend == FILES):  # each of which tells its own
         return
     if len(without) < len(files) and not from_depth and "backend" in config.depth.model_fields_set:

@@ -17,7 +17,6 @@ from cuts3d_cli.errors import (
     ConfigError,
     Cuts3dError,
     DamagedError,
-    ImageError,
     ModelError,
     OutputError,
     StoreError,
@@ -25,7 +24,8 @@ from cuts3d_cli.errors import (
 )
 from cuts3d_cli.log import logger, progress
 from cuts3d_cli.pipeline.retries import files_of
-from cuts3d_cli.store.files import digest_file, fingerprint
+from cuts3d_cli.store.files import fingerprint
+from cuts3d_cli.store.image_stamps import check_content
 from cuts3d_cli.store.images import read_image
 from cuts3d_cli.store.layout import ARRAYS, DONE, FAILED, NO_OBJECT
 from cuts3d_cli.store.manifest import ImageRecord
@@ -160,11 +160,7 @@ class Job:
         """
         path = self.source.image_root / record.file_name
         rgb = read_image(path)
-        if digest_file(path) != record.digest:
-            raise ImageError(
-                f"image {path} has changed since the image list was created",
-                hint="rerun `cuts3d prepare` and the stages after it",
-            )
+        check_content(path, record)
         return rgb
 
 

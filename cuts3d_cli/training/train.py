@@ -143,13 +143,13 @@ def _run(
         "train: %s on %s, %d iterations of %d images, lr %g",
         config.detector, annotations, config.iterations, config.batch_size, config.used_lr,
     )  # fmt: skip
-    train(
+    missing = train(
         detector, annotations, work, out / "checkpoint.pth",
         config=config, seed=seed, device=device, init=init, state=state, meta=record,
         labels=labels, images=images,
     )  # fmt: skip
     if distributed.is_main_process():
-        _write_results(out, work, record)
+        _write_results(out, work, {**record, "missing": missing})
     distributed.barrier()
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cuts3d_cli.pipeline.cache import ImageFile
 from cuts3d_cli.pipeline.depth_notes import WORDS
 from cuts3d_cli.report.depth_facts import depth_facts
 from cuts3d_cli.report.notes import depth_notes
@@ -118,6 +119,28 @@ def test_depth_maps_that_a_model_replaces_are_told(cuts3d, folder, form, real_we
     else:
         _, _, err = cuts3d(*args, "--no-picture", "images/s1.png")
     assert no_effect(err) == ["depth is not read, as --backend is embedded, not files"]
+
+
+def test_label_maps_given_as_depth_are_told(cuts3d, folder):
+    labels = np.repeat(np.repeat(np.array([[0, 0, 1, 0], [2, 0, 0, 0], [0, 0, 3, 3]]), 40, axis=0), 40, axis=1)
+    for number in range(1, 4):
+        np.save(f"depth/s{number}.npy", labels)
+    _, _, err = cuts3d("masks", *SMALL, "--cores", "1", "--out", "out", "--depth-map", "depth", "images")
+    (line,) = [line for line in err.splitlines() if WORDS["labels"] in line]
+    assert " WARNING depth: " in line and line.endswith("(3 of 4 images, first images/s1.png)")
+
+
+@pytest.mark.parametrize("command", ["masks", "depth", "evaluate"])
+def test_a_map_is_looked_for_once_before_the_work(cuts3d, folder, command, dataset, monkeypatch):
+    looked, has_map = [], ImageFile.has_map
+    monkeypatch.setattr(ImageFile, "depth_maps", lambda image, given: given)
+    monkeypatch.setattr(
+        ImageFile, "has_map", lambda image, given: looked.append(image.path.name) or has_map(image, given)
+    )
+    more = {"masks": ("--out", "out", "--cores", "1"), "depth": ("--no-picture",)}
+    args = (*SMALL, *more.get(command, ("--annotations", dataset / "annotations.json")), "--depth-map", "depth")
+    assert cuts3d(command, *args, "images")[0] == 0
+    assert sorted(looked) == [f"s{number}.png" for number in range(1, 5)]
 
 
 def test_a_single_image_is_named(cuts3d, folder):

@@ -121,11 +121,12 @@ def test_a_killed_process_is_resumed(labelled, micro, tmp_path):
 
     detector = build_detector(short)
     meta = provenance(labelled, short, 0, None, detector)
-    go_on(
+    missing = go_on(
         detector, labelled, out / "work", out / "checkpoint.pth", config=short, seed=0, device=torch.device("cpu"),
         init=None, state=checkpoints.load(state), meta=meta,
     )  # fmt: skip
     assert [point["iteration"] for point in read_curve(out / "work/metrics.jsonl")] == list(range(1, done + 3))
+    assert missing == checkpoints.load(out / "checkpoint.pth")["meta"]["missing"] == [] and "missing" not in meta
 
 
 def test_a_finished_training_is_not_repeated(labelled, micro, tmp_path, monkeypatch):
