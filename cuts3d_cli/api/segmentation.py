@@ -23,7 +23,7 @@ from cuts3d_cli.config import (
     read_values,
     resolve,
 )
-from cuts3d_cli.config.backends import AUTO, FILES, READS_FILES, needs_depth
+from cuts3d_cli.config.backends import FILES, READS_FILES, needs_depth
 from cuts3d_cli.config.loading import PHOTO
 from cuts3d_cli.core import segment as core
 from cuts3d_cli.core.image_sizes import working_image
@@ -298,19 +298,20 @@ def _depth(
         return depth_of_array(read_raw(place), size_hw, settings, what=f"depth map {place}"), "given"
     if depth is not None:
         return depth_of_array(array_of(depth, "depth"), size_hw, settings), "given"
+    from_depth = needs_depth(config.features.backend)
     if path is not None and settings.backend in READS_FILES:
         beside = depth_files.has_depth_map(path.name, path.parent)
-        if beside or settings.backend == FILES:
+        if beside or (settings.backend == FILES and not from_depth):
             return depth_files.depth_of_image(path.name, path.parent, None, settings), "file"
+    if settings.backend == FILES and from_depth:
+        raise ImageError(
+            "depth", expected=f"a map, as features.backend {config.features.backend} is made for sensor depth",
+            found="none", hint='give it as `depth`, or take preset="photo"',
+        )  # fmt: skip
     if settings.backend == FILES:
         raise ImageError(
             "depth", expected="a map, as depth.backend is files", found="none",
             hint='give it as `depth`, or a model: depth_settings={"backend": "auto"}',
-        )  # fmt: skip
-    if settings.backend == AUTO and needs_depth(config.features.backend):
-        raise ImageError(
-            "depth", expected=f"a map, as features.backend {config.features.backend} is made for sensor depth",
-            found="none", hint='give it as `depth`, or take preset="photo"',
         )  # fmt: skip
     return predicted_depth(_depth_backend(settings, config.device), image, settings), "model"
 

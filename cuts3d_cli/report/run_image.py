@@ -19,7 +19,7 @@ from cuts3d_cli.report.annotations import score_name
 from cuts3d_cli.report.overlay import resized
 from cuts3d_cli.store.coco import normal_name
 from cuts3d_cli.store.images import read_image
-from cuts3d_cli.store.layout import FAILED, shard_name
+from cuts3d_cli.store.layout import FAILED, manifest_path, shard_name
 from cuts3d_cli.store.manifest import ImageRecord, Manifest
 from cuts3d_cli.store.masks import MaskFile, read_masks
 from cuts3d_cli.store.zarr_store import Store, open_store
@@ -51,6 +51,12 @@ def spread(n_total: int, n: int) -> list[int]:
     """At most ``n`` evenly spaced positions: the centres of equal parts of ``n_total``."""
     n = min(n, n_total)
     return [(2 * i + 1) * n_total // (2 * n) for i in range(n)]
+
+
+def bases_of(run_dir: Path) -> dict[str, Path]:
+    """Folder of each set of images that the run has, by its name: ``train``, ``val``."""
+    bases = {"train": run_dir, "val": run_dir / "val"}
+    return {split: base for split, base in bases.items() if manifest_path(base).is_file()}
 
 
 Place = tuple[int, int, ImageRecord]

@@ -146,3 +146,35 @@ def test_a_map_is_looked_for_once_before_the_work(cuts3d, folder, command, datas
 def test_a_single_image_is_named(cuts3d, folder):
     _, _, err = cuts3d("depth", "--no-picture", "--depth-map", "depth/s1.npy", "images/s1.png")
     assert f"{WORDS['negative']} (images/s1.png)" in err
+
+
+class Flat:
+    """Predicts a ramp."""
+
+    description, convention = "a ramp", "inverse"
+
+    def predict(self, rgb, size):
+        return np.linspace(0, 1, size * size, dtype=np.float32).reshape(size, size)
+
+
+def test_depth_that_was_predicted_for_want_of_a_map_is_told_at_the_end_of_a_run(cuts3d, folder, monkeypatch):
+    from cuts3d_cli.config import resolve
+    from cuts3d_cli.workflow import ending
+
+    monkeypatch.setattr("cuts3d_cli.stages.depth.depth_backend", lambda config, device: Flat())
+    told = f"note: Training images: depth maps, 1 of 4 images, first s2.png: {WORDS['predicted']}.\n"
+    assert cuts3d("prepare", "images", "--run", "r")[0] == 0
+    for names, expected in ((["s2"], True), (["s1", "s3", "s4"], False)):  # where all depth is predicted it is as asked
+        for name in names:
+            Path(f"depth/{name}.npy").unlink()
+        code, _, err = cuts3d("depth", "--run", "r", "--depth-map", "depth", "--preset", "embedded")
+        assert code == 0, err
+        assert (told in ending(resolve({"run": "r"}), 0)) is expected
+
+
+def test_no_depth_is_predicted_for_features_that_are_made_of_it(cuts3d, folder):
+    Path("depth/s2.npy").unlink()
+    assert cuts3d("prepare", "images", "--run", "r")[0] == 0
+    code, _, err = cuts3d("depth", "--run", "r", "--depth-map", "depth", "--preset", "rgbd")
+    assert code == 1 and "depth: 1 of 4 images failed, first s2.png: image " in err, err
+    assert "images/s2.png has no depth map" in err and "(--backend embedded)" in err

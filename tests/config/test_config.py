@@ -55,6 +55,13 @@ def test_presets_hold_only_what_differs(name):
             assert default[section][key] != value, f"{name}: {section}.{key} is the default"
 
 
+def test_depth_is_not_predicted_for_features_that_are_made_of_it():
+    assert resolve({"preset": "rgbd"}).depth.backend == "files"
+    assert resolve({"features": {"backend": "geometry"}, "depth": {"backend": "auto"}}).depth.backend == "files"
+    assert resolve({"preset": "rgbd", "depth": {"backend": "embedded"}}).depth.backend == "embedded"
+    assert resolve({"preset": "photo"}).depth.backend == resolve({}).depth.backend == "auto"
+
+
 @pytest.mark.parametrize("name", ["paper", "paper-dino"])
 def test_paper_presets_hold_the_values_of_its_tables(name):
     """Tables 15 to 17."""
