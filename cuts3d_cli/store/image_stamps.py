@@ -1,4 +1,4 @@
-"""Whether the images of a training are those that its masks were made of, and stay so while it runs."""
+"""Whether images are still those of the list that results were made of, and stay so while a training runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cuts3d_cli.errors import Cuts3dError, StoreError
 from cuts3d_cli.store.files import digest_file
 from cuts3d_cli.store.image_files import stamp_at
 from cuts3d_cli.store.layout import manifest_path
-from cuts3d_cli.store.manifest import Manifest, read_manifest
+from cuts3d_cli.store.manifest import ImageRecord, Manifest, read_manifest
 
 UPWARD = 4
 """Folders above a mask file in which the image list of its run is looked for."""
@@ -34,12 +34,26 @@ def check_listed(annotations: Path, stamps: dict[Path, str]) -> None:
     records = {manifest.image_root / record.file_name: record for record in manifest.records()}
     for path, stamp in stamps.items():
         record = records.get(path)
-        if record is None or not stamp or stamp == record.stamp or digest_file(path) == record.digest:
+        if record is None or not _is_other(path, stamp, record):
             continue
         raise Cuts3dError(
             f"image {path} has changed since the image list was created",
             hint="rerun `cuts3d prepare` and the stages after it",
         )
+
+
+def replaced_images(records: Iterable[ImageRecord], image_root: Path) -> list[str]:
+    """Names of images that have other content now than when they were listed; a missing one is not among them."""
+    return [
+        record.file_name
+        for record in records
+        if not record.error and _is_other(path := image_root / record.file_name, stamp_at(path), record)
+    ]
+
+
+def _is_other(path: Path, stamp: str, record: ImageRecord) -> bool:
+    """Whether a file that is there, of this stamp, differs from its record; read where the stamps differ."""
+    return bool(stamp) and stamp != record.stamp and digest_file(path) != record.digest
 
 
 def check_unchanged(before: dict[Path, str]) -> None:

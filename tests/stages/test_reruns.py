@@ -399,3 +399,16 @@ class TestStatus:
         rows = self.rows(run, cuts3d)
         assert rows["features"]["why"] == "" and rows["features"]["current"] == 1
         assert "an earlier stage has some of them now" in rows["localcut"]["why"] and rows["localcut"]["current"] == 0
+
+
+def test_what_is_kept_says_that_images_were_replaced(tmp_path, dataset, cuts3d):
+    run = Run(tmp_path, dataset, cuts3d)
+    run.prepare()
+    told = "images were replaced since they were listed"
+    assert told not in run("spatial-importance") + run("spatial-importance")
+    first, second = sorted(run.images.iterdir())[:2]
+    first.touch()
+    assert told not in run("spatial-importance")
+    shutil.copy(second, first)
+    err = run("spatial-importance")
+    assert "up to date" in err and f" 1 of 4 {told}, first {first.name}" in err and "`cuts3d prepare`" in err
