@@ -138,7 +138,9 @@ def test_a_zip_file_that_is_cut_off_is_damaged(tmp_path, size):
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("data/0", bytes(4000))
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(DamagedError, match=r"checkpoint.pth is damaged; found BadZipFile: .*file -> make or fetch it again"):
+    with pytest.raises(
+        DamagedError, match=r"checkpoint.pth is damaged; found BadZipFile: .*file -> make or fetch it again"
+    ):
         check_zip(path)
 
 
