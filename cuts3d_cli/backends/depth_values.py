@@ -159,7 +159,7 @@ def _readings(
     """Where a map of finite values has readings, if 0 means none; and what is to be noted.
 
     A sensor that reports -1 or 65535 means no distance by it; normalised, it would be the nearest or farthest point.
-    A value that many pixels share, far from all others, may mean the same, but may be a distance too: it is noted alone.
+    A value that many pixels share, far from all others, may mean the same or be a distance: it is only noted.
     """
     notes: list[str] = []
     if convention == "metric":
