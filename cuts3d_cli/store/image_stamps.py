@@ -1,4 +1,4 @@
-"""Whether the images of a training are those that its masks were made of, and stay so while it runs."""
+"""Whether images are still those of the list that results were made of, and stay so while a training runs."""
 
 from __future__ import annotations
 
@@ -49,6 +49,20 @@ def check_content(path: Path, record: ImageRecord) -> None:
             f"image {path} has changed since the image list was created",
             hint="rerun `cuts3d prepare` and the stages after it",
         )
+
+
+def replaced_images(records: Iterable[ImageRecord], image_root: Path) -> list[str]:
+    """Names of images that have other content now than when they were listed; a missing one is not among them."""
+    return [
+        record.file_name
+        for record in records
+        if not record.error and _is_other(path := image_root / record.file_name, stamp_at(path), record)
+    ]
+
+
+def _is_other(path: Path, stamp: str, record: ImageRecord) -> bool:
+    """Whether a file that is there, of this stamp, differs from its record; read where the stamps differ."""
+    return bool(stamp) and stamp != record.stamp and digest_file(path) != record.digest
 
 
 def check_unchanged(before: dict[Path, str]) -> None:

@@ -188,3 +188,23 @@ def test_an_exif_rotation_that_the_shape_does_not_tell_is_noted(orientation, hw)
     assert not dv.depth_of_array(values, hw, config).notes
     upright = np.rot90(RAMP)
     assert not dv.depth_of_array(upright, (64, 48), config, orientation=6).notes  # the shape tells
+
+
+@pytest.mark.parametrize(
+    ("marker", "convention", "note"),
+    [
+        (60000, "metric", dv.APART),
+        (1e9, "metric", dv.APART),
+        (1e9, "inverse", dv.APART),
+        (-1, "inverse", dv.BELOW),
+        (1900, "metric", None),
+    ],
+)
+def test_a_value_that_many_pixels_share_far_from_all_others_is_noted(marker, convention, note):
+    values = np.linspace(500, 1000, 2500).reshape(50, 50)
+    values[10:20, 10:20] = marker
+    found = dv.normalise_depth(values, convention, holes="zero")
+    assert found.notes == (() if note is None else (note,)) and found.reading.all()
+    values[10:20, 11:] = 700  # ten pixels alone
+    assert dv.normalise_depth(values, convention, holes="zero").notes == ()
+    assert dv.normalise_depth(values, convention, holes="none").notes == ()

@@ -504,3 +504,16 @@ def test_an_image_that_an_earlier_stage_lost_is_not_taken_from_an_earlier_result
         assert "3 of 5 images are as before" in run(stage) or stage == "spatial-importance"
     assert run.statuses("localcut") == run.statuses("features") == ["done", "done", "failed", "done", "done"]
     assert list(read_masks(run.path("crf")).counts.failures) == ["s2.png"]
+
+
+def test_what_is_kept_says_that_images_were_replaced(tmp_path, dataset, cuts3d):
+    run = Run(tmp_path, dataset, cuts3d)
+    run.prepare()
+    told = "images were replaced since they were listed"
+    assert told not in run("spatial-importance") + run("spatial-importance")
+    first, second = sorted(run.images.iterdir())[:2]
+    first.touch()
+    assert told not in run("spatial-importance")
+    shutil.copy(second, first)
+    err = run("spatial-importance")
+    assert "up to date" in err and f" 1 of 4 {told}, first {first.name}" in err and "`cuts3d prepare`" in err
