@@ -30,6 +30,7 @@ from cuts3d_cli.core.image_sizes import working_image
 from cuts3d_cli.errors import ConfigError, ImageError, missing_package
 from cuts3d_cli.pipeline.memory import check_memory
 from cuts3d_cli.pipeline.methods import OWN, method_config
+from cuts3d_cli.store.files import digest_weights
 
 if TYPE_CHECKING:
     from cuts3d_cli.backends.base import DepthBackend, DepthFeatureBackend, FeatureBackend
@@ -216,7 +217,7 @@ def _segmented(image: np.ndarray, path: Path | None, depth: DepthLike | None, co
         tell_unused(config.depth, int(source == "model"), 1)
         kept = core.half(found.depth, "values of depth")
     working = working_image(image, features.image_size)[None]
-    backend: Any = _feature_backend(features, config.device)
+    backend: Any = _feature_backend(features, config.device, _digest(features.weights))
     if needs_depth(features.backend) and found is not None and kept is not None:
         scale = {"relative_range": features.relative_range, "aspect": width / height}
         patches = backend.extract_batch(working, [surface_of(kept, found.near_far, found.reading, **scale)])[0]
@@ -313,7 +314,7 @@ def _depth(
             "depth", expected="a map, as depth.backend is files", found="none",
             hint='give it as `depth`, or a model: depth_settings={"backend": "auto"}',
         )  # fmt: skip
-    return predicted_depth(_depth_backend(settings, config.device), image, settings), "model"
+    return predicted_depth(_depth_backend(settings, config.device, _digest(settings.weights)), image, settings), "model"
 
 
 def _tell(depth: DepthMap, path: Path | None) -> None:
@@ -323,15 +324,20 @@ def _tell(depth: DepthMap, path: Path | None) -> None:
     tell([{note: ["the image" if path is None else str(path)]} for note in depth.notes], 1, None)
 
 
+def _digest(weights: str | None) -> str | None:
+    """Hash of a file of weights: another file in its place is another model."""
+    return digest_weights(weights) if weights else None
+
+
 @lru_cache(maxsize=2)
-def _feature_backend(config: FeaturesConfig, device: str) -> FeatureBackend | DepthFeatureBackend:
+def _feature_backend(config: FeaturesConfig, device: str, _digest: str | None) -> FeatureBackend | DepthFeatureBackend:
     from cuts3d_cli.backends.base import feature_backend
 
     return feature_backend(config, device=device)
 
 
 @lru_cache(maxsize=2)
-def _depth_backend(config: DepthConfig, device: str) -> DepthBackend:
+def _depth_backend(config: DepthConfig, device: str, _digest: str | None) -> DepthBackend:
     from cuts3d_cli.backends.base import depth_backend
 
     return depth_backend(config, device=device)
