@@ -96,7 +96,7 @@ def depth_facts(base: Path) -> DepthFacts | None:
             if row in rows:
                 notes.setdefault(note, []).append(record.file_name)
         holes[record.file_name] = 1 - float(store.array("reading")[row].mean())
-        if store.attrs["backend"] == AUTO and _source(store, row) == "model":
+        if store.attrs.get("backend") == AUTO and _source(store, row) == "model":
             predicted.append(record.file_name)
         near_far = store.array("range")[row]
         if _is_metric(store, row) and np.isfinite(near_far).all():
