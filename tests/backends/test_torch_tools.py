@@ -6,7 +6,7 @@ torch = pytest.importorskip("torch")
 
 from cuts3d_cli.backends.model_weights import download  # noqa: E402
 from cuts3d_cli.backends.torch_tools import read_weights, resolve_device  # noqa: E402
-from cuts3d_cli.errors import ConfigError, ModelError  # noqa: E402
+from cuts3d_cli.errors import ConfigError, DamagedError, ModelError  # noqa: E402
 
 
 def test_devices():
