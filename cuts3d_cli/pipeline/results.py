@@ -22,6 +22,8 @@ class Found:
         sections: the settings that led to it, by config section.
         inputs: fingerprints of the results it was made from, by stage.
         algorithm: number of the stage's algorithm.
+        images: hash of the images that it is of, see `runner.images_fingerprint`.
+        names: of masks, the names of these images, which the hash leaves out.
         statuses: how each image ended, see `layout.STATUS_NAMES`.
         row_fingerprints: hash of everything that the result of each image depends on; empty where none are recorded.
     """
@@ -31,6 +33,8 @@ class Found:
     sections: Mapping[str, Mapping[str, Any]]
     inputs: Mapping[str, str]
     algorithm: int
+    images: str = ""
+    names: Sequence[str] = ()
     statuses: Sequence[int] = ()
     row_fingerprints: Sequence[str] = ()
 
@@ -62,8 +66,9 @@ def _read_store(stage: str, path: Path) -> Found:
         store.sections,
         store.inputs,
         store.attrs["algorithm"],
-        store.status.tolist(),
-        store.attrs.get("rows", ()),
+        images=store.attrs["images"],
+        statuses=store.status.tolist(),
+        row_fingerprints=store.attrs.get("rows", ()),
     )
 
 
@@ -75,4 +80,14 @@ def _read_masks(path: Path) -> Found:
         FAILED if image["file_name"] in masks.counts.failures else DONE if image["id"] in with_objects else NO_OBJECT
         for image in masks.images
     ]
-    return Found(made.fingerprint, masks.counts, made.config, made.inputs, made.algorithm, statuses, made.rows)
+    return Found(
+        made.fingerprint,
+        masks.counts,
+        made.config,
+        made.inputs,
+        made.algorithm,
+        images=made.images,
+        names=[image["file_name"] for image in masks.images],
+        statuses=statuses,
+        row_fingerprints=made.rows,
+    )

@@ -72,11 +72,13 @@ class Source:
         records: the images.
         image_root: folder their file names are relative to.
         depth_maps: folder with their depth maps, the map of a single image, or None.
+        any_name: whether masks may have been made when the images had other names: those of the cache are of a content.
     """
 
     records: Sequence[ImageRecord]
     image_root: Path
     depth_maps: Path | None = None
+    any_name: bool = False
 
 
 @dataclass(frozen=True)
@@ -249,7 +251,6 @@ def for_each_image(
         TooManyFailedError: more images failed than ``max_failed`` allows.
     """
     records, inputs = job.source.records, list(job.stores.values())
-    check_aligned(inputs, records)
     counts = replace(job.earlier.counts, failures={}) if job.earlier else Counts()
     with nullcontext() if stage in NETWORKS else for_masks():
         for row in progress(job.rows, stage, len(job.rows)):
