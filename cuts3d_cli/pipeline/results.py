@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from cuts3d_cli.errors import StoreError
-from cuts3d_cli.pipeline.runner import count_statuses
+from cuts3d_cli.pipeline.runner import check_aligned, count_statuses
 from cuts3d_cli.store.layout import DONE, FAILED, NO_OBJECT
+from cuts3d_cli.store.manifest import Manifest
 from cuts3d_cli.store.masks import Counts, read_masks
-from cuts3d_cli.store.zarr_store import open_store
+from cuts3d_cli.store.zarr_store import Store, open_store
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,17 @@ def read_result(stage: str, path: Path) -> Found | Damaged | None:
         return Damaged(str(error))
     except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:  # parts are missing or cannot be read
         return Damaged(f"{path} is damaged ({type(error).__name__}: {error})")
+
+
+def open_listed(stage: str | None, path: Path, manifest: Manifest, shard: int) -> Store:
+    """The store at a stage's path, to be read by the rows of the image list.
+
+    Raises:
+        StoreError: it is missing, damaged or of other images: the list was made again since.
+    """
+    store = open_store(path, stage)
+    check_aligned([store], manifest.records(shard))
+    return store
 
 
 def _read_store(stage: str, path: Path) -> Found:

@@ -9,10 +9,11 @@ import numpy as np
 
 from cuts3d_cli.errors import StoreError
 from cuts3d_cli.pipeline.graph import result_path
+from cuts3d_cli.pipeline.results import open_listed
 from cuts3d_cli.report.run_image import places, spread
 from cuts3d_cli.store.layout import DEPTH_SOURCES, FAILED, manifest_path, shard_name
-from cuts3d_cli.store.manifest import read_manifest
-from cuts3d_cli.store.zarr_store import Store, open_store
+from cuts3d_cli.store.manifest import Manifest, read_manifest
+from cuts3d_cli.store.zarr_store import Store
 
 MOST_IMAGES = 500
 """Images that are looked at, evenly spread, so that a large run costs no more than a small one."""
@@ -83,7 +84,7 @@ def depth_facts(base: Path) -> DepthFacts | None:
     holes, ranges, notes, stores = {}, [], {}, {}
     for shard, row, record in places(manifest, spread(manifest.n_images, MOST_IMAGES)):
         if shard not in stores:
-            stores = {shard: _store(base, shard)}  # one at a time
+            stores = {shard: _store(base, manifest, shard)}  # one at a time
         store = stores[shard]
         if store is None or store.status[row] == FAILED:
             continue
@@ -106,9 +107,9 @@ def _is_metric(store: Store, row: int) -> bool:
     return (store.config.get("kind") if source == "file" else store.attrs.get("raw_convention")) == "metric"
 
 
-def _store(base: Path, shard: int) -> Store | None:
+def _store(base: Path, manifest: Manifest, shard: int) -> Store | None:
     path = result_path(base, "depth", shard_name(shard))
     try:
-        return open_store(path, "depth") if path.exists() else None
+        return open_listed("depth", path, manifest, shard) if path.exists() else None
     except StoreError:
         return None

@@ -377,6 +377,15 @@ class TestStatus:
         assert code == 0, err
         return {row["stage"]: row for row in json.loads(out)}
 
+    def test_failures_of_another_list_are_no_matter(self, run, cuts3d):
+        run.prepare()
+        (run.maps / "s1.png").unlink()
+        run("crf")
+        for change in (lambda: other_image(run, "z.png"), lambda: run.prepare(), lambda: run("depth")):
+            change()
+            rows = self.rows(run, cuts3d)
+            assert all(rows[stage]["current"] == 0 for stage in STORES[2:]), "the features need no depth"
+
     def test_a_failure_is_named_with_what_tries_it_again(self, run, cuts3d):
         run.prepare()
         run("depth")
@@ -504,3 +513,42 @@ def test_an_image_that_an_earlier_stage_lost_is_not_taken_from_an_earlier_result
         assert "3 of 5 images are as before" in run(stage) or stage == "spatial-importance"
     assert run.statuses("localcut") == run.statuses("features") == ["done", "done", "failed", "done", "done"]
     assert list(read_masks(run.path("crf")).counts.failures) == ["s2.png"]
+
+
+def test_masks_tell_the_names_that_their_images_have_now(run, cuts3d):
+    """The list gives a renamed image the same id where no other has a higher one, and no result but masks has names."""
+    values = yaml.safe_load(run.config.read_text())
+    values |= {"localcut": {"local_cut": False, "sharpen": False}, "crf": values["crf"] | {"unary": "softmax"}}
+    values["train"] = {"detector": None}
+    run.config.write_text(yaml.safe_dump(values))
+    run.prepare()
+    run("crf")
+    run("merge")
+    before = stamp(run.path("localcut"))
+    os.rename(run.images / "s4.png", run.images / "z.png")
+    run.prepare()
+
+    def current():
+        rows = json.loads(
+            cuts3d("status", "--json", "--config", run.config, "--run", run.folder, "--method", "cuts3d")[1]
+        )
+        return {row["stage"] for row in rows if row["current"] == row["total"]}
+
+    assert current() == {"prepare", "features", "localcut"}
+    assert "crf: 4 of 4 images are as before" in run("crf") and stamp(run.path("localcut")) == before
+    assert "merge" not in current(), "the masks of all shards have the old name"
+    run("merge")
+    assert [image["file_name"] for image in run.masks.images] == ["s1.png", "s2.png", "s3.png", "z.png"]
+    assert current() == {"prepare", "features", "localcut", "crf", "merge"}
+
+
+def test_a_stage_says_that_an_earlier_one_is_of_other_images(run):
+    """It takes what is there as it is; so far a list that had grown ended it with a traceback."""
+    run.prepare()
+    os.rename(run.images / "s2.png", run.images.parent / "s2.png")
+    run("features")  # an image failed, which is tried again where it is of the same list
+    os.rename(run.images.parent / "s2.png", run.images / "s2.png")
+    other_image(run, "a.png")
+    run.prepare()
+    err = run("localcut", code=1)
+    assert "was made from images other than those in the image list" in err and "rerun `cuts3d features`" in err
