@@ -192,7 +192,7 @@ def _earlier(
         if not kept:
             return None
         logger.info("%s: %d of %d images are as before", stage, len(kept), len(rows))
-    return Earlier(kept, count_statuses([found.statuses[row] for row in kept.values()]), failures)
+    return Earlier(found.fingerprint, kept, count_statuses([found.statuses[row] for row in kept.values()]), failures)
 
 
 def fingerprints_of(stores: Mapping[str, Store]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """What failed is tried again by the next run of the stage, and too many failures leave an earlier result in place."""
 
+import itertools
 import json
 import os
 import shutil
@@ -490,6 +491,43 @@ def test_only_shards_that_gain_or_lose_an_image_are_computed(run, read):
     assert [(image["id"], image["file_name"]) for image in run.masks.images] == [
         (1, "s1.png"), (2, "s2.png"), (4, "s4.png"), (5, "z.png")
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("stage", ["features", "crf"])
+def test_nothing_is_taken_from_a_result_that_another_process_replaced(
+    run, tmp_path, dataset, cuts3d, monkeypatch, stage
+):
+    """Rows are known by their numbers, which are those of other images in another result."""
+    image, path = Job.image, run.path(stage)
+    copy, remove = (shutil.copy, os.unlink) if stage == "crf" else (shutil.copytree, shutil.rmtree)
+    run.prepare()
+    run("crf")
+    copy(path, tmp_path / "before")
+    (run.images / "s1.png").unlink()
+    run.prepare()
+    for each in (*STORES, "crf"):
+        run(each)
+    other_image(run, "z.png")
+    run.prepare()
+    for each in itertools.takewhile(lambda each: each != stage, STORES):
+        run(each)
+
+    def replacing(self, record):
+        if record.file_name == "z.png" and (tmp_path / "before").exists():
+            remove(path)
+            os.rename(tmp_path / "before", path)
+        return image(self, record)
+
+    monkeypatch.setattr(Job, "image", replacing)
+    assert f"{stage}: recomputed, as {path} was replaced by another process" in run(stage)
+    for each in (*STORES, "crf", "merge"):
+        run(each)
+    (tmp_path / "fresh").mkdir()
+    fresh = Run(tmp_path / "fresh", tmp_path, cuts3d)
+    fresh.prepare()
+    fresh("crf")
+    fresh("merge")
+    assert_same_but_for_ids(run, fresh)
 
 
 def test_nothing_is_taken_from_a_result_with_other_settings(run):
