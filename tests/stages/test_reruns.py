@@ -11,7 +11,7 @@ import yaml
 
 from cuts3d_cli.backends.features_kernel import KernelFeatures
 from cuts3d_cli.pipeline.graph import result_path
-from cuts3d_cli.pipeline.retries import changed_since
+from cuts3d_cli.pipeline.retries import changed_since, tell_unreadable_list
 from cuts3d_cli.pipeline.runner import Job
 from cuts3d_cli.store.layout import STATUS_NAMES, failed_path, manifest_path, pseudo_masks_path
 from cuts3d_cli.store.manifest import read_manifest
@@ -370,6 +370,22 @@ class TestChangedSince:
         before = stamp(run.path("features"))
         run("features")
         assert self.changed(run, "features") == [] and stamp(run.path("features")) == before
+
+
+def test_a_list_that_cannot_be_read_is_told_to_the_workflow(run):
+    """Its images are as they were, so nothing else says that it must be made again before the stages."""
+    assert tell_unreadable_list(run.folder) == []
+    run.prepare()
+    assert tell_unreadable_list(run.folder) == []
+    path = manifest_path(run.folder)
+    path.write_bytes(path.read_bytes().replace(b'"version": 3', b'"version": 2'))
+    (told,) = tell_unreadable_list(run.folder)
+    before = told.stat().st_mtime_ns
+    assert before >= path.stat().st_mtime_ns and tell_unreadable_list(run.folder) == [told]
+    assert told.stat().st_mtime_ns == before, "once"
+    run.prepare()
+    assert tell_unreadable_list(run.folder) == [told], "it stays, as an input that is gone is a change too"
+    assert told.stat().st_mtime_ns == before < path.stat().st_mtime_ns
 
 
 class TestStatus:
