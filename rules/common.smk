@@ -34,7 +34,12 @@ from cuts3d_cli.workflow import (
     take_back,
 )
 
-CONFIG = checked_config(config, "config", files=workflow.configfiles, full=not workflow.overwrite_configfiles)
+CONFIG = checked_config(
+    config,
+    "config",
+    files=workflow.configfiles,
+    full=not workflow.overwrite_configfiles,
+)
 SETTINGS = settings_file(CONFIG)
 STARTED = time.time()
 RUN = Path(CONFIG.run).as_posix()
