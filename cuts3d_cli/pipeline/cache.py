@@ -237,7 +237,7 @@ def image_source(path: Path, depth_map: Path | None) -> Source:
     record = make_record(1, path, path.parent)
     if record.error:
         raise ImageError(record.error)
-    return Source([record], path.parent, depth_map)
+    return Source([record], path.parent, depth_map, any_name=True)
 
 
 @contextmanager

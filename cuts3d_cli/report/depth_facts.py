@@ -12,10 +12,11 @@ from cuts3d_cli.errors import StoreError
 from cuts3d_cli.evaluation.table import SPLIT_NAMES
 from cuts3d_cli.pipeline.depth_notes import PREDICTED
 from cuts3d_cli.pipeline.graph import result_path
+from cuts3d_cli.pipeline.results import open_listed
 from cuts3d_cli.report.run_image import bases_of, places, spread
 from cuts3d_cli.store.layout import DEPTH_SOURCES, FAILED, manifest_path, shard_name
-from cuts3d_cli.store.manifest import read_manifest
-from cuts3d_cli.store.zarr_store import Store, open_store
+from cuts3d_cli.store.manifest import Manifest, read_manifest
+from cuts3d_cli.store.zarr_store import Store
 
 MOST_IMAGES = 500
 """Images that are looked at, evenly spread, so that a large run costs no more than a small one."""
@@ -88,7 +89,7 @@ def depth_facts(base: Path) -> DepthFacts | None:
     predicted = []
     for shard, row, record in places(manifest, spread(manifest.n_images, MOST_IMAGES)):
         if shard not in stores:
-            stores = {shard: _store(base, shard)}  # one at a time
+            stores = {shard: _store(base, manifest, shard)}  # one at a time
         store = stores[shard]
         if store is None or store.status[row] == FAILED:
             continue
@@ -125,9 +126,9 @@ def _source(store: Store, row: int) -> str:
     return DEPTH_SOURCES[int(store.array("source")[row])]
 
 
-def _store(base: Path, shard: int) -> Store | None:
+def _store(base: Path, manifest: Manifest, shard: int) -> Store | None:
     path = result_path(base, "depth", shard_name(shard))
     try:
-        return open_store(path, "depth") if path.exists() else None
+        return open_listed("depth", path, manifest, shard) if path.exists() else None
     except StoreError:
         return None

@@ -15,14 +15,15 @@ from cuts3d_cli.evaluation.readers.formats import read_truth
 from cuts3d_cli.pipeline.declarations import LAST
 from cuts3d_cli.pipeline.graph import result_path
 from cuts3d_cli.pipeline.methods import OWN
+from cuts3d_cli.pipeline.results import open_listed
 from cuts3d_cli.report.annotations import score_name
 from cuts3d_cli.report.overlay import resized
 from cuts3d_cli.store.coco import normal_name
 from cuts3d_cli.store.images import read_image
 from cuts3d_cli.store.layout import FAILED, manifest_path, shard_name
-from cuts3d_cli.store.manifest import ImageRecord, Manifest
+from cuts3d_cli.store.manifest import ImageRecord, Manifest, read_manifest
 from cuts3d_cli.store.masks import MaskFile, read_masks
-from cuts3d_cli.store.zarr_store import Store, open_store
+from cuts3d_cli.store.zarr_store import Store
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Reader:
         path = result_path(self.base, stage, shard_name(shard))
         if not path.exists():
             raise Missing(f"no {stage} of this shard")
-        return open_store(path, stage)
+        return open_listed(stage, path, read_manifest(manifest_path(self.base)), shard)
 
     def _masks(self, shard: int, method: str) -> tuple[MaskFile, dict[str, list]]:
         path = result_path(self.base, LAST, shard_name(shard), method)
