@@ -10,15 +10,16 @@ import shlex
 import shutil
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import quote, unquote
 
 import yaml
 
-from cuts3d_cli.config import Config, Section, check_thresholds, read_values, resolve
+from cuts3d_cli.config import Config, Section, check_thresholds, merge_values, read_values, resolve
 from cuts3d_cli.errors import ConfigError, Cuts3dError, StoreError
 from cuts3d_cli.store.files import atomic_path
 from cuts3d_cli.store.settings import settings_path
@@ -43,22 +44,18 @@ _FAILED_IMAGE = re.compile(r"^[\d:]+ WARNING ([\w-]+): (.+?) failed: (.*)$", re.
 _CORES = ("--cores", "-c", "--jobs", "-j", "--profile", "--workflow-profile", "--executor", "-e")
 """Options that say how much may run at once, or name what does."""
 
+_SETTINGS, _JSON = "settings", "json:"
+"""Key of Snakemake's configuration under which ``cuts3d run`` hands on settings given with ``--set``, and its form."""
+
 _TRIGGERS = ("mtime", "params", "input")
 """Of Snakemake's reasons to run a job again those that ``status`` knows; a stage's algorithm is one of its params."""
 
 
-def run_snakemake(config_file: Path, words: Sequence[str]) -> NoReturn:
-    """Replace this process by Snakemake on the package's workflow, in the current folder.
-
-    Its exit code and what it does on Ctrl-C are those of the command.
-
-    Args:
-        config_file: the configuration.
-        words: targets and options of Snakemake.
+def check_file(config_file: Path) -> None:
+    """Check that there is a configuration of this name.
 
     Raises:
-        Cuts3dError: no such configuration, or another one among the options.
-        ModuleNotFoundError: Snakemake is not installed.
+        Cuts3dError: there is none.
     """
     if not config_file.is_file():
         raise Cuts3dError(
@@ -67,6 +64,22 @@ def run_snakemake(config_file: Path, words: Sequence[str]) -> NoReturn:
             found="a folder" if config_file.is_dir() else "nothing",
             hint=f"`cuts3d init photos/ --out {config_file}` writes one for the images in photos/",
         )
+
+
+def run_snakemake(config_file: Path, words: Sequence[str], given: Mapping[str, Any]) -> NoReturn:
+    """Replace this process by Snakemake on the package's workflow, in the current folder.
+
+    Its exit code and what it does on Ctrl-C are those of the command.
+
+    Args:
+        config_file: the configuration.
+        words: targets and options of Snakemake, none of which is ``--config``.
+        given: nested values that go before those of the file.
+
+    Raises:
+        Cuts3dError: another configuration among the options.
+        ModuleNotFoundError: Snakemake is not installed.
+    """
     if another := next((word for word in words if word.split("=")[0] in ("--configfile", "--configfiles")), None):
         raise Cuts3dError(
             f"option {another}", expected=f"one configuration, {config_file}", found="two", hint="keep one of them"
@@ -76,14 +89,41 @@ def run_snakemake(config_file: Path, words: Sequence[str]) -> NoReturn:
     if executor := _value(words, "--executor", "-e"):
         check_executor(executor)
     # -P: a file of the current folder must not stand in for a module
-    command = [sys.executable, "-P", "-m", "snakemake", *snakemake_words(config_file, words)]
+    command = [sys.executable, "-P", "-m", "snakemake", *snakemake_words(config_file, words, given)]
     path = os.pathsep.join([sysconfig.get_path("scripts"), BEFORE.get("PATH", os.defpath)])  # jobs call cuts3d
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(command[0], command, {**BEFORE, "PATH": path})
 
 
-def snakemake_words(config_file: Path, words: Sequence[str]) -> list[str]:
+def settings_in(words: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+    """Take what sets settings out of a command line of Snakemake.
+
+    Returns:
+        The assignments of ``--set``, those of Snakemake's ``--config``, and the other words. Snakemake takes no keys
+        with dots, and every value within braces for text, so its option is treated as ours.
+    """
+    single, several, others = [], [], []
+    left = list(words)
+    while left:
+        word = left.pop(0)
+        if word == "--":
+            return single, several, [*others, word, *left]
+        if word == "--set":
+            single.append(left.pop(0) if left else "")
+        elif word.startswith("--set="):
+            single.append(word.removeprefix("--set="))
+        elif word in ("--config", "-C"):
+            while left and not left[0].startswith("-"):
+                several.append(left.pop(0))
+        elif _option(word) in ("--config", "-C"):
+            several.append(word.removeprefix("--config=").removeprefix("-C"))
+        else:
+            others.append(word)
+    return single, several, others
+
+
+def snakemake_words(config_file: Path, words: Sequence[str], given: Mapping[str, Any]) -> list[str]:
     """Snakemake's command line: the package's Snakefile, all cores, the options given, the configuration.
 
     The number of cores is left to the options where they name one, a profile or an executor. A job is run again for
@@ -96,6 +136,8 @@ def snakemake_words(config_file: Path, words: Sequence[str]) -> list[str]:
     # --configfile takes any number of files, so targets must not follow it
     asked = any(_option(word) == "--rerun-triggers" for word in words)
     end = [*([] if asked else ["--rerun-triggers", *_TRIGGERS]), "--configfile", str(config_file.absolute())]
+    if given:  # escaped, as Snakemake guesses types, and does not escape it for the jobs of a cluster
+        end += ["--config", f"{_SETTINGS}={_JSON}{quote(json.dumps(given))}"]
     snakefile = str((FILES / "Snakefile").resolve())
     return ["--snakefile", snakefile, "--rerun-incomplete", *cores, *_with_profiles(words), *end]
 
@@ -182,6 +224,9 @@ def checked_config(
     with _ending_with_a_line():
         for path in files:
             read_values(path)
+        if str(values.get(_SETTINGS)).startswith(_JSON):
+            values = dict(values)
+            values = merge_values(values, json.loads(unquote(values.pop(_SETTINGS).removeprefix(_JSON))))
         if full and values.get("preset", "embedded") != "embedded":
             raise ConfigError(
                 f"{source}: preset {values['preset']} has no effect, as config.yaml sets every key",

@@ -193,9 +193,7 @@ def build_config(
     chosen = options.pop("preset", None)
     if chosen:
         values["preset"] = chosen
-    single: dict[str, Any] = {}
-    for assignment in options.pop("assignments", ()):
-        single = merge_values(single, _assignment(assignment))
+    single = assigned(options.pop("assignments", ()))
     by_key = _keys(merge_values(values, single))
     typed = {name: value for name in ("device", "seed", "max_failed") if (value := options.pop(name, None)) is not None}
     for section in sections:
@@ -348,14 +346,26 @@ def _file_values(path: Path | None) -> dict[str, Any]:
     return values
 
 
-def _assignment(text: str) -> dict[str, Any]:
+def assigned(assignments: Sequence[str], option: str = "--set") -> dict[str, Any]:
+    """The nested values that assignments ``section.key=value`` of an option set, the last of a key counting.
+
+    Raises:
+        ConfigError: one is no assignment, or its value is not YAML.
+    """
+    values: dict[str, Any] = {}
+    for text in assignments:
+        values = merge_values(values, _assignment(text, option))
+    return values
+
+
+def _assignment(text: str, option: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise ConfigError(f"option --set {text}", expected="SECTION.KEY=VALUE, such as localcut.tau_knn=0.1")
+        raise ConfigError(f"option {option} {text}", expected="SECTION.KEY=VALUE, such as localcut.tau_knn=0.1")
     try:
         nested: Any = parsed_yaml(value)
     except ValueError as error:
-        raise ConfigError(f"option --set {text}", expected="a YAML value", found=str(error)) from None
+        raise ConfigError(f"option {option} {text}", expected="a YAML value", found=str(error)) from None
     for part in reversed(key.strip().split(".")):
         nested = {part: nested}
     return nested

@@ -1,6 +1,7 @@
 """``cuts3d run``: what Snakemake is called with, and what is said where it cannot be."""
 
 import importlib.util
+import json
 import os
 import shutil
 import signal
@@ -10,8 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cuts3d_cli import workflow
+from cuts3d_cli.cli.options import build_config
+from cuts3d_cli.store.manifest import read_manifest
 from cuts3d_cli.workflow import FILES, snakemake_words
 
 SHIPPED = FILES.resolve().parents[1]
@@ -69,6 +73,78 @@ def test_targets_options_and_exit_codes_pass_through(config):
     assert code == 2 and "--nosuch-option" in out
 
 
+def settings_of(folder) -> dict:
+    """The settings that the last call of a workflow wrote for its jobs."""
+    written = sorted((folder / "runs/photos/settings").glob("*.yaml"), key=lambda path: path.stat().st_mtime_ns)
+    return yaml.safe_load(written[-1].read_text())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--set", "localcut.n_instances=6", "--set=train.detector=null"],
+        ["--config", "localcut.n_instances=6", "train={detector: null}"],
+        ["-C", "localcut={n_instances: 6}", "--set", "train.detector=null"],
+        ["--config=localcut.n_instances=5", "--set", "localcut.n_instances=6", "--set", "train.detector=~"],
+    ],
+    ids=["set", "dotted", "mixed", "last"],
+)
+def test_settings_of_a_call_go_before_those_of_the_file(config, words):
+    """As with every other command; Snakemake alone knows no keys with dots, and takes null in braces for a text."""
+    code, out = run(config.parent, "mine.yaml", "-n", "pseudo_masks", *words)
+    assert code == 0, out
+    found = settings_of(config.parent)
+    assert found["localcut"]["n_instances"] == 6 and found["train"]["detector"] is None
+    ours = [each.removeprefix("--set=") for each in words if each not in ("--set", "--config", "-C")]
+    options = {"config_file": config, "assignments": [each.removeprefix("--config=") for each in ours]}
+    assert found == build_config(options).model_dump(mode="json")  # those of `status` with the same words
+
+
+@pytest.mark.parametrize("text", ["données ünd 'mehr'", 'a "b" \\ $HOME'])
+def test_a_setting_may_hold_any_text(config, text):
+    code, out = run(config.parent, "mine.yaml", "-n", "--set", f"depth.weights={json.dumps(text)}")
+    assert code == 0 and settings_of(config.parent)["depth"]["weights"] == text, out
+
+
+def test_a_job_that_is_started_apart_gets_the_settings(config):
+    """As those of a cluster, whose command lines Snakemake puts together without escaping."""
+    manifest = "runs/photos/manifest.jsonl"
+    words = ["--set", "data.n_shards=2", "--groups", "prepare=one", "--cores", "1"]
+    code, out = run(config.parent, "mine.yaml", manifest, *words)
+    assert code == 0 and read_manifest(config.parent / manifest).n_shards == 2, out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["--set", "n_instances=6"], 1, "--set: unknown key n_instances; "),
+        (["--set", "localcut.n_instances=many"], 1, "localcut.n_instances; expected a whole number"),
+        (["--set", "localcut.tau_knn"], 1, "option --set localcut.tau_knn; expected SECTION.KEY=VALUE"),
+        (["--set"], 1, "option --set ; expected SECTION.KEY=VALUE"),
+        (["--config", "localcut.tau_knn=[1"], 1, "option --config localcut.tau_knn=[1; expected a YAML value"),
+        (["--config", "crf.iterations=3", "report"], 2, "before --config: cuts3d run mine.yaml report --config"),
+    ],
+)
+def test_wrong_settings_of_a_call_are_refused_in_one_line(config, cuts3d, words, code, told):
+    ended = cuts3d("run", "mine.yaml", *words)
+    assert ended[0] == code and told in ended[2] and "Traceback" not in ended[2], ended
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("run: runs\nlocalcut:\n  k: [1\nseed: 3\n", "config file mine.yaml; expected YAML; found"),
+        ("localcut:\n  nosuch: 3\n", "mine.yaml: unknown key localcut.nosuch"),
+        ("- a\n", "config file mine.yaml; expected a mapping of sections"),
+    ],
+)
+def test_a_mistake_in_the_file_is_told_with_its_place(config, cuts3d, text, told):
+    config.write_text(text)
+    code, _, err = cuts3d("run", "mine.yaml", "-n")
+    assert code == 1 and told in err and err.count("\n") == 1, err
+    assert "line 4, column 5" in err or "k:" not in text
+
+
 def test_it_stops_as_snakemake_does(config, tmp_path, heeds_interrupts):
     process = started(tmp_path, "mine.yaml", "pseudo_masks", "--cores", "1")
     log = tmp_path / "runs/photos/logs/prepare.log"
@@ -88,7 +164,6 @@ def test_it_stops_as_snakemake_does(config, tmp_path, heeds_interrupts):
     [
         ([], True),
         (["pseudo_masks", "-n"], True),
-        (["--config", "crf={iterations: 3}"], True),
         (["--cores", "2"], False),
         (["--cores=2"], False),
         (["-c2"], False),
@@ -98,27 +173,27 @@ def test_it_stops_as_snakemake_does(config, tmp_path, heeds_interrupts):
     ],
 )
 def test_all_cores_unless_told_otherwise(config, words, cores):
-    found = snakemake_words(Path("mine.yaml"), words)
+    found = snakemake_words(Path("mine.yaml"), words, {})
     assert found[0] == "--snakefile" and Path(found[1]) == SHIPPED / "Snakefile"
     own, triggers = ["--rerun-incomplete"], ["--rerun-triggers", "mtime", "params", "input"]
     assert found[2:] == [*own, *["--cores", "all"] * cores, *words, *triggers, "--configfile", str(config)]
-    asked = snakemake_words(Path("mine.yaml"), [*words, "--rerun-triggers=code"])
+    asked = snakemake_words(Path("mine.yaml"), [*words, "--rerun-triggers=code"], {})
     assert triggers[0] not in asked and "--rerun-triggers=code" in asked
 
 
 def test_a_profile_of_the_environment_has_its_cores(config, monkeypatch):
     monkeypatch.setitem(workflow.BEFORE, "SNAKEMAKE_PROFILE", "mine")
-    assert "--cores" not in snakemake_words(config, [])
+    assert "--cores" not in snakemake_words(config, [], {})
 
 
 @pytest.mark.parametrize("words", [["--profile", "slurm"], ["--profile=slurm"]])
 def test_the_shipped_profile_stands_in_where_the_folder_has_none(config, tmp_path, words):
-    found = " ".join(snakemake_words(config, words)).replace("=", " ")
+    found = " ".join(snakemake_words(config, words, {})).replace("=", " ")
     assert f"--profile {SHIPPED / 'slurm'} " in found
     (tmp_path / "slurm").mkdir()
     (tmp_path / "slurm/config.yaml").write_text("executor: slurm\n")
-    assert "--profile slurm " in " ".join(snakemake_words(config, words)).replace("=", " ")
-    assert "--profile nosuch " in " ".join([*snakemake_words(config, ["--profile", "nosuch"])])
+    assert "--profile slurm " in " ".join(snakemake_words(config, words, {})).replace("=", " ")
+    assert "--profile nosuch " in " ".join([*snakemake_words(config, ["--profile", "nosuch"], {})])
 
 
 def test_jobs_get_the_environment_as_it_was(config, cuts3d, monkeypatch):
