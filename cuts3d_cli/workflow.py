@@ -69,7 +69,7 @@ def check_file(config_file: Path) -> None:
 def run_snakemake(config_file: Path, words: Sequence[str], given: Mapping[str, Any]) -> NoReturn:
     """Replace this process by Snakemake on the package's workflow, in the current folder.
 
-    Its exit code and what it does on Ctrl-C are those of the command.
+    Its exit code is that of the command.
 
     Args:
         config_file: the configuration.
@@ -89,52 +89,25 @@ def run_snakemake(config_file: Path, words: Sequence[str], given: Mapping[str, A
     if executor := _value(words, "--executor", "-e"):
         check_executor(executor)
     # -P: a file of the current folder must not stand in for a module
-    command = [sys.executable, "-P", "-m", "snakemake", *snakemake_words(config_file, words, given)]
+    command = [sys.executable, "-P", "-m", "cuts3d_cli.workflow_run", *snakemake_words(config_file, words, given)]
     path = os.pathsep.join([sysconfig.get_path("scripts"), BEFORE.get("PATH", os.defpath)])  # jobs call cuts3d
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(command[0], command, {**BEFORE, "PATH": path})
 
 
-def settings_in(words: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
-    """Take what sets settings out of a command line of Snakemake.
-
-    Returns:
-        The assignments of ``--set``, those of Snakemake's ``--config``, and the other words. Snakemake takes no keys
-        with dots, and every value within braces for text, so its option is treated as ours.
-    """
-    single, several, others = [], [], []
-    left = list(words)
-    while left:
-        word = left.pop(0)
-        if word == "--":
-            return single, several, [*others, word, *left]
-        if word == "--set":
-            single.append(left.pop(0) if left else "")
-        elif word.startswith("--set="):
-            single.append(word.removeprefix("--set="))
-        elif word in ("--config", "-C"):
-            while left and not left[0].startswith("-"):
-                several.append(left.pop(0))
-        elif _option(word) in ("--config", "-C"):
-            several.append(word.removeprefix("--config=").removeprefix("-C"))
-        else:
-            others.append(word)
-    return single, several, others
-
-
 def snakemake_words(config_file: Path, words: Sequence[str], given: Mapping[str, Any]) -> list[str]:
-    """Snakemake's command line: the package's Snakefile, all cores, the options given, the configuration.
+    """The command line of `workflow_run`: the package's Snakefile, all cores, the options given, the configuration.
 
     The number of cores is left to the options where they name one, a profile or an executor. A job is run again for
     `_TRIGGERS` unless they say otherwise: that a new version words a rule differently is no reason. The profile
     ``slurm`` is the package's own where Snakemake finds none of that name. What a killed Snakemake left unfinished is
     run again, as results appear whole or not at all.
     """
-    chosen = "SNAKEMAKE_PROFILE" in BEFORE or any(_option(word) in _CORES for word in words)
+    chosen = "SNAKEMAKE_PROFILE" in BEFORE or any(option_of(word) in _CORES for word in words)
     cores = [] if chosen else ["--cores", "all"]
     # --configfile takes any number of files, so targets must not follow it
-    asked = any(_option(word) == "--rerun-triggers" for word in words)
+    asked = any(option_of(word) == "--rerun-triggers" for word in words)
     end = [*([] if asked else ["--rerun-triggers", *_TRIGGERS]), "--configfile", str(config_file.absolute())]
     if given:  # escaped, as Snakemake guesses types, and does not escape it for the jobs of a cluster
         end += ["--config", f"{_SETTINGS}={_JSON}{quote(json.dumps(given))}"]
@@ -142,7 +115,7 @@ def snakemake_words(config_file: Path, words: Sequence[str], given: Mapping[str,
     return ["--snakefile", snakefile, "--rerun-incomplete", *cores, *_with_profiles(words), *end]
 
 
-def _option(word: str) -> str:
+def option_of(word: str) -> str:
     """The option that a word of a command line starts with: --cores=4 and -c4 give --cores and -c."""
     return word.split("=")[0] if word.startswith("--") else word[:2]
 
@@ -152,7 +125,7 @@ def _value(words: Sequence[str], long: str, short: str) -> str | None:
     for word, following in pairwise([*words, ""]):
         if word in (long, short):
             return following
-        if _option(word) in (long, short):
+        if option_of(word) in (long, short):
             return word.removeprefix(f"{long}=").removeprefix(short).removeprefix("=")
     return None
 
@@ -307,8 +280,13 @@ def failures(bases: Iterable[str], since: float) -> str:
 def _failed_jobs(base: Path, since: float) -> Iterator[tuple[Path, str, str]]:
     """Log, its text and the error of each job below ``base`` that failed since a time."""
     for log in sorted((base / "logs").rglob("*.log")):
-        if log.stat().st_mtime >= since and (errors := _ERROR.findall(text := log.read_text(errors="replace"))):
-            yield log, text, errors[-1]
+        if log.stat().st_mtime >= since and (error := last_error(text := log.read_text(errors="replace"))):
+            yield log, text, error
+
+
+def last_error(text: str) -> str:
+    """The line with which a failed command ended, of the text of its log; empty where none did."""
+    return next(reversed(_ERROR.findall(text)), "")
 
 
 def failed_images(config: Config, since: float) -> str:

@@ -15,6 +15,7 @@ import yaml
 
 from cuts3d_cli import workflow
 from cuts3d_cli.cli.options import build_config
+from cuts3d_cli.errors import INTERRUPTED
 from cuts3d_cli.store.manifest import read_manifest
 from cuts3d_cli.workflow import FILES, snakemake_words
 
@@ -66,7 +67,7 @@ def test_another_folder_can_be_named(config, tmp_path):
 
 def test_targets_options_and_exit_codes_pass_through(config):
     code, out = run(config.parent, "mine.yaml", "-n", "pseudo_masks", "--config", "crf={iterations: 3}")
-    assert code == 0 and "This was a dry-run" in out and "merge" in out and "train" not in out
+    assert code == 0 and "nothing was run, for -n" in out and "merge" in out and "train" not in out
     code, out = run(config.parent, "mine.yaml", "nosuch")
     assert code == 1 and "nosuch" in out
     code, out = run(config.parent, "mine.yaml", "--nosuch-option")
@@ -145,7 +146,7 @@ def test_a_mistake_in_the_file_is_told_with_its_place(config, cuts3d, text, told
     assert "line 4, column 5" in err or "k:" not in text
 
 
-def test_it_stops_as_snakemake_does(config, tmp_path, heeds_interrupts):
+def test_ctrl_c_ends_it_with_one_line(config, tmp_path, heeds_interrupts):
     process = started(tmp_path, "mine.yaml", "pseudo_masks", "--cores", "1")
     log = tmp_path / "runs/photos/logs/prepare.log"
     until = time.monotonic() + 60
@@ -153,10 +154,39 @@ def test_it_stops_as_snakemake_does(config, tmp_path, heeds_interrupts):
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     out = process.communicate(timeout=120)[0]
-    # Whether Snakemake hears of it before the job that it runs decides what it says.
-    assert process.returncode == 1 and "cuts3d: interrupted" not in out, out
+    assert process.returncode == 130 and out.splitlines()[-1] == INTERRUPTED, out
+    assert out.count(INTERRUPTED) == 1 and not any(word in out for word in ("Error", "error", "failed", "rule")), out
     code, out = run(tmp_path, "mine.yaml", "-n", "pseudo_masks")
     assert code == 0 and "crf" in out, out  # no lock is left
+
+
+def test_a_run_takes_few_lines_and_tells_what_changed(config, dataset, tmp_path):
+    shutil.copytree(dataset / "depth", tmp_path / "depth")
+    maps = ["pseudo_masks", "--set", "data.depth_maps=depth"]
+    code, out = run(tmp_path, "mine.yaml", *maps)
+    first, *steps, last = [line.partition(" INFO run: ")[2] for line in out.splitlines()[:-1]]
+    assert code == 0 and first.startswith(f"{len(steps)} steps: prepare, "), out
+    assert [step.split()[0] for step in steps] == [f"{n}/{len(steps)}" for n in range(1, len(steps) + 1)]
+    assert last.startswith(f"all {len(steps)} steps done in "), out
+    (log,) = (tmp_path / ".snakemake/log").glob("*.log")
+    assert "Reason: Missing output files" in log.read_text()
+    words = ["-n", *maps, "--set", "localcut.n_instances=6", "--set", "localcut.tau_knn=0.08"]
+    code, out = run(tmp_path, "mine.yaml", *words)
+    told = [line.partition(" INFO run: ")[2] for line in out.splitlines()]
+    assert "  localcut: n_instances 5 -> 6, tau_knn 0.06 -> 0.08" in told and "  crf (2)" in told, out
+    assert "  localcut: n_instances 5 -> 6" in told, out  # of MaskCut, which has no tau_knn
+    code, out = run(tmp_path, "mine.yaml", *words, "-v")
+    assert code == 0 and "Params have changed" in out and "run: " not in out
+
+
+def test_a_failed_step_is_told_once_with_its_error_and_log(config, tmp_path):
+    for image in (tmp_path / "photos").iterdir():
+        image.write_text("no image")
+    code, out = run(tmp_path, "mine.yaml", "pseudo_masks")
+    _, _, failed, reason, log, last = out.splitlines()
+    assert code == 1 and "ERROR run: failed: listing the images of photos; log: runs/photos/logs/prepare.log" in failed
+    assert "expected readable images" in reason and "logs/prepare.log" in log, out
+    assert last == "cuts3d: error: a step failed, as said above -> mend the cause, then run the same command"
 
 
 @pytest.mark.parametrize(
