@@ -11,6 +11,9 @@ from typing import Any
 CONFIG_KEY = "config key "
 """What messages write before a key of the configuration; a command writes its option instead (`cli.typed`)."""
 
+INTERRUPTED = "cuts3d: interrupted; finished stages are kept, run the same command to continue"
+"""What a command says last on Ctrl-C."""
+
 _UNSHOWN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Categories of characters that move the cursor, turn the direction of writing, end a line or are none at all."""
 

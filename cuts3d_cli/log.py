@@ -92,11 +92,11 @@ def progress(items: Iterable, label: str, total: int, every_s: float = 10.0) -> 
             last = now
             each = (now - first) / (done - 1) if done > 1 else now - start
             pace = f", {each:.2f} s each" if done > 1 or total == 1 else ""
-            left = f", about {_duration(each * (total - done))} left" if 1 < done < total else ""
+            left = f", about {duration(each * (total - done))} left" if 1 < done < total else ""
             logger.info("%s: %d/%d%s%s", label, done, total, pace, left)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """A time in the unit in which it has at most three digits: 50 s, 12 min, 3.5 h."""
     if seconds < 100:
         return f"{seconds:.0f} s"

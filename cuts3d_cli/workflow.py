@@ -10,15 +10,16 @@ import shlex
 import shutil
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import quote, unquote
 
 import yaml
 
-from cuts3d_cli.config import Config, Section, check_thresholds, read_values, resolve
+from cuts3d_cli.config import Config, Section, check_thresholds, merge_values, read_values, resolve
 from cuts3d_cli.errors import ConfigError, Cuts3dError, StoreError
 from cuts3d_cli.store.files import atomic_path
 from cuts3d_cli.store.settings import settings_path
@@ -43,22 +44,18 @@ _FAILED_IMAGE = re.compile(r"^[\d:]+ WARNING ([\w-]+): (.+?) failed: (.*)$", re.
 _CORES = ("--cores", "-c", "--jobs", "-j", "--profile", "--workflow-profile", "--executor", "-e")
 """Options that say how much may run at once, or name what does."""
 
+_SETTINGS, _JSON = "settings", "json:"
+"""Key of Snakemake's configuration under which ``cuts3d run`` hands on settings given with ``--set``, and its form."""
+
 _TRIGGERS = ("mtime", "params", "input")
 """Of Snakemake's reasons to run a job again those that ``status`` knows; a stage's algorithm is one of its params."""
 
 
-def run_snakemake(config_file: Path, words: Sequence[str]) -> NoReturn:
-    """Replace this process by Snakemake on the package's workflow, in the current folder.
-
-    Its exit code and what it does on Ctrl-C are those of the command.
-
-    Args:
-        config_file: the configuration.
-        words: targets and options of Snakemake.
+def check_file(config_file: Path) -> None:
+    """Check that there is a configuration of this name.
 
     Raises:
-        Cuts3dError: no such configuration, or another one among the options.
-        ModuleNotFoundError: Snakemake is not installed.
+        Cuts3dError: there is none.
     """
     if not config_file.is_file():
         raise Cuts3dError(
@@ -67,6 +64,22 @@ def run_snakemake(config_file: Path, words: Sequence[str]) -> NoReturn:
             found="a folder" if config_file.is_dir() else "nothing",
             hint=f"`cuts3d init photos/ --out {config_file}` writes one for the images in photos/",
         )
+
+
+def run_snakemake(config_file: Path, words: Sequence[str], given: Mapping[str, Any]) -> NoReturn:
+    """Replace this process by Snakemake on the package's workflow, in the current folder.
+
+    Its exit code is that of the command.
+
+    Args:
+        config_file: the configuration.
+        words: targets and options of Snakemake, none of which is ``--config``.
+        given: nested values that go before those of the file.
+
+    Raises:
+        Cuts3dError: another configuration among the options.
+        ModuleNotFoundError: Snakemake is not installed.
+    """
     if another := next((word for word in words if word.split("=")[0] in ("--configfile", "--configfiles")), None):
         raise Cuts3dError(
             f"option {another}", expected=f"one configuration, {config_file}", found="two", hint="keep one of them"
@@ -76,31 +89,33 @@ def run_snakemake(config_file: Path, words: Sequence[str]) -> NoReturn:
     if executor := _value(words, "--executor", "-e"):
         check_executor(executor)
     # -P: a file of the current folder must not stand in for a module
-    command = [sys.executable, "-P", "-m", "snakemake", *snakemake_words(config_file, words)]
+    command = [sys.executable, "-P", "-m", "cuts3d_cli.workflow_run", *snakemake_words(config_file, words, given)]
     path = os.pathsep.join([sysconfig.get_path("scripts"), BEFORE.get("PATH", os.defpath)])  # jobs call cuts3d
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(command[0], command, {**BEFORE, "PATH": path})
 
 
-def snakemake_words(config_file: Path, words: Sequence[str]) -> list[str]:
-    """Snakemake's command line: the package's Snakefile, all cores, the options given, the configuration.
+def snakemake_words(config_file: Path, words: Sequence[str], given: Mapping[str, Any]) -> list[str]:
+    """The command line of `workflow_run`: the package's Snakefile, all cores, the options given, the configuration.
 
     The number of cores is left to the options where they name one, a profile or an executor. A job is run again for
     `_TRIGGERS` unless they say otherwise: that a new version words a rule differently is no reason. The profile
     ``slurm`` is the package's own where Snakemake finds none of that name. What a killed Snakemake left unfinished is
     run again, as results appear whole or not at all.
     """
-    chosen = "SNAKEMAKE_PROFILE" in BEFORE or any(_option(word) in _CORES for word in words)
+    chosen = "SNAKEMAKE_PROFILE" in BEFORE or any(option_of(word) in _CORES for word in words)
     cores = [] if chosen else ["--cores", "all"]
     # --configfile takes any number of files, so targets must not follow it
-    asked = any(_option(word) == "--rerun-triggers" for word in words)
+    asked = any(option_of(word) == "--rerun-triggers" for word in words)
     end = [*([] if asked else ["--rerun-triggers", *_TRIGGERS]), "--configfile", str(config_file.absolute())]
+    if given:  # escaped, as Snakemake guesses types, and does not escape it for the jobs of a cluster
+        end += ["--config", f"{_SETTINGS}={_JSON}{quote(json.dumps(given))}"]
     snakefile = str((FILES / "Snakefile").resolve())
     return ["--snakefile", snakefile, "--rerun-incomplete", *cores, *_with_profiles(words), *end]
 
 
-def _option(word: str) -> str:
+def option_of(word: str) -> str:
     """The option that a word of a command line starts with: --cores=4 and -c4 give --cores and -c."""
     return word.split("=")[0] if word.startswith("--") else word[:2]
 
@@ -110,7 +125,7 @@ def _value(words: Sequence[str], long: str, short: str) -> str | None:
     for word, following in pairwise([*words, ""]):
         if word in (long, short):
             return following
-        if _option(word) in (long, short):
+        if option_of(word) in (long, short):
             return word.removeprefix(f"{long}=").removeprefix(short).removeprefix("=")
     return None
 
@@ -182,6 +197,9 @@ def checked_config(
     with _ending_with_a_line():
         for path in files:
             read_values(path)
+        if str(values.get(_SETTINGS)).startswith(_JSON):
+            values = dict(values)
+            values = merge_values(values, json.loads(unquote(values.pop(_SETTINGS).removeprefix(_JSON))))
         if full and values.get("preset", "embedded") != "embedded":
             raise ConfigError(
                 f"{source}: preset {values['preset']} has no effect, as config.yaml sets every key",
@@ -262,8 +280,13 @@ def failures(bases: Iterable[str], since: float) -> str:
 def _failed_jobs(base: Path, since: float) -> Iterator[tuple[Path, str, str]]:
     """Log, its text and the error of each job below ``base`` that failed since a time."""
     for log in sorted((base / "logs").rglob("*.log")):
-        if log.stat().st_mtime >= since and (errors := _ERROR.findall(text := log.read_text(errors="replace"))):
-            yield log, text, errors[-1]
+        if log.stat().st_mtime >= since and (error := last_error(text := log.read_text(errors="replace"))):
+            yield log, text, error
+
+
+def last_error(text: str) -> str:
+    """The line with which a failed command ended, of the text of its log; empty where none did."""
+    return next(reversed(_ERROR.findall(text)), "")
 
 
 def failed_images(config: Config, since: float) -> str:

@@ -10,7 +10,8 @@ PACKAGE = Path(cuts3d_cli.__file__).parent
 
 LAYERS = (
     "errors", "log", "threads", "jit", "tables", "yaml_text", "config", "core", "store", "backends", "pipeline",
-    "stages", "detector", "training", "evaluation", "experiments", "report", "export", "workflow", "api", "cli",
+    "stages", "detector", "training", "evaluation", "experiments", "report", "export", "workflow",
+    "workflow_run", "api", "cli",
 )  # fmt: skip
 """Modules and packages of ``cuts3d_cli``, lowest first."""
 

@@ -59,4 +59,4 @@ def test_a_bar_counts_from_the_first_item_on(slow, monkeypatch):
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0 s"), (99, "99 s"), (120, "2 min"), (7200, "2.0 h")])
 def test_durations(seconds, text):
-    assert log._duration(seconds) == text
+    assert log.duration(seconds) == text

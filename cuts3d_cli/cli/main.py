@@ -88,7 +88,7 @@ def main(args: list[str] | None = None) -> None:
     """Entry point: errors become one line on stderr and exit code 1 (2 for wrong usage, 130 for Ctrl-C)."""
     from cuts3d_cli import threads
     from cuts3d_cli.cli.typed import as_typed
-    from cuts3d_cli.errors import Cuts3dError, missing_package, unwritable
+    from cuts3d_cli.errors import INTERRUPTED, Cuts3dError, missing_package, unwritable
 
     threads.limit()
     for stream in (sys.stdout, sys.stderr):  # whatever a terminal's encoding lacks is shown as an escape
@@ -103,7 +103,7 @@ def main(args: list[str] | None = None) -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("cuts3d: interrupted; finished stages are kept, run the same command to continue", err=True)
+        click.echo(INTERRUPTED, err=True)
         sys.exit(130)
     except Cuts3dError as error:
         click.echo(f"cuts3d: error: {as_typed(str(error))}", err=True)

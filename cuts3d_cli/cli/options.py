@@ -110,9 +110,7 @@ def config_options(command: Callable) -> Callable:
             help="Named set of defaults. Default: embedded for the sample's images (the defaults shown here), photo "
             "for all others.",
         ),
-        click.option(
-            "--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="Set any key; repeatable."
-        ),
+        click.option("--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="Set a key; repeatable."),
         click.option("--device", help="auto, cpu, cuda or cuda:N."),
         click.option("--seed", type=click.IntRange(0), help="Random seed."),
         click.option("--max-failed", type=click.FloatRange(0, 1), help="Fraction of images that may fail."),
@@ -193,9 +191,7 @@ def build_config(
     chosen = options.pop("preset", None)
     if chosen:
         values["preset"] = chosen
-    single: dict[str, Any] = {}
-    for assignment in options.pop("assignments", ()):
-        single = merge_values(single, _assignment(assignment))
+    single = assigned(options.pop("assignments", ()))
     by_key = _keys(merge_values(values, single))
     typed = {name: value for name in ("device", "seed", "max_failed") if (value := options.pop(name, None)) is not None}
     for section in sections:
@@ -349,17 +345,25 @@ def _file_values(path: Path | None) -> dict[str, Any]:
     return values
 
 
-def _assignment(text: str) -> dict[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"option --set {text}", expected="SECTION.KEY=VALUE, such as localcut.tau_knn=0.1")
-    try:
-        nested: Any = parsed_yaml(value)
-    except ValueError as error:
-        raise ConfigError(f"option --set {text}", expected="a YAML value", found=str(error)) from None
-    for part in reversed(key.strip().split(".")):
-        nested = {part: nested}
-    return nested
+def assigned(assignments: Sequence[str], option: str = "--set") -> dict[str, Any]:
+    """The nested values that assignments ``section.key=value`` of an option set; of a key the last counts.
+
+    Raises:
+        ConfigError: one is no assignment, or its value is not YAML.
+    """
+    values: dict[str, Any] = {}
+    for text in assignments:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"option {option} {text}", expected="SECTION.KEY=VALUE, such as localcut.tau_knn=0.1")
+        try:
+            nested: Any = parsed_yaml(value)
+        except ValueError as error:
+            raise ConfigError(f"option {option} {text}", expected="a YAML value", found=str(error)) from None
+        for part in reversed(key.strip().split(".")):
+            nested = {part: nested}
+        values = merge_values(values, nested)
+    return values
 
 
 def _plain(value: Any) -> Any:

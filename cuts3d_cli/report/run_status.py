@@ -121,7 +121,7 @@ def _training_changes(folder: Path, config: Config, number: int) -> str:
             before |= read_masks(folder / "annotations.json", own=True).provenance.config["selftrain"]
     except (KeyError, TypeError, StoreError):
         return f"{path} is missing or damaged"
-    return _differences(before, {**wanted, "seed": config.seed + number})
+    return setting_changes(before, {**wanted, "seed": config.seed + number})
 
 
 def _other_start(run_dir: Path, config: Config, number: int) -> str:
@@ -139,7 +139,7 @@ def _other_start(run_dir: Path, config: Config, number: int) -> str:
 
 def _prediction_changes(path: Path, config: Config) -> str:
     made = read_masks(path, own=True).provenance
-    return _differences(made.config.get("predict", {}), config.predict.model_dump(mode="json"))
+    return setting_changes(made.config.get("predict", {}), config.predict.model_dump(mode="json"))
 
 
 def _other_images(path: Path, detector: Path, held_out: SetStatus) -> str:
@@ -155,7 +155,7 @@ def _other_images(path: Path, detector: Path, held_out: SetStatus) -> str:
 def _score_changes(path: Path, labels: str, config: Config) -> str:
     made, wanted = read_own(path).get("provenance", {}), scoring(config, labels)
     stamp, ignored = wanted.pop("labels"), wanted.pop("ignore_labels")
-    if told := _differences(made.get("config", {}), wanted):
+    if told := setting_changes(made.get("config", {}), wanted):
         return told
     if made.get("annotations") != str(Path(labels)) or made.get("annotations_stamp") != stamp:
         return f"other labels: {labels}"
@@ -173,7 +173,7 @@ def _report_changes(run_dir: Path, config: Config) -> str:
     made = recorded(run_dir)
     if made.get("version") != VERSION:
         return "written by another version"
-    return _differences(made.get("config", {}), config.model_dump(mode="json"))
+    return setting_changes(made.get("config", {}), config.model_dump(mode="json"))
 
 
 def _other_results(run_dir: Path, config: Config) -> str:
@@ -182,7 +182,7 @@ def _other_results(run_dir: Path, config: Config) -> str:
     return f"made from other inputs: {', '.join(other[:MOST_TOLD])}" if other else ""
 
 
-def _differences(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+def setting_changes(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     """Settings that differ, as ``key before -> wanted``; sections in sections as ``section.key``."""
     told = _told(before, wanted, "")
     more = f" and {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else ""

@@ -1,6 +1,7 @@
 """``cuts3d run``: what Snakemake is called with, and what is said where it cannot be."""
 
 import importlib.util
+import json
 import os
 import shutil
 import signal
@@ -10,8 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cuts3d_cli import workflow
+from cuts3d_cli.cli.options import build_config
+from cuts3d_cli.errors import INTERRUPTED
+from cuts3d_cli.store.manifest import read_manifest
 from cuts3d_cli.workflow import FILES, snakemake_words
 
 SHIPPED = FILES.resolve().parents[1]
@@ -62,14 +67,86 @@ def test_another_folder_can_be_named(config, tmp_path):
 
 def test_targets_options_and_exit_codes_pass_through(config):
     code, out = run(config.parent, "mine.yaml", "-n", "pseudo_masks", "--config", "crf={iterations: 3}")
-    assert code == 0 and "This was a dry-run" in out and "merge" in out and "train" not in out
+    assert code == 0 and "nothing was run, for -n" in out and "merge" in out and "train" not in out
     code, out = run(config.parent, "mine.yaml", "nosuch")
     assert code == 1 and "nosuch" in out
     code, out = run(config.parent, "mine.yaml", "--nosuch-option")
     assert code == 2 and "--nosuch-option" in out
 
 
-def test_it_stops_as_snakemake_does(config, tmp_path, heeds_interrupts):
+def settings_of(folder) -> dict:
+    """The settings that the last call of a workflow wrote for its jobs."""
+    written = sorted((folder / "runs/photos/settings").glob("*.yaml"), key=lambda path: path.stat().st_mtime_ns)
+    return yaml.safe_load(written[-1].read_text())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--set", "localcut.n_instances=6", "--set=train.detector=null"],
+        ["--config", "localcut.n_instances=6", "train={detector: null}"],
+        ["-C", "localcut={n_instances: 6}", "--set", "train.detector=null"],
+        ["--config=localcut.n_instances=5", "--set", "localcut.n_instances=6", "--set", "train.detector=~"],
+    ],
+    ids=["set", "dotted", "mixed", "last"],
+)
+def test_settings_of_a_call_go_before_those_of_the_file(config, words):
+    """As with every other command; Snakemake alone knows no keys with dots, and takes null in braces for a text."""
+    code, out = run(config.parent, "mine.yaml", "-n", "pseudo_masks", *words)
+    assert code == 0, out
+    found = settings_of(config.parent)
+    assert found["localcut"]["n_instances"] == 6 and found["train"]["detector"] is None
+    ours = [each.removeprefix("--set=") for each in words if each not in ("--set", "--config", "-C")]
+    options = {"config_file": config, "assignments": [each.removeprefix("--config=") for each in ours]}
+    assert found == build_config(options).model_dump(mode="json")  # those of `status` with the same words
+
+
+@pytest.mark.parametrize("text", ["données ünd 'mehr'", 'a "b" \\ $HOME'])
+def test_a_setting_may_hold_any_text(config, text):
+    code, out = run(config.parent, "mine.yaml", "-n", "--set", f"depth.weights={json.dumps(text)}")
+    assert code == 0 and settings_of(config.parent)["depth"]["weights"] == text, out
+
+
+def test_a_job_that_is_started_apart_gets_the_settings(config):
+    """As those of a cluster, whose command lines Snakemake puts together without escaping."""
+    manifest = "runs/photos/manifest.jsonl"
+    words = ["--set", "data.n_shards=2", "--groups", "prepare=one", "--cores", "1"]
+    code, out = run(config.parent, "mine.yaml", manifest, *words)
+    assert code == 0 and read_manifest(config.parent / manifest).n_shards == 2, out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["--set", "n_instances=6"], 1, "--set: unknown key n_instances; "),
+        (["--set", "localcut.n_instances=many"], 1, "localcut.n_instances; expected a whole number"),
+        (["--set", "localcut.tau_knn"], 1, "option --set localcut.tau_knn; expected SECTION.KEY=VALUE"),
+        (["--set"], 1, "option --set ; expected SECTION.KEY=VALUE"),
+        (["--config", "localcut.tau_knn=[1"], 1, "option --config localcut.tau_knn=[1; expected a YAML value"),
+        (["--config", "crf.iterations=3", "report"], 2, "before --config: cuts3d run mine.yaml report --config"),
+    ],
+)
+def test_wrong_settings_of_a_call_are_refused_in_one_line(config, cuts3d, words, code, told):
+    ended = cuts3d("run", "mine.yaml", *words)
+    assert ended[0] == code and told in ended[2] and "Traceback" not in ended[2], ended
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("run: runs\nlocalcut:\n  k: [1\nseed: 3\n", "config file mine.yaml; expected YAML; found"),
+        ("localcut:\n  nosuch: 3\n", "mine.yaml: unknown key localcut.nosuch"),
+        ("- a\n", "config file mine.yaml; expected a mapping of sections"),
+    ],
+)
+def test_a_mistake_in_the_file_is_told_with_its_place(config, cuts3d, text, told):
+    config.write_text(text)
+    code, _, err = cuts3d("run", "mine.yaml", "-n")
+    assert code == 1 and told in err and err.count("\n") == 1, err
+    assert "line 4, column 5" in err or "k:" not in text
+
+
+def test_ctrl_c_ends_it_with_one_line(config, tmp_path, heeds_interrupts):
     process = started(tmp_path, "mine.yaml", "pseudo_masks", "--cores", "1")
     log = tmp_path / "runs/photos/logs/prepare.log"
     until = time.monotonic() + 60
@@ -77,10 +154,39 @@ def test_it_stops_as_snakemake_does(config, tmp_path, heeds_interrupts):
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     out = process.communicate(timeout=120)[0]
-    # Whether Snakemake hears of it before the job that it runs decides what it says.
-    assert process.returncode == 1 and "cuts3d: interrupted" not in out, out
+    assert process.returncode == 130 and out.splitlines()[-1] == INTERRUPTED, out
+    assert out.count(INTERRUPTED) == 1 and not any(word in out for word in ("Error", "error", "failed", "rule")), out
     code, out = run(tmp_path, "mine.yaml", "-n", "pseudo_masks")
     assert code == 0 and "crf" in out, out  # no lock is left
+
+
+def test_a_run_takes_few_lines_and_tells_what_changed(config, dataset, tmp_path):
+    shutil.copytree(dataset / "depth", tmp_path / "depth")
+    maps = ["pseudo_masks", "--set", "data.depth_maps=depth"]
+    code, out = run(tmp_path, "mine.yaml", *maps)
+    first, *steps, last = [line.partition(" INFO run: ")[2] for line in out.splitlines()[:-1]]
+    assert code == 0 and first.startswith(f"{len(steps)} steps: prepare, "), out
+    assert [step.split()[0] for step in steps] == [f"{n}/{len(steps)}" for n in range(1, len(steps) + 1)]
+    assert last.startswith(f"all {len(steps)} steps done in "), out
+    (log,) = (tmp_path / ".snakemake/log").glob("*.log")
+    assert "Reason: Missing output files" in log.read_text()
+    words = ["-n", *maps, "--set", "localcut.n_instances=6", "--set", "localcut.tau_knn=0.08"]
+    code, out = run(tmp_path, "mine.yaml", *words)
+    told = [line.partition(" INFO run: ")[2] for line in out.splitlines()]
+    assert "  localcut: n_instances 5 -> 6, tau_knn 0.06 -> 0.08" in told and "  crf (2)" in told, out
+    assert "  localcut: n_instances 5 -> 6" in told, out  # of MaskCut, which has no tau_knn
+    code, out = run(tmp_path, "mine.yaml", *words, "-v")
+    assert code == 0 and "Params have changed" in out and "run: " not in out
+
+
+def test_a_failed_step_is_told_once_with_its_error_and_log(config, tmp_path):
+    for image in (tmp_path / "photos").iterdir():
+        image.write_text("no image")
+    code, out = run(tmp_path, "mine.yaml", "pseudo_masks")
+    _, _, failed, reason, log, last = out.splitlines()
+    assert code == 1 and "ERROR run: failed: listing the images of photos; log: runs/photos/logs/prepare.log" in failed
+    assert "expected readable images" in reason and "logs/prepare.log" in log, out
+    assert last == "cuts3d: error: a step failed, as said above -> mend the cause, then run the same command"
 
 
 @pytest.mark.parametrize(
@@ -88,7 +194,6 @@ def test_it_stops_as_snakemake_does(config, tmp_path, heeds_interrupts):
     [
         ([], True),
         (["pseudo_masks", "-n"], True),
-        (["--config", "crf={iterations: 3}"], True),
         (["--cores", "2"], False),
         (["--cores=2"], False),
         (["-c2"], False),
@@ -98,27 +203,27 @@ def test_it_stops_as_snakemake_does(config, tmp_path, heeds_interrupts):
     ],
 )
 def test_all_cores_unless_told_otherwise(config, words, cores):
-    found = snakemake_words(Path("mine.yaml"), words)
+    found = snakemake_words(Path("mine.yaml"), words, {})
     assert found[0] == "--snakefile" and Path(found[1]) == SHIPPED / "Snakefile"
     own, triggers = ["--rerun-incomplete"], ["--rerun-triggers", "mtime", "params", "input"]
     assert found[2:] == [*own, *["--cores", "all"] * cores, *words, *triggers, "--configfile", str(config)]
-    asked = snakemake_words(Path("mine.yaml"), [*words, "--rerun-triggers=code"])
+    asked = snakemake_words(Path("mine.yaml"), [*words, "--rerun-triggers=code"], {})
     assert triggers[0] not in asked and "--rerun-triggers=code" in asked
 
 
 def test_a_profile_of_the_environment_has_its_cores(config, monkeypatch):
     monkeypatch.setitem(workflow.BEFORE, "SNAKEMAKE_PROFILE", "mine")
-    assert "--cores" not in snakemake_words(config, [])
+    assert "--cores" not in snakemake_words(config, [], {})
 
 
 @pytest.mark.parametrize("words", [["--profile", "slurm"], ["--profile=slurm"]])
 def test_the_shipped_profile_stands_in_where_the_folder_has_none(config, tmp_path, words):
-    found = " ".join(snakemake_words(config, words)).replace("=", " ")
+    found = " ".join(snakemake_words(config, words, {})).replace("=", " ")
     assert f"--profile {SHIPPED / 'slurm'} " in found
     (tmp_path / "slurm").mkdir()
     (tmp_path / "slurm/config.yaml").write_text("executor: slurm\n")
-    assert "--profile slurm " in " ".join(snakemake_words(config, words)).replace("=", " ")
-    assert "--profile nosuch " in " ".join([*snakemake_words(config, ["--profile", "nosuch"])])
+    assert "--profile slurm " in " ".join(snakemake_words(config, words, {})).replace("=", " ")
+    assert "--profile nosuch " in " ".join([*snakemake_words(config, ["--profile", "nosuch"], {})])
 
 
 def test_jobs_get_the_environment_as_it_was(config, cuts3d, monkeypatch):
