@@ -139,10 +139,12 @@ def depth_backend(config: DepthConfig, *, device: str = "auto") -> DepthBackend:
     """
     name = EMBEDDED if config.backend == AUTO else config.backend
     entry = entry_of("depth", name)
-    if name == EMBEDDED:
-        from cuts3d_cli.backends import architectures
+    from cuts3d_cli.backends import architectures, network
 
+    if name == EMBEDDED:
         architectures.ask_ahead(architectures.EMBEDDED_BACKBONE)
+    elif config.weights is None and (url := network.hub_to_ask()) is not None:
+        network.begin_to_ask(url)
     return _module(entry).load(config, device=device)
 
 
