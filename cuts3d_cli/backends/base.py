@@ -113,7 +113,10 @@ def feature_backend(config: FeaturesConfig, *, device: str = "auto") -> FeatureB
         ConfigError: an unknown name, or a patch size that the model does not support.
         ModelError: weights are missing, cannot be downloaded or belong to another model.
     """
+    from cuts3d_cli.backends import architectures
+
     entry = entry_of("features", config.backend)
+    architectures.ask_ahead(config.join or config.backend, config.weights)
     return _module(entry).load(config, device=device)
 
 
@@ -122,9 +125,9 @@ def missing_features(config: FeaturesConfig) -> ModelError | None:
     name = config.join or config.backend
     if entry_of("features", name).module != "features_vit":
         return None
-    from cuts3d_cli.backends import vit
+    from cuts3d_cli.backends import architectures
 
-    return vit.missing(name, config.weights)
+    return architectures.missing(name, config.weights)
 
 
 def depth_backend(config: DepthConfig, *, device: str = "auto") -> DepthBackend:
@@ -136,6 +139,12 @@ def depth_backend(config: DepthConfig, *, device: str = "auto") -> DepthBackend:
     """
     name = EMBEDDED if config.backend == AUTO else config.backend
     entry = entry_of("depth", name)
+    from cuts3d_cli.backends import architectures, network
+
+    if name == EMBEDDED:
+        architectures.ask_ahead(architectures.EMBEDDED_BACKBONE)
+    elif config.weights is None and (url := network.hub_to_ask()) is not None:
+        network.begin_to_ask(url)
     return _module(entry).load(config, device=device)
 
 

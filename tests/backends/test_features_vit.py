@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
 
 from cuts3d_cli.backends import features_vit as fv  # noqa: E402
-from cuts3d_cli.backends import model_weights, vit  # noqa: E402
+from cuts3d_cli.backends import network, vit  # noqa: E402
 from cuts3d_cli.backends.base import feature_backend  # noqa: E402
 from cuts3d_cli.backends.depth_embedded import fingerprint  # noqa: E402
 from cuts3d_cli.config import FeaturesConfig  # noqa: E402
@@ -197,9 +197,9 @@ def test_a_hub_that_keeps_silent_is_not_waited_for(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:  # accepts and never answers
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
-        monkeypatch.setattr(model_weights, "HUB_TIMEOUT_S", 0.2)
+        monkeypatch.setattr(network, "HUB_TIMEOUT_S", 0.2)
         start = time.monotonic()
-        assert not model_weights.hub_answers()
+        assert not network.hub_answers()
         assert time.monotonic() - start < 20
 
 

