@@ -14,12 +14,15 @@ from cuts3d_cli.backends.base import Convention, DepthBackend
 from cuts3d_cli.backends.depth_reading import single_channel
 from cuts3d_cli.config import DepthConfig
 from cuts3d_cli.errors import ImageError
+from cuts3d_cli.store.map_kinds import is_like_labels
 
 RECIPROCAL_RANGE = 50.0
 """Inverse depth below 1/50 of its maximum counts as that far: 1/d of a value near 0 would leave
 the rest of the scene no room in [0, 1]."""
 
-NEGATIVE, SENTINEL, LARGEST, CONSTANT, UNTURNED = NOTES = ("negative", "sentinel", "largest", "constant", "unturned")
+NEGATIVE, SENTINEL, LARGEST, CONSTANT, UNTURNED, LABELS = NOTES = (
+    "negative", "sentinel", "largest", "constant", "unturned", "labels",
+)  # fmt: skip
 """What may be noted of a map."""
 
 ASPECT_TOLERANCE = 0.02
@@ -89,6 +92,8 @@ def depth_of_array(
         raise ImageError(f"{what}: {error.what}", expected=error.expected, found=error.found, hint=error.hint) from None
     if orientation != 1 and _same_aspect(raw.shape, _stored(image_hw, orientation)):
         whole = whole._replace(notes=(*whole.notes, UNTURNED))
+    if is_like_labels(raw):
+        whole = whole._replace(notes=(*whole.notes, LABELS))
     return _sized(whole, config.size)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cuts3d_cli.backends.depth_values import CONSTANT, FAR_ABOVE, FEW, LARGEST, NEGATIVE, SENTINEL, UNTURNED
+from cuts3d_cli.backends.depth_values import CONSTANT, FAR_ABOVE, FEW, LABELS, LARGEST, NEGATIVE, SENTINEL, UNTURNED
 from cuts3d_cli.config import Config, DepthConfig
 from cuts3d_cli.config.backends import AUTO, READS_FILES, depth_keys
 from cuts3d_cli.config.section import changed_keys
@@ -28,6 +28,7 @@ WORDS = {
     CONSTANT: "the map is constant, so nothing is separated in 3D",
     UNTURNED: "the image has an EXIF rotation, and the shape of the map does not tell whether it was rotated too; it "
     "is used as if it was",
+    LABELS: "the map holds nothing but small whole numbers in large areas, as a label map does; check that it is depth",
 }
 """What may be said."""
 

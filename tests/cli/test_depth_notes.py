@@ -120,6 +120,15 @@ def test_depth_maps_that_a_model_replaces_are_told(cuts3d, folder, form, real_we
     assert no_effect(err) == ["depth is not read, as --backend is embedded, not files"]
 
 
+def test_label_maps_given_as_depth_are_told(cuts3d, folder):
+    labels = np.repeat(np.repeat(np.array([[0, 0, 1, 0], [2, 0, 0, 0], [0, 0, 3, 3]]), 40, axis=0), 40, axis=1)
+    for number in range(1, 4):
+        np.save(f"depth/s{number}.npy", labels)
+    _, _, err = cuts3d("masks", *SMALL, "--cores", "1", "--out", "out", "--depth-map", "depth", "images")
+    (line,) = [line for line in err.splitlines() if WORDS["labels"] in line]
+    assert " WARNING depth: " in line and line.endswith("(3 of 4 images, first images/s1.png)")
+
+
 def test_a_single_image_is_named(cuts3d, folder):
     _, _, err = cuts3d("depth", "--no-picture", "--depth-map", "depth/s1.npy", "images/s1.png")
     assert f"{WORDS['negative']} (images/s1.png)" in err

@@ -12,6 +12,7 @@ from PIL import Image
 from cuts3d_cli.detector.labels import read_labels
 from cuts3d_cli.errors import CocoError
 from cuts3d_cli.evaluation.evaluate import labels_file
+from cuts3d_cli.evaluation.readers.common import Remark
 from cuts3d_cli.evaluation.readers.formats import read_truth
 from cuts3d_cli.store.coco import decode_mask
 
@@ -65,6 +66,15 @@ def test_holes_and_parts_of_a_label_map_stay(tmp_path, rings):
     assert truth.document.annotations[1]["bbox"] == [2, 30, 48, 8]
     assert truth.document.categories == [{"id": 1, "name": "object"}]
     assert [note for note in truth.notes if "0 (background)" in note]
+
+
+def test_depth_maps_given_as_labels_are_told(tmp_path, rings):
+    rng = np.random.default_rng(0)
+    write_map(tmp_path / "labels/a.png", rings)
+    write_map(tmp_path / "labels/b.png", (700 + rng.integers(0, 300, SIZE_HW)).astype(np.uint16))
+    (note,) = [note for note in read_truth(tmp_path / "labels").notes if "check that they are labels" in note]
+    assert note.startswith("1 of 2 label maps have many values") and note.endswith("b.png)")
+    assert not isinstance(note, Remark)  # a warning
 
 
 @pytest.mark.parametrize("kind", ["uint8", "uint16", "palette", "tiff32", "colour"])

@@ -21,6 +21,7 @@ from cuts3d_cli.evaluation.readers.label_files import LabelFile, images_beside, 
 from cuts3d_cli.store.coco import CATEGORIES, decode_mask, encode_mask
 from cuts3d_cli.store.coco_document import Record
 from cuts3d_cli.store.images import has_deep_colours, image_size, opened, raw_mode
+from cuts3d_cli.store.map_kinds import is_like_depth
 
 SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
 
@@ -53,10 +54,15 @@ def read(path: Path, *, images: Path | None = None, ignore_labels: Collection[in
     notes: list[str] = []
     files = _files(paths, path, images, notes)
     read_maps = [_read(file) for file in files]
-    found = [(objects, size_hw) for objects, size_hw, _ in read_maps]
+    found = [(objects, size_hw) for objects, size_hw, *_ in read_maps]
+    if like_depth := [file.path for file, map_ in zip(files, read_maps, strict=True) if map_[3]]:
+        notes.append(
+            f"{len(like_depth)} of {len(files)} label maps have many values that change from pixel to pixel, as depth "
+            f"maps have; check that they are labels (first {like_depth[0]})"
+        )
     if ignore_labels is None:
         outline = any(bits8 and OUTLINE in objects and len(objects) > 2 - (BACKGROUND not in objects)
-                      for objects, _, bits8 in read_maps)  # fmt: skip
+                      for objects, _, bits8, _ in read_maps)  # fmt: skip
         ignored = {BACKGROUND, OUTLINE} if outline else {BACKGROUND}
     else:
         ignored = set(ignore_labels)
@@ -126,8 +132,8 @@ def _files(paths: list[Path], folder: Path, images: Path | None, notes: list[str
     return matched(paths, folder, images, notes)
 
 
-def _read(file: LabelFile) -> tuple[dict[int, Record], tuple[int, int], bool]:
-    """Run-length code of every value of a map, its height and width, and whether it is one of 8 bit."""
+def _read(file: LabelFile) -> tuple[dict[int, Record], tuple[int, int], bool, bool]:
+    """Run-length code of every value of a map, its height and width, whether it has 8 bit, and looks like depth."""
     try:
         values, is_byte = read_map(file.path)
         size_hw = values.shape
@@ -141,7 +147,8 @@ def _read(file: LabelFile) -> tuple[dict[int, Record], tuple[int, int], bool]:
             found=f"{size_hw[0]} x {size_hw[1]}",
             hint="scale the maps to the images (nearest neighbour), and turn them as EXIF turns the images",
         )
-    return {int(value): encode_mask(values == value) for value in np.unique(values)}, size_hw, is_byte
+    objects = {int(value): encode_mask(values == value) for value in np.unique(values)}
+    return objects, size_hw, is_byte, is_like_depth(values)
 
 
 def _image(file: LabelFile, objects: dict[int, Record], size_hw: tuple[int, int], ignored: set[int]) -> BoxedImage:
