@@ -66,7 +66,7 @@ def command(images, depth_map, preset, annotations, val_images, masks_only, run_
     from cuts3d_cli.pipeline.cache import check_depth_map, image_files
     from cuts3d_cli.store.division import good_n_shards
     from cuts3d_cli.store.files import atomic_path
-    from cuts3d_cli.store.image_files import find_images
+    from cuts3d_cli.store.image_files import find_images, tell_maps
     from cuts3d_cli.workflow import write_workflow
 
     out = out or (workflow or Path()) / "config.yaml"
@@ -89,6 +89,7 @@ def command(images, depth_map, preset, annotations, val_images, masks_only, run_
     values = {**preset_values(preset), "preset": preset}
     files = find_images(images) if images else []
     if files:
+        tell_maps(files)
         n_shards = good_n_shards(len(files))
         folders = {"annotations": images, "val_annotations": val_images}
         truth = _placed(annotations, {key: folder for key, folder in folders.items() if folder})

@@ -8,13 +8,25 @@ from pathlib import Path
 
 import numpy as np
 
-from cuts3d_cli.backends.depth_values import CONSTANT, FAR_ABOVE, FEW, LABELS, LARGEST, NEGATIVE, SENTINEL, UNTURNED
+from cuts3d_cli.backends.depth_values import (
+    COARSE,
+    CONSTANT,
+    DIRECTION,
+    FAR_ABOVE,
+    FEW,
+    LABELS,
+    LARGEST,
+    NEGATIVE,
+    SENTINEL,
+    UNTURNED,
+)
 from cuts3d_cli.config import Config, DepthConfig
 from cuts3d_cli.config.backends import AUTO, READS_FILES, depth_keys
 from cuts3d_cli.config.section import changed_keys
 from cuts3d_cli.log import notices
 from cuts3d_cli.store.image_files import counted
 from cuts3d_cli.store.layout import DEPTH_SOURCES, FAILED
+from cuts3d_cli.store.map_kinds import MOST_COARSE
 from cuts3d_cli.store.zarr_store import Store
 
 PREDICTED = "predicted"
@@ -28,7 +40,12 @@ WORDS = {
     CONSTANT: "the map is constant, so nothing is separated in 3D",
     UNTURNED: "the image has an EXIF rotation, and the shape of the map does not tell whether it was rotated too; it "
     "is used as if it was",
-    LABELS: "the map holds nothing but small whole numbers in large areas, as a label map does; check that it is depth",
+    LABELS: "the map holds nothing but small whole numbers in large areas, as a label map does, or depth in whole "
+    "metres; give depth, in a smaller unit such as millimetres",
+    COARSE: f"the map has at most {MOST_COARSE} different values, all whole numbers, too few to separate objects in "
+    "3D; give depth in a smaller unit, such as millimetres",
+    DIRECTION: "what is at the bottom of the image would be farther than what is at the top, which is rare; check that "
+    "depth.kind, metric (far is large) or inverse (near is large), is that of the map",
 }
 """What may be said."""
 

@@ -12,6 +12,7 @@ from cuts3d_cli.pipeline.graph import result_path
 from cuts3d_cli.report.run_image import places, spread
 from cuts3d_cli.store.layout import DEPTH_SOURCES, FAILED, manifest_path, shard_name
 from cuts3d_cli.store.manifest import read_manifest
+from cuts3d_cli.store.map_kinds import MILLIMETRES_FROM
 from cuts3d_cli.store.zarr_store import Store, open_store
 
 MOST_IMAGES = 500
@@ -19,9 +20,6 @@ MOST_IMAGES = 500
 
 LARGE_HOLES = 0.2
 """Fraction of an image without a reading from which its holes count as large."""
-
-MILLIMETRES_FROM = 100.0
-"""Median of the farthest depth above which values are read as millimetres: few scenes end at 10 cm or at 100 m."""
 
 
 @dataclass(frozen=True)

@@ -132,3 +132,25 @@ def test_label_maps_given_as_depth_are_told(cuts3d, folder):
 def test_a_single_image_is_named(cuts3d, folder):
     _, _, err = cuts3d("depth", "--no-picture", "--depth-map", "depth/s1.npy", "images/s1.png")
     assert f"{WORDS['negative']} (images/s1.png)" in err
+
+
+@pytest.mark.parametrize("command", ["masks", "prepare", "init"])
+@pytest.mark.parametrize("kind", ["labels", "depth"])
+def test_maps_given_as_images_are_told(cuts3d, folder, dataset, command, kind):
+    Path("maps").mkdir()
+    labels = np.repeat(np.repeat(np.array([[0, 0, 1, 0], [5, 0, 0, 0], [0, 0, 9, 9]]), 40, axis=0), 40, axis=1)
+    for number in range(7):
+        values = labels if kind == "labels" else 900 + 3 * np.arange(120 * 160).reshape(120, 160) // 10
+        Image.fromarray(values.astype(np.uint8 if kind == "labels" else np.uint16)).save(f"maps/{number}.png")
+    more = {"masks": ("--out", "out", "--cores", "1", *SMALL), "prepare": ("--run", "r"), "init": ("--out", "m.yaml")}
+    if command == "masks":
+        more["masks"] += ("--preset", "embedded", "--method", "maskcut")
+    code, _, err = cuts3d(command, *more[command], "maps")
+    assert code == 0, err
+    what = "have few values in large areas" if kind == "labels" else "are of 16 bit and nearly black"
+    (line,) = [line for line in err.splitlines() if what in line]
+    assert " WARNING 5 of 5 images looked at " in line and line.endswith("give the photographs (first maps/0.png)")
+
+
+def test_photographs_are_not_taken_for_maps(cuts3d, folder):
+    assert "give the photographs" not in cuts3d("prepare", "images", "--run", "r")[2]
