@@ -59,10 +59,10 @@ def command(images, depth_map, preset, annotations, val_images, masks_only, run_
 
     from cuts3d_cli.config import merge_values, preset_of_images, preset_values, resolve
     from cuts3d_cli.config.backends import needs_depth
-    from cuts3d_cli.config.loading import EMBEDDED
+    from cuts3d_cli.config.loading import EMBEDDED, why_preset
     from cuts3d_cli.config.text import config_text
     from cuts3d_cli.errors import Cuts3dError
-    from cuts3d_cli.log import logger
+    from cuts3d_cli.log import info_once, logger
     from cuts3d_cli.pipeline.cache import check_depth_map, image_files
     from cuts3d_cli.store.division import good_n_shards
     from cuts3d_cli.store.files import atomic_path
@@ -85,7 +85,10 @@ def command(images, depth_map, preset, annotations, val_images, masks_only, run_
         paths = (images, depth_map, val_images, run_dir)
         images, depth_map, val_images, run_dir = (path and path.absolute() for path in paths)
         annotations = [path.absolute() for path in annotations]
-    preset = preset or (preset_of_images([images]) if images else EMBEDDED)
+    if preset is None:
+        preset = preset_of_images([images]) if images else EMBEDDED
+        if images:
+            info_once(why_preset(preset))
     values = {**preset_values(preset), "preset": preset}
     files = find_images(images) if images else []
     if files:

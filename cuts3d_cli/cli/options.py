@@ -18,8 +18,10 @@ from pydantic.fields import FieldInfo
 from cuts3d_cli.cli.typed import flag_name, name_options
 from cuts3d_cli.config import Config, merge_values, preset_names, preset_of_images, preset_values, resolve
 from cuts3d_cli.config.backends import BY_BACKEND
+from cuts3d_cli.config.loading import why_preset
 from cuts3d_cli.config.ranges import plain_type
 from cuts3d_cli.errors import ConfigError, StoreError
+from cuts3d_cli.log import info_once
 from cuts3d_cli.threads import limit
 from cuts3d_cli.yaml_text import parsed_yaml
 
@@ -85,7 +87,8 @@ def section_options(section: str) -> Callable:
 
     def decorate(command: Callable) -> Callable:
         for name, field in reversed(model.model_fields.items()):
-            default = "the backend's" if name in BY_BACKEND.get(section, ()) else _shown(field.default)
+            told = (field.json_schema_extra or {}).get("option_default", _shown(field.default))
+            default = "the backend's" if name in BY_BACKEND.get(section, ()) else told
             command = _field_option(name, field, default)(command)
         return command
 
@@ -208,6 +211,8 @@ def build_config(
     given = merge_values(preset_values(values["preset"]), values) if values.get("preset") else values
     if images and not values.keys() & {"preset", "data"}:
         values["preset"] = preset_of_images(images)
+        if not below and (made_from is None or not made_from.sections):  # else those settings apply
+            info_once(why_preset(values["preset"]))
     if made_from is None:
         return resolve(merge_values(dict(below or {}), values), source=None)
     made_from.check(resolve(values, source=None), given)

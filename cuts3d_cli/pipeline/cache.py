@@ -14,7 +14,7 @@ from cuts3d_cli.config.backends import AUTO, FILES, READS_FILES, needs_depth
 from cuts3d_cli.errors import Cuts3dError, ImageError, ModelError, TooManyFailedError
 from cuts3d_cli.log import logger, quiet
 from cuts3d_cli.pipeline.declarations import LAST, upstream_of
-from cuts3d_cli.pipeline.depth_notes import notes_of
+from cuts3d_cli.pipeline.depth_notes import missing, notes_of
 from cuts3d_cli.pipeline.graph import expected_fingerprints
 from cuts3d_cli.pipeline.repair import execute_or_repair
 from cuts3d_cli.pipeline.runner import Source
@@ -51,6 +51,11 @@ class ImageResult:
         if "depth" not in self.paths:
             return {}
         return notes_of(open_store(self.paths["depth"], "depth"), [str(self.path)])
+
+    @property
+    def missing_depth(self) -> float:
+        """Fraction of its depth without a reading; 0 where no depth is used."""
+        return missing(open_store(self.paths["depth"], "depth")) if "depth" in self.paths else 0.0
 
 
 @dataclass(frozen=True)

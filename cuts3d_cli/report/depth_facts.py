@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cuts3d_cli.errors import StoreError
+from cuts3d_cli.pipeline.depth_notes import large_holes
 from cuts3d_cli.pipeline.graph import result_path
 from cuts3d_cli.report.run_image import places, spread
 from cuts3d_cli.store.layout import DEPTH_SOURCES, FAILED, manifest_path, shard_name
@@ -17,9 +18,6 @@ from cuts3d_cli.store.zarr_store import Store, open_store
 
 MOST_IMAGES = 500
 """Images that are looked at, evenly spread, so that a large run costs no more than a small one."""
-
-LARGE_HOLES = 0.2
-"""Fraction of an image without a reading from which its holes count as large."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,7 @@ class DepthFacts:
     @property
     def large_holes(self) -> dict[str, float]:
         """Images with large holes and their fractions, the largest first."""
-        large = {name: share for name, share in self.holes.items() if share > LARGE_HOLES}
-        return dict(sorted(large.items(), key=lambda item: -item[1]))
+        return large_holes(self.holes)
 
     @property
     def in_millimetres(self) -> bool:

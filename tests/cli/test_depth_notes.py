@@ -154,3 +154,23 @@ def test_maps_given_as_images_are_told(cuts3d, folder, dataset, command, kind):
 
 def test_photographs_are_not_taken_for_maps(cuts3d, folder):
     assert "give the photographs" not in cuts3d("prepare", "images", "--run", "r")[2]
+
+
+@pytest.mark.parametrize("command", ["masks", "localcut", "evaluate"])
+def test_large_holes_are_told_once_with_the_largest(cuts3d, folder, dataset, command):
+    for number, rows in ((1, 40), (2, 60)):
+        depth = np.load(f"depth/s{number}.npy")
+        depth[-rows:] = 0
+        np.save(f"depth/s{number}.npy", depth)
+    more = {"masks": ("--cores", "1", "--out", "out"), "localcut": ("--no-picture",)}
+    args = more.get(command, ("--annotations", dataset / "annotations.json"))
+    code, _, err = cuts3d(command, *SMALL, *args, "--depth-map", "depth", "images")
+    assert code == 0, err
+    (line,) = [line for line in err.splitlines() if "has no reading" in line]
+    assert (
+        " WARNING depth: more than 20% of the depth has no reading in 2 of 4 images (most in images/s2.png, 5" in line
+    )
+
+
+def test_small_holes_are_not_told(cuts3d, folder):
+    assert "has no reading" not in cuts3d("depth", *SMALL, "--no-picture", "--depth-map", "depth", "images")[2]
