@@ -97,7 +97,7 @@ def watching_stages(watch: Stopwatch, config: Config) -> Iterator[None]:
                 (depth, "depth_backend", LOADING),
                 (features, "feature_backend", LOADING),
                 (common, "read_image", "read image"),
-                (common, "digest_file", "read image"),
+                (common, "check_content", "read image"),
                 (depth_files, "depth_of_image", "read depth"),
                 (features, "working_image", "resize to the working size"),
                 (crf, "working_image", "resize to the working size"),

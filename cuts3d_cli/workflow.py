@@ -286,13 +286,16 @@ def failed_images(config: Config, since: float) -> str:
 
 
 def ending(config: Config, since: float) -> str:
-    """What a finished workflow says last: the scores, and where masks, detector and report lie.
+    """What a finished workflow says last: the scores, what is odd about the depth, and where masks, detector and
+    report lie.
 
     Args:
         config: the configuration of the run.
         since: when the workflow started, in seconds of ``time.time``; an older report is of other masks.
     """
     from cuts3d_cli.pipeline.methods import OWN
+    from cuts3d_cli.report.depth_facts import depth_of_sets
+    from cuts3d_cli.report.notes import depth_notes
     from cuts3d_cli.store.layout import pseudo_masks_path, round_path
 
     run = Path(config.run)
@@ -305,6 +308,7 @@ def ending(config: Config, since: float) -> str:
         places["report"] = page
     lines = [f"{name}: {path.resolve()}\n" for name, path in places.items() if path.exists()]
     scores = f"{table.read_text()}\n" if is_new else ""
+    lines = [f"note: {note}\n" for note in depth_notes(depth_of_sets(run))] + lines
     return scores + "".join(lines) + (where_detections_are(config) if is_new else "")
 
 

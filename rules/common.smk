@@ -17,7 +17,7 @@ from cuts3d_cli.pipeline.declarations import LAST, STAGES, dependencies, inputs_
 from cuts3d_cli.pipeline.depth_listing import DepthMaps
 from cuts3d_cli.pipeline.graph import result_path
 from cuts3d_cli.pipeline.methods import METHODS, OWN, method_config, methods_of
-from cuts3d_cli.pipeline.retries import tell_changed
+from cuts3d_cli.pipeline.retries import tell_changed, tell_unreadable_list
 from cuts3d_cli.report.record import VERSION as REPORT_RECORD
 from cuts3d_cli.store.layout import predictions_path, pseudo_masks_path, shard_name
 from cuts3d_cli.store.listing import current_listing
@@ -34,7 +34,12 @@ from cuts3d_cli.workflow import (
     take_back,
 )
 
-CONFIG = checked_config(config, "config", files=workflow.configfiles, full=not workflow.overwrite_configfiles)
+CONFIG = checked_config(
+    config,
+    "config",
+    files=workflow.configfiles,
+    full=not workflow.overwrite_configfiles,
+)
 SETTINGS = settings_file(CONFIG)
 STARTED = time.time()
 RUN = Path(CONFIG.run).as_posix()

@@ -1,4 +1,6 @@
 rule prepare:
+    input:
+        lambda wc: tell_unreadable_list(wc.base),
     output:
         # in place: of a folder that has a list already only new and changed images are read
         update("{base}/manifest.jsonl"),

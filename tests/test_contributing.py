@@ -253,7 +253,7 @@ def test_a_stage_that_finds_instances(copy, photo):
     assert head.split()[:3] == ["image", "instance", "area_%"] and row.split()[1] == "1"
     head, row = copy.cuts3d("crf", *words).splitlines()
     assert "stability" in head and float(row.split()[2]) > 5
-    assert "quality" in head and row.split()[-2:] == ["-", "-"]  # neither, as the stage gives no contrast
+    assert "quality" in head and row.split()[-3:] == ["-", "-", "kept"]  # neither, as the stage gives no contrast
     plan = copy.plan("--cores", "1", "pseudo_masks")
     assert plan["toy"] == 3 and plan["localcut"] == 6 and plan["crf"] == 9 and plan["merge"] == 6
 

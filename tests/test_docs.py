@@ -16,7 +16,7 @@ from cuts3d_cli.config import Config, Section, preset_names
 from cuts3d_cli.store.coco import annotation
 from cuts3d_cli.store.confidence import Confidence
 from cuts3d_cli.store.layout import ARRAYS, FORMAT_VERSION
-from cuts3d_cli.store.masks import PSEUDO_MASKS, MaskFile, write_masks
+from cuts3d_cli.store.masks import PSEUDO_MASKS, MaskFile, Provenance, write_masks
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -130,7 +130,10 @@ def test_the_keys_of_mask_files_are_those_written(tmp_path):
     entries = [
         annotation(1, np.ones((4, 4), bool), 1, quality=0.5, cut=0, confidence=Confidence(grid, 0.5)) for grid in maps
     ]
-    write_masks(tmp_path / "m.json", MaskFile(PSEUDO_MASKS, tmp_path, [], entries, rank="score"))
+    write_masks(
+        tmp_path / "m.json",
+        MaskFile(PSEUDO_MASKS, tmp_path, [], entries, provenance=Provenance(rows=["a"]), rank="score"),
+    )
     document = json.loads((tmp_path / "m.json").read_text())
     text = (ROOT / "docs/formats.md").read_text()
 

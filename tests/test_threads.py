@@ -99,7 +99,6 @@ def test_a_list_and_nonsense_in_the_environment(environment, text, blas):
 def test_mask_stages_hold_blas_whatever_the_environment_says(monkeypatch, stage, asked, expected):
     monkeypatch.setattr(threads, "_asked", asked)
     monkeypatch.setattr(threads, "n_cores", lambda: 2)
-    monkeypatch.setattr(common, "check_aligned", lambda inputs, records: None)
 
     def blas_threads():
         return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}

@@ -23,7 +23,7 @@ from cuts3d_cli.config import (
     read_values,
     resolve,
 )
-from cuts3d_cli.config.backends import AUTO, FILES, READS_FILES, needs_depth
+from cuts3d_cli.config.backends import FILES, READS_FILES, needs_depth
 from cuts3d_cli.config.loading import PHOTO
 from cuts3d_cli.core import segment as core
 from cuts3d_cli.core.image_sizes import working_image
@@ -31,6 +31,7 @@ from cuts3d_cli.errors import ConfigError, ImageError, missing_package
 from cuts3d_cli.log import logger
 from cuts3d_cli.pipeline.memory import check_memory
 from cuts3d_cli.pipeline.methods import OWN, method_config
+from cuts3d_cli.store.files import digest_weights
 
 if TYPE_CHECKING:
     from cuts3d_cli.backends.base import DepthBackend, DepthFeatureBackend, FeatureBackend
@@ -217,7 +218,7 @@ def _segmented(image: np.ndarray, path: Path | None, depth: DepthLike | None, co
         tell_unused(config.depth, int(source == "model"), 1)
         kept = core.half(found.depth, "values of depth")
     working = working_image(image, features.image_size)[None]
-    backend: Any = _feature_backend(features, config.device)
+    backend: Any = _feature_backend(features, config.device, _digest(features.weights))
     if needs_depth(features.backend) and found is not None and kept is not None:
         scale = {"relative_range": features.relative_range, "aspect": width / height}
         patches = backend.extract_batch(working, [surface_of(kept, found.near_far, found.reading, **scale)])[0]
@@ -300,21 +301,22 @@ def _depth(
         return depth_of_array(read_raw(place), size_hw, settings, what=f"depth map {place}"), "given"
     if depth is not None:
         return depth_of_array(array_of(depth, "depth"), size_hw, settings), "given"
+    from_depth = needs_depth(config.features.backend)
     if path is not None and settings.backend in READS_FILES:
         beside = depth_files.has_depth_map(path.name, path.parent)
-        if beside or settings.backend == FILES:
+        if beside or (settings.backend == FILES and not from_depth):
             return depth_files.depth_of_image(path.name, path.parent, None, settings), "file"
+    if settings.backend == FILES and from_depth:
+        raise ImageError(
+            "depth", expected=f"a map, as features.backend {config.features.backend} is made for sensor depth",
+            found="none", hint='give it as `depth`, or take preset="photo"',
+        )  # fmt: skip
     if settings.backend == FILES:
         raise ImageError(
             "depth", expected="a map, as depth.backend is files", found="none",
             hint='give it as `depth`, or a model: depth_settings={"backend": "auto"}',
         )  # fmt: skip
-    if settings.backend == AUTO and needs_depth(config.features.backend):
-        raise ImageError(
-            "depth", expected=f"a map, as features.backend {config.features.backend} is made for sensor depth",
-            found="none", hint='give it as `depth`, or take preset="photo"',
-        )  # fmt: skip
-    return predicted_depth(_depth_backend(settings, config.device), image, settings), "model"
+    return predicted_depth(_depth_backend(settings, config.device, _digest(settings.weights)), image, settings), "model"
 
 
 def _tell(depth: DepthMap, path: Path | None) -> None:
@@ -324,15 +326,20 @@ def _tell(depth: DepthMap, path: Path | None) -> None:
     tell([{note: ["the image" if path is None else str(path)]} for note in depth.notes], 1, None)
 
 
+def _digest(weights: str | None) -> str | None:
+    """Hash of a file of weights: another file in its place is another model."""
+    return digest_weights(weights) if weights else None
+
+
 @lru_cache(maxsize=2)
-def _feature_backend(config: FeaturesConfig, device: str) -> FeatureBackend | DepthFeatureBackend:
+def _feature_backend(config: FeaturesConfig, device: str, _digest: str | None) -> FeatureBackend | DepthFeatureBackend:
     from cuts3d_cli.backends.base import feature_backend
 
     return feature_backend(config, device=device)
 
 
 @lru_cache(maxsize=2)
-def _depth_backend(config: DepthConfig, device: str) -> DepthBackend:
+def _depth_backend(config: DepthConfig, device: str, _digest: str | None) -> DepthBackend:
     from cuts3d_cli.backends.base import depth_backend
 
     return depth_backend(config, device=device)

@@ -20,9 +20,9 @@ RECIPROCAL_RANGE = 50.0
 """Inverse depth below 1/50 of its maximum counts as that far: 1/d of a value near 0 would leave
 the rest of the scene no room in [0, 1]."""
 
-NEGATIVE, SENTINEL, LARGEST, CONSTANT, UNTURNED, LABELS, COARSE, DIRECTION = NOTES = (
-    "negative", "sentinel", "largest", "constant", "unturned", "labels", "coarse", "direction",
-)  # fmt: skip
+NEGATIVE, SENTINEL, LARGEST, CONSTANT, UNTURNED = "negative", "sentinel", "largest", "constant", "unturned"
+APART, BELOW, LABELS, COARSE, DIRECTION = "apart", "below", "labels", "coarse", "direction"
+NOTES = (NEGATIVE, SENTINEL, LARGEST, APART, BELOW, CONSTANT, UNTURNED, LABELS, COARSE, DIRECTION)
 """What may be noted of a map."""
 
 ASPECT_TOLERANCE = 0.02
@@ -35,7 +35,7 @@ MOST_SENTINELS = 0.5
 """Fraction of the readings up to which the largest value of a type is taken for no reading."""
 
 FEW = 0.01
-"""Fraction of the readings below which readings at the largest value of their type are not worth a word."""
+"""Fraction of the readings below which readings that may be none, by their value, are not worth a word."""
 
 NOTHING_HIT = 1e10
 """Depth of the background in Blender's renderings; no distance in any unit is as large."""
@@ -170,23 +170,30 @@ def _readings(
     """Where a map of finite values has readings, if 0 means none; and what is to be noted.
 
     A sensor that reports -1 or 65535 means no distance by it; normalised, it would be the nearest or farthest point.
+    A value that many pixels share, far from all others, may mean the same or be a distance: it is only noted.
     """
-    notes = []
+    notes: list[str] = []
     if convention == "metric":
         if np.any(values[valid] < 0):
             notes.append(NEGATIVE)
         valid = valid & (values > 0)
     else:
         valid = valid & (values != 0)
-    n = np.count_nonzero(valid)
-    highest = values[valid].max() if n else 0.0
-    if not _is_largest(highest, dtype):
+    readings = values[valid]
+    if not readings.size:
         return valid, notes
-    below = valid & (values < highest)
-    share = 1 - np.count_nonzero(below) / n
-    apart = share <= MOST_SENTINELS and highest > FAR_ABOVE * values[below].max()
+    lowest, highest = readings.min(), readings.max()
+    if convention == "inverse" and lowest < 0:
+        share = np.count_nonzero(readings == lowest) / readings.size
+        if FEW <= share <= MOST_SENTINELS and np.all(readings[readings > lowest] > 0):
+            notes.append(BELOW)
+    below = readings[readings < highest]
+    share = 1 - below.size / readings.size
+    apart = share <= MOST_SENTINELS and highest > FAR_ABOVE * max(below.max(), 0)
+    if not _is_largest(highest, dtype):
+        return valid, [*notes, APART] if apart and share >= FEW else notes
     if apart and convention == "metric":
-        return below, [*notes, SENTINEL]
+        return valid & (values < highest), [*notes, SENTINEL]
     return valid, [*notes, LARGEST] if share >= FEW else notes
 
 

@@ -36,7 +36,7 @@ def read_weights(path: str | Path) -> dict:
     Torch files load with ``weights_only``, so that a file from anywhere cannot run code.
 
     Raises:
-        DamagedError: a part of it does not fit its checksum.
+        DamagedError: it is empty or cut off, or a part of it does not fit its checksum.
         ModelError: missing, unreadable, or holding more than tensors.
     """
     path = Path(path)

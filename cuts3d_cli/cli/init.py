@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     "has images of; repeatable.",
 )
 @click.option("--val-images", type=click.Path(path_type=Path), help="Folder of held-out images to evaluate on.")
+@click.option("--val-depth-map", type=click.Path(path_type=Path), help="Folder with the depth maps of --val-images.")
 @click.option(
     "--masks-only", is_flag=True, help="Train no detector: the run ends with the masks, their scores and the report."
 )
@@ -42,7 +43,9 @@ if TYPE_CHECKING:
     help="Also write the Snakefile, its rules and profiles to DIR, next to config.yaml, for editing.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
-def command(images, depth_map, preset, annotations, val_images, masks_only, run_dir, out, workflow, overwrite):
+def command(
+    images, depth_map, preset, annotations, val_images, val_depth_map, masks_only, run_dir, out, workflow, overwrite
+):
     """Write a config.yaml with every setting, its meaning and range, for IMAGES (a folder) or the sample.
 
     \b
@@ -57,9 +60,9 @@ def command(images, depth_map, preset, annotations, val_images, masks_only, run_
     """
     import shlex
 
-    from cuts3d_cli.config import merge_values, preset_of_images, preset_values, resolve
+    from cuts3d_cli.config import merge_values, preset_of_images, preset_values, resolve, why_preset
     from cuts3d_cli.config.backends import needs_depth
-    from cuts3d_cli.config.loading import EMBEDDED, why_preset
+    from cuts3d_cli.config.loading import EMBEDDED
     from cuts3d_cli.config.text import config_text
     from cuts3d_cli.errors import Cuts3dError
     from cuts3d_cli.log import info_once, logger
@@ -77,13 +80,16 @@ def command(images, depth_map, preset, annotations, val_images, masks_only, run_
     for option, value in (("--depth-map", depth_map), ("--annotations", annotations), ("--val-images", val_images)):
         if value and not images:
             raise click.UsageError(f"{option} goes with IMAGES")
-    if depth_map and not depth_map.is_dir():
-        found = "a file" if depth_map.exists() else "nothing"
-        raise Cuts3dError(f"folder of depth maps {depth_map}", expected="a folder", found=found)
+    if val_depth_map and not val_images:
+        raise click.UsageError("--val-depth-map goes with --val-images")
+    for folder in filter(None, (depth_map, val_depth_map)):
+        if not folder.is_dir():
+            found = "a file" if folder.exists() else "nothing"
+            raise Cuts3dError(f"folder of depth maps {folder}", expected="a folder", found=found)
     if workflow:
         # snakemake runs there, so relative paths would point elsewhere
-        paths = (images, depth_map, val_images, run_dir)
-        images, depth_map, val_images, run_dir = (path and path.absolute() for path in paths)
+        paths = (images, depth_map, val_images, val_depth_map, run_dir)
+        images, depth_map, val_images, val_depth_map, run_dir = (path and path.absolute() for path in paths)
         annotations = [path.absolute() for path in annotations]
     if preset is None:
         preset = preset_of_images([images]) if images else EMBEDDED
@@ -96,9 +102,9 @@ def command(images, depth_map, preset, annotations, val_images, masks_only, run_
         n_shards = good_n_shards(len(files))
         folders = {"annotations": images, "val_annotations": val_images}
         truth = _placed(annotations, {key: folder for key, folder in folders.items() if folder})
-        data = {"images": str(images), "depth_maps": str(depth_map) if depth_map else None,
-                "val_images": str(val_images) if val_images else None, "val_depth_maps": None,
-                "annotations": None, "val_annotations": None, **truth, "n_shards": n_shards}  # fmt: skip
+        paths = {"images": images, "depth_maps": depth_map, "val_images": val_images, "val_depth_maps": val_depth_map}
+        data = {key: str(path) if path else None for key, path in paths.items()}
+        data |= {"annotations": None, "val_annotations": None, **truth, "n_shards": n_shards}
         values = merge_values(values, {"run": str(run_dir or Path("runs") / images.resolve().name), "data": data})
     elif run_dir:
         values["run"] = str(run_dir)
@@ -107,12 +113,16 @@ def command(images, depth_map, preset, annotations, val_images, masks_only, run_
     config = resolve(values)
     if files and needs_depth(config.features.backend):
         check_depth_map(depth_map, image_files([images]), config)
+        if val_images:
+            check_depth_map(val_depth_map, image_files([val_images]), config, option="--val-depth-map")
     if workflow:
         write_workflow(workflow, overwrite=overwrite)
     with atomic_path(out) as temporary:
         temporary.write_text(config_text(config, preset=preset))
     if files:
-        _report_depth(files, config)
+        _report_depth(files, images, depth_map, config)
+        if val_images:
+            _report_depth(find_images(val_images), val_images, val_depth_map, config, "held-out images")
     training = "masks, a detector and its self-training" if config.train.detector else "masks"
     logger.info("init: wrote %s; the following command makes %s", out, training)
     if workflow:
@@ -165,24 +175,25 @@ def _placed(annotations: Sequence[Path], folders: Mapping[str, Path]) -> dict[st
     return found
 
 
-def _report_depth(files: list[Path], config: Config) -> None:
-    """Log how many images have a depth map, if maps are looked for, and what happens to the others."""
+def _report_depth(files: list[Path], root: Path, depth_maps: Path | None, config: Config, name: str = "images") -> None:
+    """Log how many images of a folder have a depth map, if maps are looked for, and what happens to the others."""
     from cuts3d_cli.backends.depth_files import has_depth_map
     from cuts3d_cli.config.backends import READS_FILES
     from cuts3d_cli.log import logger
     from cuts3d_cli.pipeline.declarations import LAST, upstream_of
     from cuts3d_cli.pipeline.depth_notes import tell_unread
 
-    root, depth_maps = Path(config.data.images), config.data.depth_maps
     if "depth" not in upstream_of(LAST, config):
         return
     if config.depth.backend not in READS_FILES:
-        tell_unread(depth_maps and Path(depth_maps), config)
+        tell_unread(depth_maps, config)
         return
     n_maps = sum(has_depth_map(path.relative_to(root).as_posix(), root, depth_maps) for path in files)
     others = "; the embedded model predicts depth for the others" if n_maps < len(files) else ""
-    logger.info("init: %d of %d images have a depth map%s", n_maps, len(files), others)
+    logger.info("init: %d of %d %s have a depth map%s", n_maps, len(files), name, others)
     if depth_maps and not n_maps:
         logger.warning(
-            "init: no image has a depth map in %s; maps need the relative path and stem of their images", depth_maps
+            "init: none of the %s has a depth map in %s; maps need the relative path and stem of their images",
+            name,
+            depth_maps,
         )

@@ -52,16 +52,18 @@ def command(images, out, formats, depth_map, method, min_score, min_part, cores,
     max_failed = options["max_failed"] or 0.0  # images named by hand: none may fail, unless it is said here
     config = method_config(method, build_config(options, images=images))
     files, root = image_files(images), common_root(images)
-    check_depth_map(depth_map, files, config)
+    without = check_depth_map(depth_map, files, config)
     places = {name: out / name for name in formats if name != "coco"}
     for folder in places.values():
         check_folder(folder)
     names = [str(name) for name in distinct_names([relative_name(file.path, root) for file in files])]
-    _make(files, root, names, out, places, config, depth_map=depth_map, min_score=min_score, min_part=min_part,
-          cores=cores, max_failed=max_failed)  # fmt: skip
+    _make(files, root, names, out, places, config, depth_map=depth_map, without=without, min_score=min_score,
+          min_part=min_part, cores=cores, max_failed=max_failed)  # fmt: skip
 
 
-def _make(files, root, names, out, places, config, *, depth_map, min_score, min_part, cores, max_failed) -> None:
+def _make(
+    files, root, names, out, places, config, *, depth_map, without, min_score, min_part, cores, max_failed
+) -> None:
     from cuts3d_cli.cli.exports import write_formats
     from cuts3d_cli.errors import Cuts3dError
     from cuts3d_cli.log import logger, progress
@@ -78,7 +80,7 @@ def _make(files, root, names, out, places, config, *, depth_map, min_score, min_
     record = OutputRecord(out, len(files))
     record.begin(targets)
     work = Work(config, depth_map, then=partial(draw, min_score=min_score, min_part=min_part or 0))
-    tell_predicted(files, config, depth_map)
+    tell_predicted(files, without, config, depth_map)
     outcomes = {}
     for place, outcome in progress(run_images(files, targets, work, cores=cores), "masks", len(files)):
         outcomes[place] = outcome

@@ -16,9 +16,8 @@ import click
 from pydantic.fields import FieldInfo
 
 from cuts3d_cli.cli.typed import flag_name, name_options
-from cuts3d_cli.config import Config, merge_values, preset_names, preset_of_images, preset_values, resolve
+from cuts3d_cli.config import Config, merge_values, preset_names, preset_of_images, preset_values, resolve, why_preset
 from cuts3d_cli.config.backends import BY_BACKEND
-from cuts3d_cli.config.loading import why_preset
 from cuts3d_cli.config.ranges import plain_type
 from cuts3d_cli.errors import ConfigError, StoreError
 from cuts3d_cli.log import info_once
@@ -206,17 +205,18 @@ def build_config(
     name_options(sections, but=by_key - _keys(typed))
     single = merge_values(single, typed)
     values = merge_values(values, single)
-    if method is not None:
-        _check_method(method, resolve(values, source=None), single)
     given = merge_values(preset_values(values["preset"]), values) if values.get("preset") else values
-    if images and not values.keys() & {"preset", "data"}:
+    if unnamed := bool(images) and not values.keys() & {"preset", "data"}:
         values["preset"] = preset_of_images(images)
-        if not below and (made_from is None or not made_from.sections):  # else those settings apply
-            info_once(why_preset(values["preset"]))
-    if made_from is None:
-        return resolve(merge_values(dict(below or {}), values), source=None)
-    made_from.check(resolve(values, source=None), given)
-    return resolve(merge_values(made_from.sections, values), source=None)
+    asked = None if method is None and made_from is None else resolve(values, source=None)
+    if asked is not None and method is not None:
+        _check_method(method, asked, single)
+    if asked is not None and made_from is not None:
+        made_from.check(asked, given)
+    below = dict((below if made_from is None else made_from.sections) or {})
+    if unnamed and not below:  # else the settings of those results apply
+        info_once(why_preset(values["preset"]))
+    return asked if asked is not None and not below else resolve(merge_values(below, values), source=None)
 
 
 def _keys(values: Mapping[str, Any]) -> set[str]:

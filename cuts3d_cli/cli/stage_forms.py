@@ -25,6 +25,7 @@ from cuts3d_cli.pipeline.results import Damaged, Found, read_result
 from cuts3d_cli.pipeline.retries import tell_replaced
 from cuts3d_cli.pipeline.runner import NOT_OF_AN_IMAGE, Source, check_aligned, check_failed
 from cuts3d_cli.report import preview
+from cuts3d_cli.store.image_stamps import replaced_images
 from cuts3d_cli.store.layout import manifest_path, shard_name
 from cuts3d_cli.store.manifest import read_manifest
 from cuts3d_cli.store.masks import Counts
@@ -85,6 +86,8 @@ def on_run(
             before = maps_before(config, source) if each == "depth" else ""
             counts, kept = execute_or_repair(each, source, config, path_of, force=force and each == stage)
             logger.info("%s: %s%s -> %s", each, "up to date, " if kept else "", counts, path_of(each))
+            if kept and each == stage:
+                _tell_replaced_images(source, run_dir)
             used = settings_of(each, config)
             if workflow is not None and used != settings_of(each, workflow):
                 tell_replaced(path_of(each), used)
@@ -99,6 +102,15 @@ def on_run(
     if config.depth.backend == AUTO:
         n_predicted = sum(len(each.get(depth_notes.PREDICTED, ())) for each in notes)
         depth_notes.tell_unused(config.depth, n_predicted, n_read)
+
+
+def _tell_replaced_images(source: Source, run_dir: Path) -> None:
+    """Say which images are others than the result that is kept was made of; a stage that reads them says so itself."""
+    if names := replaced_images(source.records, source.image_root):
+        logger.warning(
+            "%d of %d images were replaced since they were listed, first %s; results are of what they were -> rerun "
+            "`cuts3d prepare` and the stages after it", len(names), len(source.records), names[0],
+        )  # fmt: skip
 
 
 def _workflow_config(run_dir: Path, method: str) -> Config | None:
@@ -159,8 +171,8 @@ def on_images(
         raise click.UsageError(
             "--depth-map FILE goes with a single image; for several images give a folder of depth maps"
         )
-    check_depth_map(depth_map, files, config, stage)
-    tell_predicted(files, config, depth_map, stage)
+    without = check_depth_map(depth_map, files, config, stage)
+    tell_predicted(files, without, config, depth_map, stage)
     counts, root = Counts(), common_root(images)
     rows, pictures, notes = [], [], []
     holes: dict[str, float] = {}

@@ -49,12 +49,13 @@ def name_options(sections: Iterable[str], *, but: Collection[str] = (), **others
 def as_typed(text: str) -> str:
     """A message with options in place of keys: "config key crf.iterations" is "--iterations".
 
-    A value follows its key in messages as ``key = value``, its option with a space.
+    A value follows its key in messages as ``key = value`` or ``--set key=value``, its option with a space.
     """
     if not _flags:
         return text
     dotted = "|".join(re.escape(key) for key in sorted(_flags, key=len, reverse=True) if "." in key)
     single = "|".join(key for key in _flags if "." not in key)  # words of their own, unless they are called a key
+    text = re.sub(rf"--set ({dotted or '(?!)'})=", lambda found: f"{_flags[found[1]][0]} ", text)
     pattern = rf"(?:{CONFIG_KEY})?(?<![\w.-])({dotted or '(?!)'})(?![\w-]|\.\w)|{CONFIG_KEY}({single})\b"
     return re.sub(rf"(?:{pattern})( = | off\b| on\b)?", _option, text)
 

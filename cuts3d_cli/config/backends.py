@@ -191,8 +191,15 @@ BY_BACKEND = {
 
 
 def with_backend_defaults(values: dict[str, Any]) -> dict[str, Any]:
-    """``values`` with the keys of `BY_BACKEND` that are missing or null set to what fits the feature backend."""
+    """``values`` with the keys of `BY_BACKEND` that are missing or null set to what fits the feature backend.
+
+    Where features are made of depth, `AUTO` becomes `FILES`: the edges of predicted depth are too soft for them
+    (docs/rgbd.md).
+    """
     result = dict(values)
+    depth = values.get("depth", {})
+    if needs_depth(backend_of(values)) and isinstance(depth, dict) and depth.get("backend", AUTO) == AUTO:
+        result["depth"] = {**depth, "backend": FILES}
     features = values.get("features")
     joined = features.get("join") if isinstance(features, dict) else None
     for section, defaults in backend_defaults(backend_of(values)).items():

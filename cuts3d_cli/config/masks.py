@@ -66,8 +66,8 @@ class DepthConfig(Section):
 
     backend: str = Field(
         "auto",
-        description="files; auto: a file if there is one, else the embedded model; or the name of a depth model "
-        "(see `cuts3d depth --help`)",
+        description="files; auto: a file if there is one, else the embedded model (files, if the features are made of "
+        "depth); or the name of a depth model (see `cuts3d depth --help`)",
     )
     kind: Literal["metric", "inverse"] = Field(
         "metric",

@@ -46,7 +46,7 @@ def train(
     meta: dict[str, Any],
     labels: Labels | None = None,
     images: Path | None = None,
-) -> None:
+) -> list[str]:
     """Train from ``state`` or from the start, and write the checkpoint.
 
     Several processes (``distributed.process_group``) train together; the first one writes.
@@ -65,6 +65,10 @@ def train(
         labels: what to learn instead of the masks, with classes; the detector is one of as many.
         images: folder of the masks' images, if their file does not say it.
 
+    Returns:
+        The images that are not there, which it did without; of the first process alone. The checkpoint's ``meta`` has
+        them as ``missing``.
+
     Raises:
         Cuts3dError: nothing to train on, weights that do not fit, a diverging loss, or images that are others than
             the masks were made of, or change meanwhile.
@@ -72,12 +76,13 @@ def train(
     check_batch(config)
     start = state["iteration"] if state is not None else 0
     stream = training_stream(detector, annotations, config, seed, labels, images)
-    loggers, stamps = [], {}
+    loggers, stamps, missing = [], {}, []
     if distributed.is_main_process():
         stamps = stamps_of(stream.image_paths())
         if labels is None:
             check_listed(annotations, stamps)
-        meta["missing"] = sorted(str(path) for path, stamp in stamps.items() if not stamp)
+        missing = sorted(str(path) for path, stamp in stamps.items() if not stamp)
+        meta = {**meta, "missing": missing}
         loggers = open_loggers(config.loggers, checkpoint.parent, start=start, record=meta)
     hooks = [
         SeedHook(seed),
@@ -108,7 +113,7 @@ def train(
     if config.precise_bn:
         refresh_batch_norm(model, stream, config, seed)
     if not distributed.is_main_process():
-        return
+        return missing
     try:
         check_unchanged(stamps)
     except Cuts3dError:
@@ -116,6 +121,7 @@ def train(
         raise
     weights = {key: value.cpu() for key, value in model.state_dict().items()}
     checkpoints.save(checkpoint, {"state_dict": weights, "meta": meta})
+    return missing
 
 
 def check_batch(config: TrainConfig) -> None:

@@ -139,7 +139,7 @@ def _truth_annotations(
                 "image_id": record["image_id"],
                 "category_id": CATEGORIES[0]["id"] if class_agnostic else record["category_id"],
                 "bbox": _box(record, segmentation),
-                "area": record["area"] if "area" in record else _area(record, segmentation),
+                "area": record.get("area") or _area(record, segmentation),  # some tools write 0 for all
                 "iscrowd": crowd,
                 "ignored": int(difficult == "ignore" and bool(record.get("ignore")) and not crowd),
                 **({"segmentation": segmentation} if segmentation else {}),

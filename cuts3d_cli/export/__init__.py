@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import import_module
@@ -101,7 +102,7 @@ def export(
         found = {SPECKS.format(min_part): dropped.parts, **writer(name)(replace(masks, annotations=kept), temporary)}
         lost = {what: int(n) for what, n in found.items() if n}
         record = {
-            "format": name, "files": _n_files(temporary) + 1, "images": len(masks.images), "objects": len(kept),
+            "format": name, "files": len(_files(temporary)) + 1, "images": len(masks.images), "objects": len(kept),
             "lost": lost,
         }  # fmt: skip
         (temporary / OUTPUT_RECORD).write_text(json.dumps(record, indent=2) + "\n")
@@ -120,15 +121,17 @@ def check_folder(folder: Path) -> None:
         return
     if not any(folder.iterdir()):
         return
-    n_files, written = _n_files(folder), _n_written(folder)
-    if written is None or n_files > written:
+    files, written = _files(folder), _n_written(folder)
+    if written is None or len(files) > written:
         raise Cuts3dError(
             f"folder {folder}",
             expected="a new or empty folder, or an earlier export, which is replaced",
-            found="other files" if written is None else f"{n_files - written} files besides those of an earlier export",
+            found="other files"
+            if written is None
+            else f"{len(files) - written} files besides those of an earlier export",
             hint="give another folder" if written is None else "move them away, or give another folder",
         )
-    if n_edited := _n_edited(folder):
+    if n_edited := _n_edited(folder, files):
         raise Cuts3dError(
             f"folder {folder}",
             expected="an earlier export as it was written, which is replaced",
@@ -142,18 +145,17 @@ def is_export(folder: Path) -> bool:
     return folder.is_dir() and _n_written(folder) is not None
 
 
-def _n_edited(folder: Path) -> int:
-    """Files of an export that were changed after its record, the last of its files, was written; links do not count."""
+def _n_edited(folder: Path, files: list[os.stat_result]) -> int:
+    """How many files were changed after an export's record, the last of them, was written; links do not count."""
     from cuts3d_cli.store.image_files import OUTPUT_RECORD
 
     written = (folder / OUTPUT_RECORD).stat().st_mtime_ns
-    stats = [path.stat() for path in folder.rglob("*") if path.is_file() and path.suffix != ".cache"]
-    return sum(stat.st_mtime_ns > written and stat.st_nlink == 1 for stat in stats)
+    return sum(stat.st_mtime_ns > written and stat.st_nlink == 1 for stat in files)
 
 
-def _n_files(folder: Path) -> int:
-    """Files in a folder; the caches that trainings of other tools leave there do not count."""
-    return sum(path.is_file() and path.suffix != ".cache" for path in folder.rglob("*"))
+def _files(folder: Path) -> list[os.stat_result]:
+    """The files in a folder; the caches that trainings of other tools leave there do not count."""
+    return [path.stat() for path in folder.rglob("*") if path.is_file() and path.suffix != ".cache"]
 
 
 def _n_written(folder: Path) -> int | None:

@@ -129,8 +129,12 @@ def expand(arguments: Sequence[Path]) -> list[Path]:
 
 
 def check_depth_map(
-    depth_map: Path | None, files: Sequence[ImageFile], config: Config | None = None, stage: str = LAST
-) -> None:
+    depth_map: Path | None,
+    files: Sequence[ImageFile],
+    config: Config | None = None,
+    stage: str = LAST,
+    option: str = "--depth-map",
+) -> list[ImageFile]:
     """Check before any work that what was given as depth map is that of these images.
 
     Args:
@@ -139,14 +143,22 @@ def check_depth_map(
         config: the configuration, where it is known; with it, maps that are missing are an error unless
             ``depth.backend`` says that their depth is predicted, and always where the features are made of depth.
         stage: the stage that is to run.
+        option: the option that gives the depth map, for errors.
+
+    Returns:
+        The images without a map, whose depth will be predicted for want of one (``auto``).
 
     Raises:
         Cuts3dError: it is missing, a file for several images, or the image itself; or images have no map.
     """
     if depth_map is not None and not depth_map.is_dir():
         _check_single_map(depth_map, [file.path for file in files])
-    elif config is not None and "depth" in (stage, *upstream_of(stage, config)):
-        _check_maps(depth_map, files, config)
+        return []
+    if config is None or config.depth.backend not in READS_FILES or "depth" not in (stage, *upstream_of(stage, config)):
+        return []
+    without = [file for file in files if file.path.is_file() and not file.has_map(file.depth_maps(depth_map))]
+    _check_maps(depth_map, files, without, config, option)
+    return without if config.depth.backend == AUTO else []
 
 
 def _check_single_map(depth_map: Path, images: Sequence[Path]) -> None:
@@ -161,22 +173,26 @@ def _check_single_map(depth_map: Path, images: Sequence[Path]) -> None:
         )
 
 
-def _check_maps(folder: Path | None, files: Sequence[ImageFile], config: Config) -> None:
+def _check_maps(
+    folder: Path | None, files: Sequence[ImageFile], without: list[ImageFile], config: Config, option: str
+) -> None:
     from_depth = needs_depth(config.features.backend)
-    if config.depth.backend not in READS_FILES or (folder is None and not from_depth):
+    if folder is None and not from_depth:
         return
-    without = [file for file in files if file.path.is_file() and not file.has_map(file.depth_maps(folder))]
-    if not without or (len(without) < len(files) and config.depth.backend == FILES):  # each of which tells its own
+    if not without:
         return
-    if len(without) < len(files) and not from_depth and "backend" in config.depth.model_fields_set:
-        return  # somebody asked for predicted depth where a map is missing
+    if len(without) < len(files) and not from_depth:
+        if config.depth.backend == FILES:  # each of which tells its own
+            return
+        if "backend" in config.depth.model_fields_set:  # somebody asked for predicted depth where a map is missing
+            return
     first = without[0].path
     what = f"image {first} has no depth map"
     if len(files) > 1:
         have = "has" if len(without) == 1 else "have"
         what = f"{len(without)} of {counted(len(files), 'image')} {have} no depth map, first {first}"
     if from_depth:
-        what = f"{_name(config)} needs depth maps: --depth-map DIR; {what}"
+        what = f"{_name(config)} needs depth maps: {option} DIR; {what}"
         some = "give its map" if len(without) == 1 else "give their maps"
         way_out = f"{some}, or leave {'it' if len(without) == 1 else 'them'} out"
         if len(without) == len(files):
@@ -184,7 +200,7 @@ def _check_maps(folder: Path | None, files: Sequence[ImageFile], config: Config)
     elif len(without) < len(files):
         way_out = f"give their maps, leave these images out, or predict their depth: --set depth.backend={AUTO}"
     else:
-        way_out = "give the folder of the maps; without --depth-map depth is predicted"
+        way_out = f"give the folder of the maps; without {option} depth is predicted"
     if folder is None:
         expected, found = f"{first.stem}_depth.png or {first.stem}.npy beside it, or {first.stem}.png in ../depth", None
     else:
@@ -227,7 +243,7 @@ def image_source(path: Path, depth_map: Path | None) -> Source:
     record = make_record(1, path, path.parent)
     if record.error:
         raise ImageError(record.error)
-    return Source([record], path.parent, depth_map)
+    return Source([record], path.parent, depth_map, any_name=True)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ rule that makes the depth, so that maps which were added, removed or replaced si
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,11 +57,11 @@ class DepthMaps:
         Maps count as the same after a mere touch, and when their folder is gone.
         """
         if self.config.depth.backend not in READS_FILES:
-            return fingerprint(STAGES["depth"].files(self.config, Source([], self.images)))
+            return self._of_the_model
         noted = _noted(self.base, shard)
         if maps_are_gone(self.images, self.depth_maps):
             return noted.get("text", "")
-        now = _listing(self.config, self._shards[shard], self.images, self.depth_maps)
+        now = _listing(self.config, self._shards[shard], self.images, self.depth_maps, lambda: self._model)
         if now == noted.get("stamps"):
             return noted["text"]
         if noted and self._is_made_of_them(shard):
@@ -84,6 +84,15 @@ class DepthMaps:
         return shards_now(self._names, earlier_list(manifest_path(self.base), self.images), self.n_shards)
 
     @cached_property
+    def _of_the_model(self) -> str:
+        return fingerprint(STAGES["depth"].files(self.config, Source([], self.images)))
+
+    @cached_property
+    def _model(self) -> str | None:
+        """Hash of the model, which every shard with an image without a map asks for."""
+        return model_digest(self.config)
+
+    @cached_property
     def _names(self) -> list[str]:
         """Names of the images in their folder; where it is gone, of those that were listed."""
         with suppress(Cuts3dError):
@@ -103,7 +112,8 @@ def maps_before(config: Config, source: Source) -> str:
     """What stands for the depth maps of a source as they are now, to be given to `note_maps` after they were read."""
     if config.depth.backend not in READS_FILES:
         return ""
-    return _listing(config, [record.file_name for record in source.records], source.image_root, source.depth_maps)
+    names = [record.file_name for record in source.records]
+    return _listing(config, names, source.image_root, source.depth_maps, lambda: model_digest(config))
 
 
 def note_maps(base: Path, index: int, before: str, *, kept: bool) -> None:
@@ -120,14 +130,16 @@ def note_maps(base: Path, index: int, before: str, *, kept: bool) -> None:
         _note(base, index, noted.get("text", before) if kept else before, before)
 
 
-def _listing(config: Config, names: Sequence[str], images: Path, depth_maps: Path | None) -> str:
+def _listing(
+    config: Config, names: Sequence[str], images: Path, depth_maps: Path | None, of_the_model: Callable[[], str | None]
+) -> str:
     stamps: list[str | None] = []
     for name in names:
         try:
             stamps.append(stamp_of(find_depth_map(name, images, depth_maps).stat()))
         except (ImageError, OSError):
             stamps.append(None)
-    model = model_digest(config) if config.depth.backend != FILES and None in stamps else None
+    model = of_the_model() if config.depth.backend != FILES and None in stamps else None
     return fingerprint([list(names), stamps, model])
 
 

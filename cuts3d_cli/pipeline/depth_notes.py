@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from cuts3d_cli.backends.depth_values import (
+    APART,
+    BELOW,
     COARSE,
     CONSTANT,
     DIRECTION,
@@ -31,12 +33,16 @@ from cuts3d_cli.store.zarr_store import Store
 
 PREDICTED = "predicted"
 
+_MANY = f"{FEW:.0%} of the map or more"
+_TAKEN = "which is taken as a distance; if it means no reading, set it to 0"
+
 WORDS = {
     PREDICTED: "no depth map, so depth is predicted by the embedded model",
     NEGATIVE: "values below 0 are taken as holes",
     SENTINEL: f"the largest value of the file's type, more than {FAR_ABOVE:g} times all others, is taken as a hole",
-    LARGEST: f"{FEW:.0%} of the map or more has the largest value of the file's type, which is taken as a distance; if "
-    "it means no reading, set it to 0",
+    LARGEST: f"{_MANY} has the largest value of the file's type, {_TAKEN}",
+    APART: f"{_MANY} has one and the same value, more than {FAR_ABOVE:g} times all others, {_TAKEN}",
+    BELOW: f"{_MANY} has one and the same value below 0, all others being above 0, {_TAKEN}",
     CONSTANT: "the map is constant, so nothing is separated in 3D",
     UNTURNED: "the image has an EXIF rotation, and the shape of the map does not tell whether it was rotated too; it "
     "is used as if it was",

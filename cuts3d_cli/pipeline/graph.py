@@ -17,7 +17,17 @@ from cuts3d_cli.pipeline.memory import NEED_AFFINITY, check_memory
 from cuts3d_cli.pipeline.methods import OWN
 from cuts3d_cli.pipeline.results import Damaged, Found, read_result
 from cuts3d_cli.pipeline.retries import changed_since, failed_here, note_failed
-from cuts3d_cli.pipeline.runner import LOST, Earlier, Job, Source, contents, count_statuses, lost_before
+from cuts3d_cli.pipeline.runner import (
+    LOST,
+    Earlier,
+    Job,
+    Source,
+    check_aligned,
+    contents,
+    count_statuses,
+    images_fingerprint,
+    lost_before,
+)
 from cuts3d_cli.store.files import fingerprint
 from cuts3d_cli.store.layout import FAILED, FORMAT_VERSION, command_for, stage_path
 from cuts3d_cli.store.manifest import Manifest
@@ -120,11 +130,12 @@ def execute(
     for store in stores.values():
         check_algorithm(store.path, store.stage, store.attrs["algorithm"])
     _check_lineage(stores)
+    check_aligned(list(stores.values()), source.records)
     files = STAGES[stage].files(config, source)
     expected = stage_fingerprint(stage, config, fingerprints_of(stores), source, files)
     out = path_of(stage)
     found = None if force else _found(stage, out)
-    if found is not None and found.fingerprint == expected:
+    if found is not None and is_wanted(found, expected, source):
         failures = failures_by_name(stage, found.counts, source)
         if not _to_try(failures, source, stores):
             return replace(found.counts, failures=failures), True
@@ -171,7 +182,7 @@ def _earlier(
     if found is None:
         return None
     finished = [row for row, status in enumerate(found.statuses) if status != FAILED]
-    if found.fingerprint == expected:
+    if is_wanted(found, expected, source):
         kept = {row: row for row in finished}
         failures = failures_by_name(stage, found.counts, source)
     else:
@@ -181,7 +192,7 @@ def _earlier(
         if not kept:
             return None
         logger.info("%s: %d of %d images are as before", stage, len(kept), len(rows))
-    return Earlier(kept, count_statuses([found.statuses[row] for row in kept.values()]), failures)
+    return Earlier(found.fingerprint, kept, count_statuses([found.statuses[row] for row in kept.values()]), failures)
 
 
 def fingerprints_of(stores: Mapping[str, Store]) -> dict[str, str]:
@@ -202,6 +213,18 @@ def check_algorithm(path: Path, stage: str, algorithm: int) -> None:
             found=f"version {algorithm}",
             hint=f"rerun `{command_for(stage, path)}`",
         )
+
+
+def is_wanted(found: Found, expected: str, source: Source) -> bool:
+    """Whether a result is the one that these images, under their names, give; failed images may be tried again.
+
+    Args:
+        found: the result.
+        expected: the fingerprint that it has then.
+        source: the images.
+    """
+    names = [record.file_name for record in source.records]
+    return found.fingerprint == expected and (source.any_name or not found.names or list(found.names) == names)
 
 
 def failures_by_name(stage: str, counts: Counts, source: Source) -> dict[str, str]:
@@ -231,14 +254,16 @@ def _to_try(failures: Mapping[str, str], source: Source, stores: Mapping[str, St
 def may_recover(stage: str, found: Found, source: Source, config: Config, path_of: Callable[[str], Path]) -> bool:
     """Whether images that failed in a result may end otherwise now.
 
-    They may if their files have changed since, or if an earlier stage has them now.
+    They may if their files have changed since, or if an earlier stage has them now. Of other images nothing is said.
     """
-    if not found.counts.failures:
+    images = images_fingerprint(source.records)
+    if not found.counts.failures or found.images != images:
         return False
     if changed_since(stage, path_of(stage), source.image_root, source.depth_maps):
         return True
     try:
         stores = {name: open_store(path_of(name), name) for name in inputs_of(stage, config)}
+        check_aligned(list(stores.values()), source.records)
     except StoreError:  # it is made again first
         return True
     lost_here = failed_here(path_of(stage))

@@ -57,9 +57,9 @@ def pseudo_masks(images: Sequence[Path], config: Config, *, depth_map: Path | No
         Cuts3dError: more images failed than ``config.max_failed`` allows, or the depth map cannot be that of these.
     """
     files = image_files(images)
-    check_depth_map(depth_map, files, config)
+    without = check_depth_map(depth_map, files, config)
     work, root = Work(config, depth_map, cache), common_root(images)
-    tell_predicted(files, config, depth_map)
+    tell_predicted(files, without, config, depth_map)
     outcomes = dict(progress(run_images(files, [None] * len(files), work, cores=1), "pseudo-masks", len(files)))
     for place, file in enumerate(files):
         tell_failure(file, outcomes[place])
@@ -79,15 +79,24 @@ def tell_failure(file: ImageFile, outcome: Outcome) -> None:
         logger.warning("%s%s", "" if named else f"{file.path} failed: ", outcome.failure)
 
 
-def tell_predicted(files: Sequence[ImageFile], config: Config, depth_map: Path | None, stage: str = LAST) -> None:
-    """Say before the work of how many images the depth will be predicted, for want of a map, and what is not used."""
+def tell_predicted(
+    files: Sequence[ImageFile], without: Sequence[ImageFile], config: Config, depth_map: Path | None, stage: str = LAST
+) -> None:
+    """Say before the work of how many images the depth will be predicted, for want of a map, and what is not used.
+
+    Args:
+        files: the images.
+        without: those that `check_depth_map` found without a map.
+        config: the configuration.
+        depth_map: what was given as depth map.
+        stage: the stage that is to run.
+    """
     if "depth" not in (stage, *upstream_of(stage, config)):
         return
     depth_notes.tell_unread(depth_map, config)
     if config.depth.backend != AUTO:
         return
-    without = [str(file.path) for file in files if not file.has_map(file.depth_maps(depth_map))]
-    depth_notes.tell([{depth_notes.PREDICTED: without}], len(files), depth_map)
+    depth_notes.tell([{depth_notes.PREDICTED: [str(file.path) for file in without]}], len(files), depth_map)
     depth_notes.tell_unused(config.depth, len(without), len(files))
 
 

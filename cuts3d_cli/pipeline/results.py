@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from cuts3d_cli.errors import StoreError
-from cuts3d_cli.pipeline.runner import count_statuses
+from cuts3d_cli.pipeline.runner import check_aligned, count_statuses
 from cuts3d_cli.store.layout import DONE, FAILED, NO_OBJECT
+from cuts3d_cli.store.manifest import Manifest
 from cuts3d_cli.store.masks import Counts, read_masks
-from cuts3d_cli.store.zarr_store import open_store
+from cuts3d_cli.store.zarr_store import Store, open_store
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Found:
         sections: the settings that led to it, by config section.
         inputs: fingerprints of the results it was made from, by stage.
         algorithm: number of the stage's algorithm.
+        images: hash of the images that it is of, see `runner.images_fingerprint`.
+        names: of masks, the names of these images, which the hash leaves out.
         statuses: how each image ended, see `layout.STATUS_NAMES`.
         row_fingerprints: hash of everything that the result of each image depends on; empty where none are recorded.
     """
@@ -31,6 +34,8 @@ class Found:
     sections: Mapping[str, Mapping[str, Any]]
     inputs: Mapping[str, str]
     algorithm: int
+    images: str = ""
+    names: Sequence[str] = ()
     statuses: Sequence[int] = ()
     row_fingerprints: Sequence[str] = ()
 
@@ -54,6 +59,17 @@ def read_result(stage: str, path: Path) -> Found | Damaged | None:
         return Damaged(f"{path} is damaged ({type(error).__name__}: {error})")
 
 
+def open_listed(stage: str | None, path: Path, manifest: Manifest, shard: int) -> Store:
+    """The store at a stage's path, to be read by the rows of the image list.
+
+    Raises:
+        StoreError: it is missing, damaged or of other images: the list was made again since.
+    """
+    store = open_store(path, stage)
+    check_aligned([store], manifest.records(shard))
+    return store
+
+
 def _read_store(stage: str, path: Path) -> Found:
     store = open_store(path, stage)
     return Found(
@@ -62,8 +78,9 @@ def _read_store(stage: str, path: Path) -> Found:
         store.sections,
         store.inputs,
         store.attrs["algorithm"],
-        store.status.tolist(),
-        store.attrs.get("rows", ()),
+        images=store.attrs["images"],
+        statuses=store.status.tolist(),
+        row_fingerprints=store.attrs.get("rows", ()),
     )
 
 
@@ -75,4 +92,14 @@ def _read_masks(path: Path) -> Found:
         FAILED if image["file_name"] in masks.counts.failures else DONE if image["id"] in with_objects else NO_OBJECT
         for image in masks.images
     ]
-    return Found(made.fingerprint, masks.counts, made.config, made.inputs, made.algorithm, statuses, made.rows)
+    return Found(
+        made.fingerprint,
+        masks.counts,
+        made.config,
+        made.inputs,
+        made.algorithm,
+        images=made.images,
+        names=[image["file_name"] for image in masks.images],
+        statuses=statuses,
+        row_fingerprints=made.rows,
+    )

@@ -106,6 +106,27 @@ def tell_replaced(result: Path, settings: Mapping[str, Any]) -> None:
         write_json(changed_path(result), told)
 
 
+def tell_unreadable_list(base: str | Path) -> list[Path]:
+    """A file that is written when an image list is damaged or of another version: an input of its rule in the workflow.
+
+    Its images may be as they were, so that nothing else makes it anew.
+
+    Args:
+        base: folder with the list.
+
+    Returns:
+        The file, or nothing where the list always could be read.
+    """
+    path = manifest_path(base)
+    told = changed_path(path)
+    try:
+        read_manifest(path)
+    except StoreError:
+        if path.exists() and (unreadable := {"unreadable": _made_at(path)}) != _content(told):
+            write_json(told, unreadable)
+    return [told] if told.exists() else []
+
+
 def _made_at(result: Path) -> int:
     """When a result was made [ns]: equal changes of two results are two."""
     return (result / "zarr.json" if result.is_dir() else result).stat().st_mtime_ns

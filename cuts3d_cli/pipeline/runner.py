@@ -17,7 +17,6 @@ from cuts3d_cli.errors import (
     ConfigError,
     Cuts3dError,
     DamagedError,
-    ImageError,
     ModelError,
     OutputError,
     StoreError,
@@ -25,7 +24,8 @@ from cuts3d_cli.errors import (
 )
 from cuts3d_cli.log import logger, progress
 from cuts3d_cli.pipeline.retries import files_of
-from cuts3d_cli.store.files import digest_file, fingerprint
+from cuts3d_cli.store.files import fingerprint
+from cuts3d_cli.store.image_stamps import check_content
 from cuts3d_cli.store.images import read_image
 from cuts3d_cli.store.layout import ARRAYS, DONE, FAILED, NO_OBJECT
 from cuts3d_cli.store.manifest import ImageRecord
@@ -72,11 +72,13 @@ class Source:
         records: the images.
         image_root: folder their file names are relative to.
         depth_maps: folder with their depth maps, the map of a single image, or None.
+        any_name: whether masks may have been made when the images had other names: those of the cache are of a content.
     """
 
     records: Sequence[ImageRecord]
     image_root: Path
     depth_maps: Path | None = None
+    any_name: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,14 +86,25 @@ class Earlier:
     """What an earlier result has of the images, so that only the others are computed.
 
     Attributes:
+        fingerprint: of that result.
         rows: rows of that result by row now.
         counts: how those images ended.
         failures: why images failed in it, by file name, where it is the wanted result but for these; else None.
     """
 
+    fingerprint: str
     rows: Mapping[int, int]
     counts: Counts
     failures: Mapping[str, str] | None = None
+
+    def check(self, path: Path, fingerprint: str) -> None:
+        """Check that what lies at a path now is that result, as its rows are known by their numbers.
+
+        Raises:
+            DamagedError: another process replaced it.
+        """
+        if fingerprint != self.fingerprint:
+            raise DamagedError(f"{path} was replaced by another process", hint="run the same command again", path=path)
 
 
 @dataclass(frozen=True)
@@ -137,18 +150,29 @@ class Job:
                 merged.setdefault(name, {}).update(values)
         return merged
 
+    def earlier_store(self) -> Store:
+        """The store that holds the earlier result.
+
+        Raises:
+            DamagedError: it is damaged, or another one by now.
+        """
+        assert self.earlier is not None
+        store = open_store(self.out)
+        self.earlier.check(self.out, store.fingerprint)
+        return store
+
     def recorded_by_row(self, name: str) -> dict[str, Any]:
         """What the earlier result has recorded under a name, by row, of the rows that are taken from it."""
         if self.earlier is None:
             return {}
-        before = open_store(self.out).attrs.get(name, {})
+        before = self.earlier_store().attrs.get(name, {})
         return {str(row): before[str(old)] for row, old in self.earlier.rows.items() if str(old) in before}
 
     def recorded_rows(self, name: str) -> dict[str, list[int]]:
         """The rows of which the earlier result has recorded something, of those that are taken from it."""
         if self.earlier is None:
             return {}
-        before = open_store(self.out).attrs.get(name, {})
+        before = self.earlier_store().attrs.get(name, {})
         found = {key: [row for row, old in self.earlier.rows.items() if old in rows] for key, rows in before.items()}
         return {key: rows for key, rows in found.items() if rows}
 
@@ -160,11 +184,7 @@ class Job:
         """
         path = self.source.image_root / record.file_name
         rgb = read_image(path)
-        if digest_file(path) != record.digest:
-            raise ImageError(
-                f"image {path} has changed since the image list was created",
-                hint="rerun `cuts3d prepare` and the stages after it",
-            )
+        check_content(path, record)
         return rgb
 
 
@@ -216,7 +236,7 @@ def run_stage(
             if job.earlier is not None:
                 if counts.failures == job.earlier.failures:
                     raise _Unchanged
-                _copy(open_store(job.out, stage), job.earlier.rows, writer)
+                _copy(job.earlier_store(), job.earlier.rows, writer)
     except _Unchanged:
         pass
     return counts
@@ -249,7 +269,6 @@ def for_each_image(
         TooManyFailedError: more images failed than ``max_failed`` allows.
     """
     records, inputs = job.source.records, list(job.stores.values())
-    check_aligned(inputs, records)
     counts = replace(job.earlier.counts, failures={}) if job.earlier else Counts()
     with nullcontext() if stage in NETWORKS else for_masks():
         for row in progress(job.rows, stage, len(job.rows)):

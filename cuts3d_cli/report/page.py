@@ -16,10 +16,10 @@ from cuts3d_cli.errors import Cuts3dError, printable
 from cuts3d_cli.evaluation import table
 from cuts3d_cli.log import logger
 from cuts3d_cli.report import figures
-from cuts3d_cli.report.depth_facts import depth_facts
+from cuts3d_cli.report.depth_facts import depth_of_sets
 from cuts3d_cli.report.notes import curve_notes, depth_notes, result_notes, set_notes
 from cuts3d_cli.report.photos import Photos
-from cuts3d_cli.report.pictures import Pictures, bases_of
+from cuts3d_cli.report.pictures import Pictures
 from cuts3d_cli.report.record import made_from
 from cuts3d_cli.report.run_summary import (
     SetSummary,
@@ -115,8 +115,7 @@ def _page(
     run_dir: Path, config: Config, sets: Sequence[SetSummary], results: Mapping[str, Any], photos: Photos
 ) -> dict[str, Any]:
     """All values used by the template."""
-    depth = {table.SPLIT_NAMES[split]: depth_facts(base) for split, base in bases_of(run_dir).items()}
-    depth = {name: facts for name, facts in depth.items() if facts is not None}
+    depth = depth_of_sets(run_dir)
     notes = [*result_notes(results), *set_notes(sets, config), *depth_notes(depth)]
     detectors = {number: round_path(run_dir, number) for number in config.trainings}
     predictions = prediction_rows(run_dir, config.trainings)

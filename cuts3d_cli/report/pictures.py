@@ -18,18 +18,12 @@ from cuts3d_cli.report import figures
 from cuts3d_cli.report.layers import canvas_hw
 from cuts3d_cli.report.panels import Example, Panel, make_examples
 from cuts3d_cli.report.photos import Photos
-from cuts3d_cli.report.run_image import Detections, RunImage, Truth
+from cuts3d_cli.report.run_image import Detections, RunImage, Truth, bases_of
 from cuts3d_cli.report.run_summary import detections_path
 from cuts3d_cli.report.sheets import MOST_SCORED, Contact, Tile, drawn_detections, final_masks, spread_text
 from cuts3d_cli.report.words import legend
 from cuts3d_cli.store.layout import manifest_path, predictions_path
 from cuts3d_cli.store.manifest import read_manifest
-
-
-def bases_of(run_dir: Path) -> dict[str, Path]:
-    """Folder of each set of images that the run has, by its name: ``train``, ``val``."""
-    bases = {"train": run_dir, "val": run_dir / "val"}
-    return {split: base for split, base in bases.items() if manifest_path(base).is_file()}
 
 
 class Pictures:

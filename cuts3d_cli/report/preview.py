@@ -202,6 +202,7 @@ def _mask_rows(result: ImageResult) -> list[dict[str, Any]]:
             entry["bbox"],
             score=entry["score"] if scored else None,
             quality=quality_of(entry),
+            outcome=OUTCOME_WORDS["kept"],
             **{SEGMENTATION: entry["segmentation"]},
         )
         for slot, entry in zip(cut_slots(found), found, strict=True)

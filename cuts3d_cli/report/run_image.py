@@ -15,14 +15,15 @@ from cuts3d_cli.evaluation.readers.formats import read_truth
 from cuts3d_cli.pipeline.declarations import LAST
 from cuts3d_cli.pipeline.graph import result_path
 from cuts3d_cli.pipeline.methods import OWN
+from cuts3d_cli.pipeline.results import open_listed
 from cuts3d_cli.report.annotations import score_name
 from cuts3d_cli.report.overlay import resized
 from cuts3d_cli.store.coco import normal_name
 from cuts3d_cli.store.images import read_image
-from cuts3d_cli.store.layout import FAILED, shard_name
-from cuts3d_cli.store.manifest import ImageRecord, Manifest
+from cuts3d_cli.store.layout import FAILED, manifest_path, shard_name
+from cuts3d_cli.store.manifest import ImageRecord, Manifest, read_manifest
 from cuts3d_cli.store.masks import MaskFile, read_masks
-from cuts3d_cli.store.zarr_store import Store, open_store
+from cuts3d_cli.store.zarr_store import Store
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,12 @@ def spread(n_total: int, n: int) -> list[int]:
     """At most ``n`` evenly spaced positions: the centres of equal parts of ``n_total``."""
     n = min(n, n_total)
     return [(2 * i + 1) * n_total // (2 * n) for i in range(n)]
+
+
+def bases_of(run_dir: Path) -> dict[str, Path]:
+    """Folder of each set of images that the run has, by its name: ``train``, ``val``."""
+    bases = {"train": run_dir, "val": run_dir / "val"}
+    return {split: base for split, base in bases.items() if manifest_path(base).is_file()}
 
 
 Place = tuple[int, int, ImageRecord]
@@ -85,7 +92,7 @@ class Reader:
         path = result_path(self.base, stage, shard_name(shard))
         if not path.exists():
             raise Missing(f"no {stage} of this shard")
-        return open_store(path, stage)
+        return open_listed(stage, path, read_manifest(manifest_path(self.base)), shard)
 
     def _masks(self, shard: int, method: str) -> tuple[MaskFile, dict[str, list]]:
         path = result_path(self.base, LAST, shard_name(shard), method)

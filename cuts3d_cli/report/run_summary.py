@@ -18,6 +18,7 @@ from cuts3d_cli.errors import StoreError
 from cuts3d_cli.pipeline.declarations import LAST, STAGES, upstream_of
 from cuts3d_cli.pipeline.graph import result_path
 from cuts3d_cli.pipeline.methods import METHODS, OWN
+from cuts3d_cli.pipeline.results import open_listed
 from cuts3d_cli.pipeline.runner import LOST
 from cuts3d_cli.store.image_files import counted
 from cuts3d_cli.store.layout import (
@@ -31,7 +32,6 @@ from cuts3d_cli.store.layout import (
 )
 from cuts3d_cli.store.manifest import Manifest, read_manifest
 from cuts3d_cli.store.masks import read_masks
-from cuts3d_cli.store.zarr_store import open_store
 
 
 @dataclass
@@ -255,7 +255,7 @@ def differences(summary: StageSummary, wanted: Mapping[str, Any]) -> list[str]:
 
 
 def _add_store(summary: StageSummary, path: Path, manifest: Manifest, shard: int) -> None:
-    store = open_store(path, summary.stage)
+    store = open_listed(summary.stage, path, manifest, shard)
     summary.n_present += 1
     summary.done += int((store.status == DONE).sum())
     summary.no_object += int((store.status == NO_OBJECT).sum())

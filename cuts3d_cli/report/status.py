@@ -19,7 +19,14 @@ from cuts3d_cli.config.backends import READS_FILES
 from cuts3d_cli.errors import Cuts3dError, StoreError
 from cuts3d_cli.pipeline.declarations import LAST, STAGES, inputs_of, settings_of, upstream_of
 from cuts3d_cli.pipeline.depth_listing import maps_are_gone
-from cuts3d_cli.pipeline.graph import depth_maps_of, failed_at, may_recover, result_path, stage_fingerprint
+from cuts3d_cli.pipeline.graph import (
+    depth_maps_of,
+    failed_at,
+    is_wanted,
+    may_recover,
+    result_path,
+    stage_fingerprint,
+)
 from cuts3d_cli.pipeline.methods import METHODS, OWN, method_config, methods_of
 from cuts3d_cli.pipeline.results import Damaged, Found, read_result
 from cuts3d_cli.pipeline.runner import Source, images_fingerprint
@@ -219,7 +226,8 @@ def _add_nodes(nodes: dict[Key, _Node], base: Path, method: str, config: Config,
                 node.present, node.counts = True, result.counts
                 changed = may_recover(stage, result, source, config, path_of)
                 told = _failures(stage, result, source, path_of(stage), base, changed=changed)
-                why = _why(stage, result, settings, inputs) if result.fingerprint != node.expected else ""
+                wanted = is_wanted(result, node.expected, source)
+                why = "" if wanted else _why(stage, result, settings, inputs)
                 if stage == "depth" and why == OTHER_FILES and _without_maps(config, source):
                     why, node.expected = "", result.fingerprint
                 if why or changed:
@@ -237,7 +245,9 @@ def _add_nodes(nodes: dict[Key, _Node], base: Path, method: str, config: Config,
         merged.damage = str(error)
         return
     merged.present, merged.about = True, f"{len(masks.annotations)} masks"
-    if list(masks.provenance.inputs.values()) != [nodes[each].expected for each in crf]:
+    names = sorted(record.file_name for source in sources for record in source.records)
+    made_from = list(masks.provenance.inputs.values())
+    if made_from != [nodes[each].expected for each in crf] or names != [image["file_name"] for image in masks.images]:
         merged.differs = f"made from other inputs: {LAST}"
 
 

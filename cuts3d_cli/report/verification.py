@@ -13,7 +13,7 @@ from pathlib import Path
 from cuts3d_cli.config import read_values
 from cuts3d_cli.errors import Cuts3dError, DamagedError, StoreError
 from cuts3d_cli.log import progress
-from cuts3d_cli.pipeline.runner import check_aligned
+from cuts3d_cli.pipeline.results import open_listed
 from cuts3d_cli.store.checksums import check_zip, parsed
 from cuts3d_cli.store.layout import how_to_remake, manifest_path
 from cuts3d_cli.store.manifest import Manifest, read_manifest
@@ -77,7 +77,7 @@ def _misplaced(stores: Iterable[Path], damaged: Collection[str]) -> Iterator[Dam
         if manifest is None or str(path) in damaged:
             continue
         try:
-            check_aligned([open_store(path)], manifest.records(int(path.stem)))
+            open_listed(None, path, manifest, int(path.stem))
         except DamagedError:
             pass
         except StoreError as error:

@@ -93,6 +93,7 @@ def run(job: Job) -> Counts:
 def _kept(job: Job, earlier: Earlier) -> dict[int, list[dict[str, Any]]]:
     """The annotations that are taken from the earlier result, by row."""
     masks = read_masks(job.out, own=True)
+    earlier.check(job.out, masks.provenance.fingerprint)
     found, images = masks.by_image(), masks.images
     return {
         row: [{**entry, "image_id": job.source.records[row].id} for entry in found[images[old]["id"]]]

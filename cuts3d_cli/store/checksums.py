@@ -76,15 +76,21 @@ def read_own(path: str | Path) -> dict[str, Any]:
 
 
 def check_zip(path: str | Path) -> None:
-    """Check the CRC-32 that a zip file, such as a checkpoint, has of each part; other files pass.
+    """Check that a zip file, such as a checkpoint, is whole, and the CRC-32 that it has of each part.
 
-    torch writes them but does not compare them on reading.
+    torch writes these but does not compare them on reading. Other files pass, such as the pickles of older versions of
+    torch, and one that is missing; an empty one does not.
 
     Raises:
-        DamagedError: a part does not fit.
+        DamagedError: the file is cut off, or a part does not fit.
     """
     try:
-        if not zipfile.is_zipfile(path):  # such as the pickles of older versions of torch
+        if not Path(path).is_file():
+            return
+        if not zipfile.is_zipfile(path):
+            with open(path, "rb") as other:
+                if (start := other.read(2)) in (b"", b"P", b"PK"):
+                    raise zipfile.BadZipFile("no end of the file" if start else "an empty file")
             return
         with zipfile.ZipFile(path) as file:
             for part in file.infolist():

@@ -1,15 +1,15 @@
-"""Whether the images of a training are those that its masks were made of, and stay so while it runs."""
+"""Whether images are still those of the list that results were made of, and stay so while a training runs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from cuts3d_cli.errors import Cuts3dError, StoreError
+from cuts3d_cli.errors import Cuts3dError, ImageError, StoreError
 from cuts3d_cli.store.files import digest_file
 from cuts3d_cli.store.image_files import stamp_at
 from cuts3d_cli.store.layout import manifest_path
-from cuts3d_cli.store.manifest import Manifest, read_manifest
+from cuts3d_cli.store.manifest import ImageRecord, Manifest, read_manifest
 
 UPWARD = 4
 """Folders above a mask file in which the image list of its run is looked for."""
@@ -26,7 +26,7 @@ def check_listed(annotations: Path, stamps: dict[Path, str]) -> None:
     Masks that belong to no run are not checked. Content is read only where sizes or times differ.
 
     Raises:
-        Cuts3dError: an image is another one now.
+        ImageError: an image is another one now.
     """
     manifest = _list_of(annotations)
     if manifest is None:
@@ -34,12 +34,35 @@ def check_listed(annotations: Path, stamps: dict[Path, str]) -> None:
     records = {manifest.image_root / record.file_name: record for record in manifest.records()}
     for path, stamp in stamps.items():
         record = records.get(path)
-        if record is None or not stamp or stamp == record.stamp or digest_file(path) == record.digest:
-            continue
-        raise Cuts3dError(
+        if record is not None and stamp and stamp != record.stamp:
+            check_content(path, record)
+
+
+def check_content(path: Path, record: ImageRecord) -> None:
+    """Check that an image has the content that its record tells.
+
+    Raises:
+        ImageError: it is another one than when the image list was made.
+    """
+    if digest_file(path) != record.digest:
+        raise ImageError(
             f"image {path} has changed since the image list was created",
             hint="rerun `cuts3d prepare` and the stages after it",
         )
+
+
+def replaced_images(records: Iterable[ImageRecord], image_root: Path) -> list[str]:
+    """Names of images that have other content now than when they were listed; a missing one is not among them."""
+    return [
+        record.file_name
+        for record in records
+        if not record.error and _is_other(path := image_root / record.file_name, stamp_at(path), record)
+    ]
+
+
+def _is_other(path: Path, stamp: str, record: ImageRecord) -> bool:
+    """Whether a file that is there, of this stamp, differs from its record; read where the stamps differ."""
+    return bool(stamp) and stamp != record.stamp and digest_file(path) != record.digest
 
 
 def check_unchanged(before: dict[Path, str]) -> None:

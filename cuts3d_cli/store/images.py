@@ -30,7 +30,7 @@ from cuts3d_cli.errors import ImageError, first_line
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """File name endings (lower case) that count as images when a folder is searched."""
 
-DEPTH_MARKS = ("_depth", "-depth")
+DEPTH_MARKS = ("_depth", "-depth", ".depth")
 """Ends of the name of a depth map that lies beside its image."""
 
 DEPTH_SUFFIXES = (".png", ".npy", ".tif", ".tiff", ".npz", ".pfm", ".exr", ".pgm")

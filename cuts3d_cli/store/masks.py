@@ -194,7 +194,8 @@ def worked_on(document: CocoDocument) -> list[str]:
 def to_learn(masks: MaskFile, path: str | Path) -> tuple[dict[Any, list[dict[str, Any]]], int]:
     """Annotations that a training learns from, by the id of their image, and how many are left out.
 
-    Crowd regions, objects flagged ``ignore`` and those that say their area is 0 are left out.
+    Crowd regions, objects flagged ``ignore`` and empty ones are left out. An ``area`` of 0 alone makes no object empty,
+    as some tools write it for all.
 
     Args:
         masks: the masks or labels.
@@ -203,10 +204,15 @@ def to_learn(masks: MaskFile, path: str | Path) -> tuple[dict[Any, list[dict[str
     Raises:
         CocoError: an annotation to learn from has no mask, or no mask has a pixel.
     """
-    kept = [entry for entry in masks.annotations
-            if not entry.get("iscrowd") and not entry.get("ignore") and entry.get("area") != 0]  # fmt: skip
-    check_masks(kept, f"file {path}", hint="nothing can be learned from boxes alone")
     images = {image["id"]: image for image in masks.images}
+
+    def is_empty(entry: dict[str, Any]) -> bool:
+        known = entry.get("area") != 0 or "segmentation" not in entry
+        return entry.get("area") == 0 if known else not mask_of(entry, images[entry["image_id"]]).any()
+
+    kept = [entry for entry in masks.annotations
+            if not entry.get("iscrowd") and not entry.get("ignore") and not is_empty(entry)]  # fmt: skip
+    check_masks(kept, f"file {path}", hint="nothing can be learned from boxes alone")
     if kept and not any(mask_of(entry, images[entry["image_id"]]).any() for entry in kept):
         raise CocoError(f"file {path}: no mask has a pixel", expected="masks to train on", found=f"{len(kept)} empty")
     found = defaultdict(list)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cuts3d_cli import __version__
 from cuts3d_cli.config import TrainConfig
-from cuts3d_cli.errors import ConfigError, ModelError, StoreError
+from cuts3d_cli.errors import ConfigError, ModelError, StoreError, unwritable
 from cuts3d_cli.log import logger
 from cuts3d_cli.store.checksums import check_zip, read_own
 from cuts3d_cli.store.files import atomic_path, digest_file, fingerprint, remove, write_json
@@ -143,13 +143,19 @@ def _run(
         "train: %s on %s, %d iterations of %d images, lr %g",
         config.detector, annotations, config.iterations, config.batch_size, config.used_lr,
     )  # fmt: skip
-    train(
-        detector, annotations, work, out / "checkpoint.pth",
-        config=config, seed=seed, device=device, init=init, state=state, meta=record,
-        labels=labels, images=images,
-    )  # fmt: skip
+    try:
+        missing = train(
+            detector, annotations, work, out / "checkpoint.pth",
+            config=config, seed=seed, device=device, init=init, state=state, meta=record,
+            labels=labels, images=images,
+        )  # fmt: skip
+    except OSError as error:  # of MMEngine's own files, or of a file that is open, it does not name one
+        told = unwritable(error, work) if error.filename is None else None
+        if told is None:
+            raise
+        raise told from None
     if distributed.is_main_process():
-        _write_results(out, work, record)
+        _write_results(out, work, {**record, "missing": missing})
     distributed.barrier()
 
 

@@ -290,3 +290,18 @@ def test_mistakes_end_in_one_line(arguments, settings, kind, message):
 
 def segment(*arguments, **settings) -> cuts3d.Segmentation:
     return cuts3d.segment(*arguments, **settings)
+
+
+def test_other_weights_in_the_same_file_are_another_model(photo, monkeypatch):
+    from cuts3d_cli.api import segmentation
+    from cuts3d_cli.backends import depth_embedded
+
+    loaded = []
+    monkeypatch.setattr(depth_embedded, "load", lambda config, device: loaded.append(config.weights) or Slope())
+    Path("s_depth.png").unlink()
+    settings = {**SMALL, "preset": "embedded", "depth": {"backend": "embedded", "weights": "w.safetensors", "size": 96}}
+    for content in (b"one", b"one", b"two"):
+        Path("w.safetensors").write_bytes(content)
+        cuts3d.segment("s.png", config=settings)
+    assert loaded == ["w.safetensors"] * 2
+    segmentation._depth_backend.cache_clear()

@@ -71,7 +71,15 @@ def test_a_map_beside_an_image_that_is_marked_as_colour(tmp_path, image, depth_m
 
 @pytest.mark.parametrize(
     "place",
-    ["images/b.npy", "images/b_depth.png", "images/b-depth.tif", "depth/b.png", "images/b.pfm", "images/b_depth.exr"],
+    [
+        "images/b.npy",
+        "images/b_depth.png",
+        "images/b-depth.tif",
+        "images/b.depth.png",
+        "depth/b.png",
+        "images/b.pfm",
+        "images/b_depth.exr",
+    ],
 )
 def test_without_a_folder_it_is_looked_for_beside_the_image(tmp_path, place):
     save_image(tmp_path / "images/b.jpg")

@@ -207,3 +207,23 @@ def test_depth_in_a_coarse_unit_is_told():
     assert kinds(np.rint(RAMP[::-1]).astype(np.uint16) + 1) == (dv.COARSE,)
     assert kinds(np.ones((48, 64), np.uint8)) == (dv.CONSTANT, dv.COARSE)
     assert kinds(np.full((48, 64), 700)) == (dv.CONSTANT,)  # a wall, in millimetres
+
+
+@pytest.mark.parametrize(
+    ("marker", "convention", "note"),
+    [
+        (60000, "metric", dv.APART),
+        (1e9, "metric", dv.APART),
+        (1e9, "inverse", dv.APART),
+        (-1, "inverse", dv.BELOW),
+        (1900, "metric", None),
+    ],
+)
+def test_a_value_that_many_pixels_share_far_from_all_others_is_noted(marker, convention, note):
+    values = np.linspace(500, 1000, 2500).reshape(50, 50)
+    values[10:20, 10:20] = marker
+    found = dv.normalise_depth(values, convention, holes="zero")
+    assert found.notes == (() if note is None else (note,)) and found.reading.all()
+    values[10:20, 11:] = 700  # ten pixels alone
+    assert dv.normalise_depth(values, convention, holes="zero").notes == ()
+    assert dv.normalise_depth(values, convention, holes="none").notes == ()

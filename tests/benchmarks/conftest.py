@@ -33,6 +33,7 @@ BENCHMARKS = (
     "ranking",
     "faults",
     "fault_run",
+    "offline",
 )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cuts3d_cli.pipeline.cache import ImageFile
 from cuts3d_cli.pipeline.depth_notes import WORDS
 from cuts3d_cli.report.depth_facts import depth_facts
 from cuts3d_cli.report.notes import depth_notes
@@ -129,6 +130,19 @@ def test_label_maps_given_as_depth_are_told(cuts3d, folder):
     assert " WARNING depth: " in line and line.endswith("(3 of 4 images, first images/s1.png)")
 
 
+@pytest.mark.parametrize("command", ["masks", "depth", "evaluate"])
+def test_a_map_is_looked_for_once_before_the_work(cuts3d, folder, command, dataset, monkeypatch):
+    looked, has_map = [], ImageFile.has_map
+    monkeypatch.setattr(ImageFile, "depth_maps", lambda image, given: given)
+    monkeypatch.setattr(
+        ImageFile, "has_map", lambda image, given: looked.append(image.path.name) or has_map(image, given)
+    )
+    more = {"masks": ("--out", "out", "--cores", "1"), "depth": ("--no-picture",)}
+    args = (*SMALL, *more.get(command, ("--annotations", dataset / "annotations.json")), "--depth-map", "depth")
+    assert cuts3d(command, *args, "images")[0] == 0
+    assert sorted(looked) == [f"s{number}.png" for number in range(1, 5)]
+
+
 def test_a_single_image_is_named(cuts3d, folder):
     _, _, err = cuts3d("depth", "--no-picture", "--depth-map", "depth/s1.npy", "images/s1.png")
     assert f"{WORDS['negative']} (images/s1.png)" in err
@@ -174,3 +188,35 @@ def test_large_holes_are_told_once_with_the_largest(cuts3d, folder, dataset, com
 
 def test_small_holes_are_not_told(cuts3d, folder):
     assert "has no reading" not in cuts3d("depth", *SMALL, "--no-picture", "--depth-map", "depth", "images")[2]
+
+
+class Flat:
+    """Predicts a ramp."""
+
+    description, convention = "a ramp", "inverse"
+
+    def predict(self, rgb, size):
+        return np.linspace(0, 1, size * size, dtype=np.float32).reshape(size, size)
+
+
+def test_depth_that_was_predicted_for_want_of_a_map_is_told_at_the_end_of_a_run(cuts3d, folder, monkeypatch):
+    from cuts3d_cli.config import resolve
+    from cuts3d_cli.workflow import ending
+
+    monkeypatch.setattr("cuts3d_cli.stages.depth.depth_backend", lambda config, device: Flat())
+    told = f"note: Training images: depth maps, 1 of 4 images, first s2.png: {WORDS['predicted']}.\n"
+    assert cuts3d("prepare", "images", "--run", "r")[0] == 0
+    for names, expected in ((["s2"], True), (["s1", "s3", "s4"], False)):  # where all depth is predicted it is as asked
+        for name in names:
+            Path(f"depth/{name}.npy").unlink()
+        code, _, err = cuts3d("depth", "--run", "r", "--depth-map", "depth", "--preset", "embedded")
+        assert code == 0, err
+        assert (told in ending(resolve({"run": "r"}), 0)) is expected
+
+
+def test_no_depth_is_predicted_for_features_that_are_made_of_it(cuts3d, folder):
+    Path("depth/s2.npy").unlink()
+    assert cuts3d("prepare", "images", "--run", "r")[0] == 0
+    code, _, err = cuts3d("depth", "--run", "r", "--depth-map", "depth", "--preset", "rgbd")
+    assert code == 1 and "depth: 1 of 4 images failed, first s2.png: image " in err, err
+    assert "images/s2.png has no depth map" in err and "(--backend embedded)" in err

@@ -45,7 +45,7 @@ def test_images_with_a_depth_map_are_counted(cuts3d, photos, dataset, tmp_path, 
     code, _, err = cuts3d("init", photos, "--depth-map", "maps")
     assert code == 0 and f"init: {n_maps} of 4 images have a depth map" in err
     assert ("the embedded model predicts depth for the others" in err) == (n_maps < 4)
-    assert ("WARNING" in err) == warned == ("no image has a depth map in maps" in err)
+    assert ("WARNING" in err) == warned == ("none of the images has a depth map in maps" in err)
 
 
 def test_missing_depth_beside_the_images_is_told(cuts3d, photos):
@@ -91,6 +91,22 @@ def test_rgbd_needs_depth_maps(cuts3d, photos, dataset, tmp_path):
         code == 1 and "preset rgbd needs depth maps: --depth-map DIR" in err and not (tmp_path / "config.yaml").exists()
     )
     assert cuts3d("init", photos, "--preset", "rgbd", "--depth-map", dataset / "depth")[0] == 0
+
+
+def test_depth_maps_of_held_out_images(cuts3d, photos, dataset, tmp_path):
+    from cuts3d_cli.config import load
+
+    held_out, maps = tmp_path / "held", tmp_path / "kinect"
+    shutil.copytree(dataset / "images", held_out)
+    shutil.copytree(dataset / "depth", maps)
+    words = ("init", photos, "--preset", "rgbd", "--depth-map", dataset / "depth", "--val-images", held_out)
+    code, _, err = cuts3d(*words)
+    assert code == 1 and "preset rgbd needs depth maps: --val-depth-map DIR; 4 of 4 images" in err, err
+    code, _, err = cuts3d(*words, "--val-depth-map", maps)
+    assert code == 0 and "init: 4 of 4 held-out images have a depth map" in err, err
+    config = load("config.yaml")
+    assert config.data.val_depth_maps == str(maps) and config.depth.backend == "files"
+    assert cuts3d("init", photos, "--val-depth-map", maps, "--overwrite")[0] == 2, "--val-images are missing"
 
 
 def test_masks_only(cuts3d, photos):

@@ -26,6 +26,7 @@ def named():
         ("evaluate.difficult = count counts them", "--difficult count counts them"),
         ("config key device; the device of a run, device", "--device; the device of a run, device"),
         ("set data.n_shards to 5", "set --n-shards to 5"),
+        ("take (--set localcut.tau_knn=0.1) or localcut.tau_knn=1", "take (--tau-knn 0.1) or --tau-knn=1"),
         ("crf.solver = lattice", "crf.solver = lattice"),
         ("file x.localcut.tau_knn, mylocalcut.tau_knn", "file x.localcut.tau_knn, mylocalcut.tau_knn"),
     ],

@@ -6,6 +6,7 @@ import click
 import pytest
 import yaml
 
+from cuts3d_cli.cli import options
 from cuts3d_cli.cli.main import COMMANDS, cli
 from cuts3d_cli.cli.options import MadeFrom, build_config, config_options
 from cuts3d_cli.config import (
@@ -52,6 +53,13 @@ def test_presets_hold_only_what_differs(name):
     for section, values in preset_values(name).items():
         for key, value in values.items():
             assert default[section][key] != value, f"{name}: {section}.{key} is the default"
+
+
+def test_depth_is_not_predicted_for_features_that_are_made_of_it():
+    assert resolve({"preset": "rgbd"}).depth.backend == "files"
+    assert resolve({"features": {"backend": "geometry"}, "depth": {"backend": "auto"}}).depth.backend == "files"
+    assert resolve({"preset": "rgbd", "depth": {"backend": "embedded"}}).depth.backend == "embedded"
+    assert resolve({"preset": "photo"}).depth.backend == resolve({}).depth.backend == "auto"
 
 
 @pytest.mark.parametrize("name", ["paper", "paper-dino"])
@@ -373,6 +381,19 @@ def test_what_is_asked_for_in_other_ways_is_refused_too():
     own = MadeFrom({"localcut": {"tau_ncut": 0.3}}, {"localcut": "localcut"}, "cuts3d")
     with pytest.raises(ConfigError, match=r"localcut\.tau_ncut 0\.13 has no effect"):
         build_config({**preset, "assignments": ("localcut.tau_ncut=null",)}, made_from=own)
+
+
+def test_a_configuration_is_resolved_once_where_nothing_lies_below_it(tmp_path, monkeypatch):
+    resolved = []
+    monkeypatch.setattr(options, "resolve", lambda values, **more: resolved.append(values) or resolve(values, **more))
+    nothing = MadeFrom({}, {}, "cuts3d")
+    made = MadeFrom({"localcut": {"tau_knn": 0.2}}, {"localcut": "localcut"}, "cuts3d")
+    below = {"method": "cuts3d", "made_from": made}
+    for more, n in (({}, 1), ({"method": "cuts3d"}, 1), (below, 3)):  # 3: one is of nothing asked for, to compare with
+        resolved.clear()
+        build_config({"assignments": ("crf.iterations=3",)}, images=[tmp_path], **more)
+        assert len(resolved) == n, more
+    assert build_config({}, images=[tmp_path], made_from=nothing) == build_config({}, images=[tmp_path])
 
 
 @pytest.mark.parametrize("assignment", ["localcut.tau_ncut=0.5", "localcut.local_cut=true", "crf.unary=confidence"])

@@ -67,6 +67,15 @@ def test_training_on_nothing(labelled, segmentation, told):
         assert len(PseudoMaskDataset(labelled)) == 5
 
 
+def test_an_area_of_zero_makes_no_object_empty(labelled):
+    document = read_own(labelled)
+    for entry in document["annotations"]:
+        entry["area"] = 0
+    document["annotations"][0]["segmentation"] = {"size": [60, 96], "counts": [5760]}
+    labelled.write_text(json.dumps(document))
+    assert sum(len(image["instances"]) for image in PseudoMaskDataset(labelled).load_data_list()) == 9
+
+
 def test_images_that_lie_elsewhere(labelled, tmp_path):
     """A JSON of others does not say where its images are."""
     document = read_own(labelled)

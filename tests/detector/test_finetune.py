@@ -140,12 +140,13 @@ class TestReading:
         expected = [{3: 0, 7: 1, 40: 2}[entry["category_id"]] for entry in document["annotations"][:2]]
         assert [entry["bbox_label"] for entry in found.entries[0]["instances"]] == expected
 
-    def test_crowd_ignored_and_empty_masks_are_left_out(self, labels, changed):
+    def test_crowd_and_ignored_objects_are_left_out_and_an_area_of_0_is_not_believed(self, labels, changed):
         assert read_labels(labels, root=labels.parent / "photos").record["left_out"] == 1
 
         def change(document):
             document["annotations"][2]["ignore"] = 1
-            document["annotations"][3]["area"] = 0
+            document["annotations"][3]["iscrowd"] = 1
+            document["annotations"][4]["area"] = 0  # what its mask says counts
 
         found = changed(change).record  # both objects of the second image
         assert found["left_out"] == 3 and found["of"] == 19 and found["objects"] == 38

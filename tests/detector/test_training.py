@@ -121,11 +121,12 @@ def test_a_killed_process_is_resumed(labelled, micro, tmp_path):
 
     detector = build_detector(short)
     meta = provenance(labelled, short, 0, None, detector)
-    go_on(
+    missing = go_on(
         detector, labelled, out / "work", out / "checkpoint.pth", config=short, seed=0, device=torch.device("cpu"),
         init=None, state=checkpoints.load(state), meta=meta,
     )  # fmt: skip
     assert [point["iteration"] for point in read_curve(out / "work/metrics.jsonl")] == list(range(1, done + 3))
+    assert missing == checkpoints.load(out / "checkpoint.pth")["meta"]["missing"] == [] and "missing" not in meta
 
 
 def test_a_finished_training_is_not_repeated(labelled, micro, tmp_path, monkeypatch):
@@ -256,6 +257,24 @@ class TestDamage:
             checkpoints.load_detector(path)
         run(labelled, tmp_path / "a", micro)
         assert path.read_bytes() == content
+
+    def test_a_checkpoint_that_is_cut_off_is_repeated(self, labelled, micro, tmp_path):
+        out = tmp_path / "out"
+        run(labelled, out, micro)
+        whole = (out / "checkpoint.pth").read_bytes()
+        (out / "checkpoint.pth").write_bytes(whole[:-100])
+        with pytest.raises(DamagedError, match=r"checkpoint.pth is damaged; found .*no end of the file"):
+            checkpoints.load_detector(out / "checkpoint.pth")
+        run(labelled, out, micro)
+        assert len((out / "checkpoint.pth").read_bytes()) == len(whole)
+
+    def test_a_full_disk_names_the_folder_where_a_library_names_no_file(self, labelled, micro, tmp_path, monkeypatch):
+        def full(*_args, **_kwargs):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr("mmengine.config.Config.dump", full)
+        with pytest.raises(OutputError, match=r"cannot write .*out/work: the disk is full"):
+            run(labelled, tmp_path / "out", micro)
 
     def test_no_flipped_bit_of_a_checkpoint_changes_it(self, tmp_path):
         tensors = {f"layer{number}.weight": torch.randn(8, 16) for number in range(3)}

@@ -245,6 +245,9 @@ def test_yolo_boxes_and_malformed_lines(yolo):
         file.write_text(line)
         with pytest.raises(CocoError, match=message):
             read_truth(yolo / "labels")
+    (yolo / "labels/b.txt").write_text("0 0 0 1 0 1 1\n")
+    with pytest.raises(CocoError, match=r"a.txt, line 1.*found cup"):  # one file does not make it KITTI's
+        read_truth(yolo / "labels")
 
 
 def test_yolo_without_images_says_so(yolo):
@@ -287,6 +290,32 @@ def test_labelme_shapes(tmp_path):
     for written in ("/", ".", "a/..", "C:\\"):
         (tmp_path / "json/a.json").write_text(json.dumps({**content, "imagePath": written}))
         assert len(read_truth(tmp_path / "json").document.images) == 1
+
+
+@pytest.mark.parametrize(
+    ("points", "found"),
+    [
+        ("abc", 'found the string "abc"'),
+        (None, "found null"),
+        ([[1, 2, 3], [4, 5, 6], [7, 8, 9]], "found a list of 3"),
+        ([[1, float("nan")], [4, 5], [7, 8]], "found NaN"),
+        ([["1", 2], [4, 5], [7, 8]], 'found the string "1"'),
+        ([1, 2, 3], "found 1$|found 1 "),
+    ],
+)
+def test_labelme_points_that_are_none(tmp_path, points, found):
+    content = {"shapes": [shape("cup", points)], "imagePath": "a.jpg", "imageHeight": 40, "imageWidth": 60}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    with pytest.raises(CocoError, match=rf"shape cup 0; expected points, each .* x and y; {found}"):
+        read_truth(tmp_path)
+
+
+def test_labelme_masks_that_are_none(tmp_path):
+    for mask, found in ((None, "found null"), ("!", "expected a mask of labelme")):
+        content = {"shapes": [shape("cup", [[0, 0], [5, 5]], "mask", mask=mask)], "imageHeight": 40, "imageWidth": 60}
+        (tmp_path / "a.json").write_text(json.dumps(content))
+        with pytest.raises(CocoError, match=found):
+            read_truth(tmp_path)
 
 
 def test_scores_against_label_maps(tmp_path, photos, rings, cuts3d, monkeypatch):

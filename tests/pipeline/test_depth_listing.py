@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from cuts3d_cli.config import resolve
+from cuts3d_cli.pipeline import depth_listing
 from cuts3d_cli.pipeline.depth_listing import DepthMaps, maps_before, note_maps
 from cuts3d_cli.pipeline.graph import execute, result_path
 from cuts3d_cli.pipeline.runner import Source
@@ -62,6 +63,17 @@ def test_before_and_after_the_depth_is_made_the_text_is_the_same(scenes):
     replace_map(scenes, "s3.png", "s2.png")
     (scenes / "depth").rename(scenes / "moved")
     assert current(scenes, **small) == [first, second], "maps whose folder is gone are needed no more"
+
+
+def test_the_model_is_hashed_once_for_all_shards(scenes, monkeypatch):
+    hashed = []
+    monkeypatch.setattr(depth_listing, "model_digest", lambda config: hashed.append(1) or "hash")
+    current(scenes)
+    assert not hashed
+    for number in range(1, 5):
+        (scenes / f"depth/s{number}.png").unlink()
+    first, second = current(scenes)
+    assert len(hashed) == 1 and first != second
 
 
 def test_the_model_counts_where_a_map_is_missing(scenes, tmp_path):

@@ -11,6 +11,7 @@ from cuts3d_cli.config import resolve
 from cuts3d_cli.evaluation import evaluate
 from cuts3d_cli.pipeline.graph import result_path
 from cuts3d_cli.pipeline.methods import OWN
+from cuts3d_cli.pipeline.runner import images_fingerprint
 from cuts3d_cli.stages import prepare
 from cuts3d_cli.store.coco import annotation, image_entry
 from cuts3d_cli.store.layout import OUTCOME_NAMES, SOLVER_NAMES, manifest_path, round_path, shard_name
@@ -80,7 +81,13 @@ def write_stores(base, config, shard, records):
         path = result_path(base, stage, shard_name(shard))
         ids = [r.id for r in records]
         with create_store(
-            path, stage, ids, sections={stage.replace("-", "_"): section}, inputs={}, fingerprint=stage
+            path,
+            stage,
+            ids,
+            sections={stage.replace("-", "_"): section},
+            inputs={},
+            fingerprint=stage,
+            attrs={"images": images_fingerprint(records)},
         ) as writer:
             for row, r in enumerate(records):
                 if r.error:

@@ -18,6 +18,7 @@ from cuts3d_cli.errors import Cuts3dError
 from cuts3d_cli.evaluation.table import format_table
 from cuts3d_cli.pipeline.graph import result_path
 from cuts3d_cli.report import page as report
+from cuts3d_cli.report.depth_facts import depth_facts
 from cuts3d_cli.report.figures import ap_over_rounds, running_mean
 from cuts3d_cli.report.panels import make_examples, spread
 from cuts3d_cli.report.run_image import Detections, Truth
@@ -25,7 +26,7 @@ from cuts3d_cli.report.run_summary import detections_command, differences, faile
 from cuts3d_cli.store.checksums import read_own
 from cuts3d_cli.store.curve import read_curve
 from cuts3d_cli.store.layout import ARRAYS, FORMAT_VERSION, OUTCOME_NAMES, manifest_path
-from cuts3d_cli.store.manifest import read_manifest
+from cuts3d_cli.store.manifest import read_manifest, write_manifest
 from cuts3d_cli.store.store_writer import create_store
 from cuts3d_cli.store.zarr_store import open_store
 
@@ -228,7 +229,10 @@ def test_missing_depth_is_told(tiny_run):
     arrays = {name: store.array(name)[:] for name in ARRAYS["depth"]}
     arrays["reading"][1, :12] = False
     sections = {"depth": config.depth.model_dump(mode="json")}
-    with create_store(path, "depth", store.image_ids, sections=sections, inputs={}, fingerprint="depth") as writer:
+    images = {"images": store.attrs["images"]}
+    with create_store(
+        path, "depth", store.image_ids, sections=sections, inputs={}, fingerprint="depth", attrs=images
+    ) as writer:
         for row in (0, 1):
             writer.write(row, **{name: values[row] for name, values in arrays.items()})
     words = written(run, config)[2].words
@@ -392,7 +396,13 @@ def test_an_image_without_any_cut_says_why(tiny_run):
     arrays["outcome"][0] = [OUTCOME_NAMES.index("uniform"), OUTCOME_NAMES.index("stopped")]
     section = config.localcut.model_dump(mode="json")
     with create_store(
-        path, "localcut", store.image_ids, sections={"localcut": section}, inputs={}, fingerprint="f"
+        path,
+        "localcut",
+        store.image_ids,
+        sections={"localcut": section},
+        inputs={},
+        fingerprint="f",
+        attrs={"images": store.attrs["images"]},
     ) as writer:
         for row in (0, 1):
             writer.write(row, **{name: values[row] for name, values in arrays.items()})
@@ -423,6 +433,20 @@ def test_a_store_of_another_version_is_named(tiny_run):
     path.write_text(path.read_text().replace(f'"format_version": {FORMAT_VERSION}', '"format_version": 99'))
     words = written(run, config)[2].words
     assert f"format version {FORMAT_VERSION}" in words and "rerun `cuts3d localcut`" in words
+
+
+def test_stores_of_an_earlier_list_are_named_and_not_shown(tiny_run):
+    """Their rows are those of other images: the pictures and failures would be too, or there is no such row."""
+    run, config = tiny_run
+    for base in (run, run / "val"):
+        manifest = read_manifest(manifest_path(base))
+        shards = [manifest.records(shard)[1:] for shard in range(manifest.n_shards)]
+        write_manifest(manifest.path, manifest.image_root, shards)
+    _, _, page = written(run, config)
+    assert page.words.count("localcut: store") == 3, "two shards, and one of the held-out images"
+    assert "was made from images other than those in the image list" in page.words
+    assert not any(stage.failures for summary in summarise_run(run) for stage in summary.stages if stage.stage != "crf")
+    assert depth_facts(run / "val") is None
 
 
 def test_sums_of_the_run(tiny_run):

@@ -71,10 +71,11 @@ def test_rows_hold_data_and_tables_one_format(masks_of):
         "box_xywh_px": [4, 0, 20, 8],
         "score": 0.825581,
         "quality": 0.123457,
+        "outcome": "kept",
     }
     head, line = preview.table([row]).splitlines()
-    assert line.split() == ["s.png", "1", "0.8", "4", "0", "20", "8", "0.826", "0.123"]
-    assert head.split()[-2:] == ["stability", "quality"]
+    assert line.split() == ["s.png", "1", "0.8", "4", "0", "20", "8", "0.826", "0.123", "kept"]
+    assert head.split()[-3:] == ["stability", "quality", "outcome"]
 
 
 def test_a_picture_has_the_quality_and_without_one_the_named_stability(masks_of, monkeypatch):

@@ -1,5 +1,6 @@
 """What failed is tried again by the next run of the stage, and too many failures leave an earlier result in place."""
 
+import itertools
 import json
 import os
 import shutil
@@ -10,7 +11,7 @@ import yaml
 
 from cuts3d_cli.backends.features_kernel import KernelFeatures
 from cuts3d_cli.pipeline.graph import result_path
-from cuts3d_cli.pipeline.retries import changed_since
+from cuts3d_cli.pipeline.retries import changed_since, tell_unreadable_list
 from cuts3d_cli.pipeline.runner import Job
 from cuts3d_cli.store.layout import STATUS_NAMES, failed_path, manifest_path, pseudo_masks_path
 from cuts3d_cli.store.manifest import read_manifest
@@ -371,11 +372,36 @@ class TestChangedSince:
         assert self.changed(run, "features") == [] and stamp(run.path("features")) == before
 
 
+def test_a_list_that_cannot_be_read_is_told_to_the_workflow(run):
+    """Its images are as they were, so nothing else says that it must be made again before the stages."""
+    assert tell_unreadable_list(run.folder) == []
+    run.prepare()
+    assert tell_unreadable_list(run.folder) == []
+    path = manifest_path(run.folder)
+    path.write_bytes(path.read_bytes().replace(b'"version": 3', b'"version": 2'))
+    (told,) = tell_unreadable_list(run.folder)
+    before = told.stat().st_mtime_ns
+    assert before >= path.stat().st_mtime_ns and tell_unreadable_list(run.folder) == [told]
+    assert told.stat().st_mtime_ns == before, "once"
+    run.prepare()
+    assert tell_unreadable_list(run.folder) == [told], "it stays, as an input that is gone is a change too"
+    assert told.stat().st_mtime_ns == before < path.stat().st_mtime_ns
+
+
 class TestStatus:
     def rows(self, run, cuts3d):
         code, out, err = cuts3d("status", "--json", "--config", run.config, "--run", run.folder)
         assert code == 0, err
         return {row["stage"]: row for row in json.loads(out)}
+
+    def test_failures_of_another_list_are_no_matter(self, run, cuts3d):
+        os.rename(run.maps / "s4.png", run.maps / "a.png")
+        run.prepare()
+        run("crf")
+        for change in (lambda: shutil.copy(run.images / "s3.png", run.images / "a.png"), run.prepare):
+            change()
+            rows = self.rows(run, cuts3d)
+            assert all(rows[stage]["current"] == 0 for stage in (*STORES, "crf"))
 
     def test_a_failure_is_named_with_what_tries_it_again(self, run, cuts3d):
         run.prepare()
@@ -483,6 +509,43 @@ def test_only_shards_that_gain_or_lose_an_image_are_computed(run, read):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("stage", ["features", "crf"])
+def test_nothing_is_taken_from_a_result_that_another_process_replaced(
+    run, tmp_path, dataset, cuts3d, monkeypatch, stage
+):
+    """Rows are known by their numbers, which are those of other images in another result."""
+    image, path = Job.image, run.path(stage)
+    copy, remove = (shutil.copy, os.unlink) if stage == "crf" else (shutil.copytree, shutil.rmtree)
+    run.prepare()
+    run("crf")
+    copy(path, tmp_path / "before")
+    (run.images / "s1.png").unlink()
+    run.prepare()
+    for each in (*STORES, "crf"):
+        run(each)
+    other_image(run, "z.png")
+    run.prepare()
+    for each in itertools.takewhile(lambda each: each != stage, STORES):
+        run(each)
+
+    def replacing(self, record):
+        if record.file_name == "z.png" and (tmp_path / "before").exists():
+            remove(path)
+            os.rename(tmp_path / "before", path)
+        return image(self, record)
+
+    monkeypatch.setattr(Job, "image", replacing)
+    assert f"{stage}: recomputed, as {path} was replaced by another process" in run(stage)
+    for each in (*STORES, "crf", "merge"):
+        run(each)
+    (tmp_path / "fresh").mkdir()
+    fresh = Run(tmp_path / "fresh", tmp_path, cuts3d)
+    fresh.prepare()
+    fresh("crf")
+    fresh("merge")
+    assert_same_but_for_ids(run, fresh)
+
+
 def test_nothing_is_taken_from_a_result_with_other_settings(run):
     run.prepare()
     run("crf")
@@ -504,3 +567,53 @@ def test_an_image_that_an_earlier_stage_lost_is_not_taken_from_an_earlier_result
         assert "3 of 5 images are as before" in run(stage) or stage == "spatial-importance"
     assert run.statuses("localcut") == run.statuses("features") == ["done", "done", "failed", "done", "done"]
     assert list(read_masks(run.path("crf")).counts.failures) == ["s2.png"]
+
+
+def test_what_is_kept_says_that_images_were_replaced(tmp_path, dataset, cuts3d):
+    run = Run(tmp_path, dataset, cuts3d)
+    run.prepare()
+    told = "images were replaced since they were listed"
+    assert told not in run("spatial-importance") + run("spatial-importance")
+    first, second = sorted(run.images.iterdir())[:2]
+    first.touch()
+    assert told not in run("spatial-importance")
+    shutil.copy(second, first)
+    err = run("spatial-importance")
+    assert "up to date" in err and f" 1 of 4 {told}, first {first.name}" in err and "`cuts3d prepare`" in err
+
+
+def test_masks_tell_the_names_that_their_images_have_now(run, cuts3d):
+    """The list gives a renamed image the same id where no other has a higher one, and no result but masks has names."""
+    values = yaml.safe_load(run.config.read_text())
+    values |= {"localcut": {"local_cut": False, "sharpen": False}, "crf": values["crf"] | {"unary": "softmax"}}
+    values["train"] = {"detector": None}
+    run.config.write_text(yaml.safe_dump(values))
+    run.prepare()
+    run("crf")
+    run("merge")
+    before = stamp(run.path("localcut"))
+    os.rename(run.images / "s4.png", run.images / "z.png")
+    run.prepare()
+
+    def current():
+        rows = json.loads(
+            cuts3d("status", "--json", "--config", run.config, "--run", run.folder, "--method", "cuts3d")[1]
+        )
+        return {row["stage"] for row in rows if row["current"] == row["total"]}
+
+    assert current() == {"prepare", "features", "localcut"}
+    assert "crf: 4 of 4 images are as before" in run("crf") and stamp(run.path("localcut")) == before
+    assert "merge" not in current(), "the masks of all shards have the old name"
+    run("merge")
+    assert [image["file_name"] for image in run.masks.images] == ["s1.png", "s2.png", "s3.png", "z.png"]
+    assert current() == {"prepare", "features", "localcut", "crf", "merge"}
+
+
+def test_a_stage_says_that_an_earlier_one_is_of_other_images(run):
+    """It takes what is there as it is, and a list that has grown has rows that are not there."""
+    run.prepare()
+    run("features")
+    other_image(run, "a.png")
+    run.prepare()
+    err = run("localcut", code=1)
+    assert "was made from images other than those in the image list" in err and "rerun `cuts3d features`" in err

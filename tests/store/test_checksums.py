@@ -132,6 +132,18 @@ def test_zip_files_are_compared_with_their_checksums(tmp_path):
     check_zip(path)
 
 
+@pytest.mark.parametrize("size", [0, 1, 2, 2000, -1])
+def test_a_zip_file_that_is_cut_off_is_damaged(tmp_path, size):
+    path = tmp_path / "checkpoint.pth"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("data/0", bytes(4000))
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(
+        DamagedError, match=r"checkpoint.pth is damaged; found BadZipFile: .*file -> make or fetch it again"
+    ):
+        check_zip(path)
+
+
 def test_settings_that_their_name_does_not_fit_are_refused(tmp_path):
     values = {"seed": 1, "train": {"lr": 1e-05}}
     check_settings(settings_path(tmp_path, values), values)

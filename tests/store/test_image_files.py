@@ -30,13 +30,14 @@ def said(caplog, monkeypatch):
 
 
 def test_depth_maps_and_other_files_are_told_apart_and_once(tmp_path, said):
-    touch(tmp_path, "a.png", "a_depth.png", "b-color.png", "b-depth.png", "c.png", "x_depth.png", "a.cuts3d-crf.png")
+    touch(tmp_path, "a.png", "a_depth.png", "b-color.png", "b-depth.png", "c.png", "c.depth.png", "x_depth.png")
+    touch(tmp_path, "a.cuts3d-crf.png")
     for name in ("c.npy", "a_depth.exr", "notes.txt", "z.npy"):
         (tmp_path / name).touch()
     for _ in range(2):
         assert found(tmp_path) == ["a.png", "b-color.png", "c.png", "x_depth.png"]
     assert said() == [
-        f"{tmp_path}: 4 depth maps beside the images",
+        f"{tmp_path}: 5 depth maps beside the images",
         f"{tmp_path}: 2 other files beside the images, not read",
     ]
 

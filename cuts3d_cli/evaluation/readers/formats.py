@@ -83,7 +83,10 @@ def _folder_format(path: Path) -> str:
     if maps and not ({file.stem for file in texts} & {file.stem for file in maps}):
         return "png"
     if texts:
-        return "kitti" if any(_first_word(file).isalpha() for file in texts) else "yolo"
+        words = [word for file in texts if (word := _first_word(file))]
+        return (
+            "kitti" if 2 * sum(word[0].isalpha() for word in words) > len(words) else "yolo"
+        )  # a wrong line is no other format
     raise CocoError(
         f"ground truth {path}",
         expected="VOC or ImageNet XML, KITTI or YOLO text files, labelme's JSON, label maps (PNG), or a COCO JSON",

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from cuts3d_cli.errors import CocoError, ImageError
+from cuts3d_cli.errors import CocoError, ImageError, first_line
 from cuts3d_cli.evaluation.readers.common import BoxedImage, GroundTruth, Object, ground_truth
 from cuts3d_cli.evaluation.readers.label_files import LabelFile, images_beside, label_paths, matched
 from cuts3d_cli.store.coco import encode_mask, normal_name
 from cuts3d_cli.store.coco_document import Record
 from cuts3d_cli.store.images import MAX_PIXELS, image_size
-from cuts3d_cli.store.json_files import read_json, shown
+from cuts3d_cli.store.json_files import is_number, read_json, shown
 from cuts3d_cli.store.segmentations import Fault, check_polygons
 
 WITHOUT_AREA = ("point", "points", "line", "linestrip")
@@ -120,11 +120,11 @@ def _mask(shape: Record, size_hw: tuple[int, int], where: str) -> np.ndarray:
     """A shape as mask (H, W) bool."""
     kind = shape.get("shape_type") or "polygon"
     try:
-        points = [(float(x), float(y)) for x, y in shape["points"]]
-        if not np.isfinite(points).all():
-            raise ValueError("a coordinate that is no finite number")
+        points = _points(shape.get("points"))
         if kind == "mask":
-            return _pasted(shape["mask"], points[0], size_hw)
+            if not isinstance(encoded := shape.get("mask"), str):
+                raise Fault("mask", expected="a PNG in base64 as mask", found=shown(encoded))
+            return _pasted(encoded, points[0], size_hw)
         if kind == "circle":
             return _disc(*points, size_hw)
         if kind == "rectangle" and len(points) == 2:
@@ -137,7 +137,7 @@ def _mask(shape: Record, size_hw: tuple[int, int], where: str) -> np.ndarray:
     except Fault as fault:
         raise CocoError(where, expected=fault.expected, found=fault.found, hint=fault.hint) from None
     except _WRONG as error:
-        raise CocoError(where, expected=f"a {kind} of labelme", found=repr(error)[:120]) from None
+        raise CocoError(where, expected=f"a {kind} of labelme", found=first_line(error)) from None
 
 
 _WRONG = (
@@ -145,6 +145,19 @@ _WRONG = (
     Image.DecompressionBombWarning,
 )  # fmt: skip
 """What a shape may raise whose points or mask are none."""
+
+
+def _points(value: Any) -> list[tuple[float, float]]:
+    """Points of a shape.
+
+    Raises:
+        Fault: they are none.
+    """
+    for point in value if isinstance(value, list) else [value]:
+        if not isinstance(point, list) or len(point) != 2 or not all(map(is_number, point)):
+            wrong = next((each for each in point if not is_number(each)), point) if isinstance(point, list) else point
+            raise Fault("points", expected="points, each a list of two finite numbers, x and y", found=shown(wrong))
+    return [(float(x), float(y)) for x, y in value]
 
 
 def _drawn(points: list[tuple[float, float]], size_hw: tuple[int, int]) -> np.ndarray:
