@@ -47,11 +47,16 @@ _said: set[str] = set()
 """What this command has said already."""
 
 
-def info_once(message: str) -> None:
+def say_once(level: int, message: str) -> None:
     """Say something that is found more than once in a command, such as by every look into a folder, the first time."""
     if message not in _said:
         _said.add(message)
-        logger.info("%s", message)
+        logger.log(level, "%s", message)
+
+
+def info_once(message: str) -> None:
+    """`say_once` what is no warning."""
+    say_once(logging.INFO, message)
 
 
 @contextmanager

@@ -31,9 +31,27 @@ def pixels(rgb: ImageLike) -> np.ndarray:
             "image",
             expected="(H, W, 3) uint8 RGB",
             found=f"shape {array.shape} of {array.dtype}",
-            hint="PIL.Image.fromarray takes grey levels and transparency",
+            hint=_conversion(array),
         )
     return np.ascontiguousarray(array)
+
+
+def _conversion(array: np.ndarray) -> str:
+    """How an array of another kind becomes an image, as far as its shape, type and values tell."""
+    if array.ndim == 3 and array.shape[0] == 3 and array.shape[2] != 3:
+        return "the channels come last: rgb.transpose(1, 2, 0)"
+    if array.ndim != 3 or array.shape[2] != 3 or not array.size:
+        return "for grey levels or transparency give PIL.Image.fromarray(array)"
+    low, high = (float(array.min()), float(array.max())) if array.dtype.kind in "fiub" else (-1.0, -1.0)
+    if not 0 <= low <= high:
+        return "scale the values to 0 to 255, then .astype('uint8')"
+    if high <= 1 and array.dtype.kind in "fb":
+        return "(rgb * 255).astype('uint8'), as the values are from 0 to 1"
+    if high <= 255:
+        return "rgb.astype('uint8'), as the values are from 0 to 255"
+    if high <= 65535:
+        return "(rgb / 257).astype('uint8') if the values are from 0 to 65535"
+    return "scale the values to 0 to 255, then .astype('uint8')"
 
 
 def array_of(values: object, what: str) -> np.ndarray:

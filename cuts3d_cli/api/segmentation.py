@@ -28,6 +28,7 @@ from cuts3d_cli.config.loading import PHOTO
 from cuts3d_cli.core import segment as core
 from cuts3d_cli.core.image_sizes import working_image
 from cuts3d_cli.errors import ConfigError, ImageError, missing_package
+from cuts3d_cli.log import logger
 from cuts3d_cli.pipeline.memory import check_memory
 from cuts3d_cli.pipeline.methods import OWN, method_config
 from cuts3d_cli.store.files import digest_weights
@@ -276,6 +277,7 @@ def _config(
         values["preset"] = preset
     elif not values.keys() & {"preset", "data"}:
         values["preset"] = PHOTO if path is None else preset_of_images([path])
+        logger.info("preset %s, as none was named", values["preset"])
     return resolve(merge_values(values, dict(overrides)), source="settings")
 
 

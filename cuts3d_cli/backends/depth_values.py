@@ -14,15 +14,15 @@ from cuts3d_cli.backends.base import Convention, DepthBackend
 from cuts3d_cli.backends.depth_reading import single_channel
 from cuts3d_cli.config import DepthConfig
 from cuts3d_cli.errors import ImageError
-from cuts3d_cli.store.map_kinds import is_like_labels
+from cuts3d_cli.store.map_kinds import is_coarse, is_like_labels, row_trend
 
 RECIPROCAL_RANGE = 50.0
 """Inverse depth below 1/50 of its maximum counts as that far: 1/d of a value near 0 would leave
 the rest of the scene no room in [0, 1]."""
 
 NEGATIVE, SENTINEL, LARGEST, CONSTANT, UNTURNED = "negative", "sentinel", "largest", "constant", "unturned"
-APART, BELOW, LABELS = "apart", "below", "labels"
-NOTES = (NEGATIVE, SENTINEL, LARGEST, APART, BELOW, CONSTANT, UNTURNED, LABELS)
+APART, BELOW, LABELS, COARSE, DIRECTION = "apart", "below", "labels", "coarse", "direction"
+NOTES = (NEGATIVE, SENTINEL, LARGEST, APART, BELOW, CONSTANT, UNTURNED, LABELS, COARSE, DIRECTION)
 """What may be noted of a map."""
 
 ASPECT_TOLERANCE = 0.02
@@ -92,9 +92,17 @@ def depth_of_array(
         raise ImageError(f"{what}: {error.what}", expected=error.expected, found=error.found, hint=error.hint) from None
     if orientation != 1 and _same_aspect(raw.shape, _stored(image_hw, orientation)):
         whole = whole._replace(notes=(*whole.notes, UNTURNED))
-    if is_like_labels(raw):
-        whole = whole._replace(notes=(*whole.notes, LABELS))
+    whole = whole._replace(notes=(*whole.notes, *_of_another_kind(raw, whole.reading, config.kind)))
     return _sized(whole, config.size)
+
+
+def _of_another_kind(raw: np.ndarray, reading: np.ndarray, convention: Convention) -> list[str]:
+    """What is to be noted of a map that does not look like depth of this convention."""
+    if is_like_labels(raw):
+        return [LABELS]
+    notes = [COARSE] if is_coarse(raw[reading]) else []
+    farther_below = row_trend(raw, reading) == (1 if convention == "metric" else -1)
+    return [*notes, DIRECTION] if farther_below else notes
 
 
 def predicted_depth(model: DepthBackend, rgb: np.ndarray, config: DepthConfig) -> DepthMap:

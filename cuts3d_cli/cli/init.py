@@ -60,16 +60,16 @@ def command(
     """
     import shlex
 
-    from cuts3d_cli.config import merge_values, preset_of_images, preset_values, resolve
+    from cuts3d_cli.config import merge_values, preset_of_images, preset_values, resolve, why_preset
     from cuts3d_cli.config.backends import needs_depth
     from cuts3d_cli.config.loading import EMBEDDED
     from cuts3d_cli.config.text import config_text
     from cuts3d_cli.errors import Cuts3dError
-    from cuts3d_cli.log import logger
+    from cuts3d_cli.log import info_once, logger
     from cuts3d_cli.pipeline.cache import check_depth_map, image_files
     from cuts3d_cli.store.division import good_n_shards
     from cuts3d_cli.store.files import atomic_path
-    from cuts3d_cli.store.image_files import find_images
+    from cuts3d_cli.store.image_files import find_images, tell_maps
     from cuts3d_cli.workflow import write_workflow
 
     out = out or (workflow or Path()) / "config.yaml"
@@ -91,10 +91,14 @@ def command(
         paths = (images, depth_map, val_images, val_depth_map, run_dir)
         images, depth_map, val_images, val_depth_map, run_dir = (path and path.absolute() for path in paths)
         annotations = [path.absolute() for path in annotations]
-    preset = preset or (preset_of_images([images]) if images else EMBEDDED)
+    if preset is None:
+        preset = preset_of_images([images]) if images else EMBEDDED
+        if images:
+            info_once(why_preset(preset))
     values = {**preset_values(preset), "preset": preset}
     files = find_images(images) if images else []
     if files:
+        tell_maps(files)
         n_shards = good_n_shards(len(files))
         folders = {"annotations": images, "val_annotations": val_images}
         truth = _placed(annotations, {key: folder for key, folder in folders.items() if folder})

@@ -131,7 +131,7 @@ def _tell_stale(out, places):
 
     stale = [name for name in FORMATS if name not in places and is_export(out / name)]
     if stale:
-        logger.warning("masks: %s in %s are of an earlier call: %s writes them anew", ", ".join(stale), out,
+        logger.warning("masks: formats of an earlier call in %s, not written anew: %s; add %s", out, ", ".join(stale),
                        " ".join(f"--format {name}" for name in stale))  # fmt: skip
 
 

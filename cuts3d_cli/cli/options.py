@@ -16,10 +16,11 @@ import click
 from pydantic.fields import FieldInfo
 
 from cuts3d_cli.cli.typed import flag_name, name_options
-from cuts3d_cli.config import Config, merge_values, preset_names, preset_of_images, preset_values, resolve
+from cuts3d_cli.config import Config, merge_values, preset_names, preset_of_images, preset_values, resolve, why_preset
 from cuts3d_cli.config.backends import BY_BACKEND
 from cuts3d_cli.config.ranges import plain_type
 from cuts3d_cli.errors import ConfigError, StoreError
+from cuts3d_cli.log import info_once
 from cuts3d_cli.threads import limit
 from cuts3d_cli.yaml_text import parsed_yaml
 
@@ -85,7 +86,8 @@ def section_options(section: str) -> Callable:
 
     def decorate(command: Callable) -> Callable:
         for name, field in reversed(model.model_fields.items()):
-            default = "the backend's" if name in BY_BACKEND.get(section, ()) else _shown(field.default)
+            told = (field.json_schema_extra or {}).get("option_default", _shown(field.default))
+            default = "the backend's" if name in BY_BACKEND.get(section, ()) else told
             command = _field_option(name, field, default)(command)
         return command
 
@@ -200,7 +202,7 @@ def build_config(
     single = merge_values(single, typed)
     values = merge_values(values, single)
     given = merge_values(preset_values(values["preset"]), values) if values.get("preset") else values
-    if images and not values.keys() & {"preset", "data"}:
+    if unnamed := bool(images) and not values.keys() & {"preset", "data"}:
         values["preset"] = preset_of_images(images)
     asked = None if method is None and made_from is None else resolve(values, source=None)
     if asked is not None and method is not None:
@@ -208,6 +210,8 @@ def build_config(
     if asked is not None and made_from is not None:
         made_from.check(asked, given)
     below = dict((below if made_from is None else made_from.sections) or {})
+    if unnamed and not below:  # else the settings of those results apply
+        info_once(why_preset(values["preset"]))
     return asked if asked is not None and not below else resolve(merge_values(below, values), source=None)
 
 

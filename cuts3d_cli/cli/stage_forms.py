@@ -175,6 +175,7 @@ def on_images(
     tell_predicted(files, without, config, depth_map, stage)
     counts, root = Counts(), common_root(images)
     rows, pictures, notes = [], [], []
+    holes: dict[str, float] = {}
     for file in progress(files, stage, len(files)) if len(files) > 1 else files:
         path = file.path
         try:
@@ -190,6 +191,7 @@ def on_images(
             continue
         counts.done += 1
         notes.append(depth_notes.without_predicted(result.depth_notes))
+        holes[str(result.path)] = result.missing_depth
         found = preview.rows(stage, result)
         if as_json:
             for row in found:
@@ -200,6 +202,7 @@ def on_images(
             preview.write_picture(stage, result, target)
             pictures.append(target)
     depth_notes.tell(notes, len(files), depth_map)
+    depth_notes.tell_holes(holes, len(files))
     if rows and not as_json:
         score = preview.score_column(stage, config)
         click.echo(preview.table(rows, score=score))  # one table for all images, so that the columns are aligned

@@ -16,6 +16,7 @@ from cuts3d_cli.config.loading import (
     preset_values,
     read_values,
     resolve,
+    why_preset,
 )
 from cuts3d_cli.config.masks import (
     BaselineConfig,
@@ -61,4 +62,5 @@ __all__ = [
     "preset_values",
     "read_values",
     "resolve",
+    "why_preset",
 ]

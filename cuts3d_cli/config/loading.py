@@ -91,9 +91,20 @@ def default_preset(values: dict[str, Any]) -> str:
 
 def preset_of_images(images: Sequence[Path]) -> str:
     """The default preset for images (files or folders); see `default_preset`."""
-    folders = [os.path.realpath(DataConfig.model_fields[key].default) for key in ("images", "val_images")]
+    folders = [os.path.realpath(folder) for folder in _sample_folders()]
     ours = all(any(Path(os.path.realpath(path)).is_relative_to(folder) for folder in folders) for path in images)
     return EMBEDDED if ours else PHOTO
+
+
+def why_preset(name: str) -> str:
+    """One line that says which preset was taken for images, and why; ``name`` is what `preset_of_images` gave."""
+    is_not = "are" if name == EMBEDDED else "are not"
+    below = " or ".join(_sample_folders())
+    return f"preset {name}, as the images {is_not} those of the sample (below {below} here); --preset names another"
+
+
+def _sample_folders() -> list[str]:
+    return [DataConfig.model_fields[key].default for key in ("images", "val_images")]
 
 
 def _merged(preset: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:

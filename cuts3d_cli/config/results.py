@@ -25,6 +25,7 @@ class EvaluateConfig(Section):
         "score",
         description="ranking of pseudo-masks for AP: by score (the stability of the cut), by the attempt that found "
         "them, the first one highest, or by quality; detections are always ranked by score",
+        json_schema_extra={"option_default": "that which a mask file names, else score"},
     )
     difficult: Literal["ignore", "count"] = Field(
         "ignore",

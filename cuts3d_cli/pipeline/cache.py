@@ -14,11 +14,11 @@ from cuts3d_cli.config.backends import AUTO, FILES, READS_FILES, needs_depth
 from cuts3d_cli.errors import Cuts3dError, ImageError, ModelError, TooManyFailedError
 from cuts3d_cli.log import logger, quiet
 from cuts3d_cli.pipeline.declarations import LAST, upstream_of
-from cuts3d_cli.pipeline.depth_notes import notes_of
+from cuts3d_cli.pipeline.depth_notes import missing, notes_of
 from cuts3d_cli.pipeline.graph import expected_fingerprints
 from cuts3d_cli.pipeline.repair import execute_or_repair
 from cuts3d_cli.pipeline.runner import Source
-from cuts3d_cli.store.image_files import counted, find_images, make_record
+from cuts3d_cli.store.image_files import counted, find_images, make_record, tell_maps
 from cuts3d_cli.store.images import DEPTH_SUFFIXES, check_regular
 from cuts3d_cli.store.masks import Counts
 from cuts3d_cli.store.zarr_store import open_store
@@ -51,6 +51,11 @@ class ImageResult:
         if "depth" not in self.paths:
             return {}
         return notes_of(open_store(self.paths["depth"], "depth"), [str(self.path)])
+
+    @property
+    def missing_depth(self) -> float:
+        """Fraction of its depth without a reading; 0 where no depth is used."""
+        return missing(open_store(self.paths["depth"], "depth")) if "depth" in self.paths else 0.0
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,7 @@ def image_files(arguments: Sequence[Path]) -> list[ImageFile]:
             absolute = os.path.abspath(path)
             shortest = len(path.relative_to(argument).parts) if argument.is_dir() else 1
             named.setdefault(absolute, (path, set()))[1].update(_ends(absolute, shortest))
+    tell_maps([path for path, _ in named.values()])
     return [ImageFile(path, tuple(sorted(names, key=len, reverse=True))) for path, names in named.values()]
 
 

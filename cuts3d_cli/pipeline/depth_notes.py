@@ -11,7 +11,9 @@ import numpy as np
 from cuts3d_cli.backends.depth_values import (
     APART,
     BELOW,
+    COARSE,
     CONSTANT,
+    DIRECTION,
     FAR_ABOVE,
     FEW,
     LABELS,
@@ -26,6 +28,7 @@ from cuts3d_cli.config.section import changed_keys
 from cuts3d_cli.log import notices
 from cuts3d_cli.store.image_files import counted
 from cuts3d_cli.store.layout import DEPTH_SOURCES, FAILED
+from cuts3d_cli.store.map_kinds import MOST_COARSE
 from cuts3d_cli.store.zarr_store import Store
 
 PREDICTED = "predicted"
@@ -43,9 +46,17 @@ WORDS = {
     CONSTANT: "the map is constant, so nothing is separated in 3D",
     UNTURNED: "the image has an EXIF rotation, and the shape of the map does not tell whether it was rotated too; it "
     "is used as if it was",
-    LABELS: "the map holds nothing but small whole numbers in large areas, as a label map does; check that it is depth",
+    LABELS: "the map holds nothing but small whole numbers in large areas, as a label map does, or depth in whole "
+    "metres; give depth, in a smaller unit such as millimetres",
+    COARSE: f"the map has at most {MOST_COARSE} different values, all whole numbers, too few to separate objects in "
+    "3D; give depth in a smaller unit, such as millimetres",
+    DIRECTION: "what is at the bottom of the image would be farther than what is at the top, which is rare; check that "
+    "depth.kind, metric (far is large) or inverse (near is large), is that of the map",
 }
 """What may be said."""
+
+LARGE_HOLES = 0.2
+"""Fraction of an image without a reading from which its holes count as large."""
 
 
 def notes_of(store: Store, names: Sequence[str]) -> dict[str, list[str]]:
@@ -60,6 +71,41 @@ def notes_of(store: Store, names: Sequence[str]) -> dict[str, list[str]]:
         model = np.asarray(store.array("source")[:]) == DEPTH_SOURCES.index("model")
         found[PREDICTED] = [names[row] for row in np.flatnonzero(model & (store.status != FAILED)).tolist()]
     return {key: which for key, which in found.items() if which}
+
+
+def missing(store: Store) -> float:
+    """Fraction of the depth without a reading in the store of a single image; 0 where it failed."""
+    reading = np.asarray(store.array("reading")[0])
+    return 0.0 if store.status[0] == FAILED else 1 - float(reading.mean())
+
+
+def large_holes(holes: Mapping[str, float]) -> dict[str, float]:
+    """Images with large holes and their fractions without a reading, the largest first."""
+    large = {name: share for name, share in holes.items() if share > LARGE_HOLES}
+    return dict(sorted(large.items(), key=lambda item: -item[1]))
+
+
+def holes_text(holes: Mapping[str, float], total: int) -> str:
+    """What there is to say of large holes in the depth of ``total`` images; empty where there is none.
+
+    Args:
+        holes: fraction without a reading by file name.
+        total: number of images.
+    """
+    if not (large := large_holes(holes)):
+        return ""
+    worst, share = next(iter(large.items()))
+    which = f"{len(large)} of {counted(total, 'image')} (most in {worst}, {share:.0%})"
+    return (
+        f"more than {LARGE_HOLES:.0%} of the depth has no reading in {which}; it is filled in there from what lies "
+        "around, so cuts in space are unreliable at such places"
+    )
+
+
+def tell_holes(holes: Mapping[str, float], total: int) -> None:
+    """Warn of large holes; see `holes_text`."""
+    if text := holes_text(holes, total):
+        notices.warning("depth: %s", text)
 
 
 def tell_unused(config: DepthConfig, n_predicted: int, total: int) -> None:

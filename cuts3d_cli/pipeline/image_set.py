@@ -104,6 +104,8 @@ def tell_depth(files: Sequence[ImageFile], outcomes: Sequence[Outcome], depth_ma
     """Say once what was found of the depth of the images; see `depth_notes`."""
     found = [{key: [str(file.path)] for key in each.depth} for file, each in zip(files, outcomes, strict=True)]
     depth_notes.tell([depth_notes.without_predicted(each) for each in found], len(files), depth_map)
+    holes = {str(file.path): each.missing_depth for file, each in zip(files, outcomes, strict=True)}
+    depth_notes.tell_holes(holes, len(files))
 
 
 def tell_reuse(outcomes: Sequence[Outcome], config: Config, cache: Path = CACHE) -> None:

@@ -36,12 +36,14 @@ class Outcome:
         made: what was made of the result.
         failure: why it failed, in one line.
         depth: what there is to say of its depth, keys of `depth_notes.WORDS`.
+        missing_depth: fraction of its depth without a reading.
     """
 
     result: ImageResult | None = None
     made: Any = None
     failure: str = ""
     depth: tuple[str, ...] = ()
+    missing_depth: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ class Work:
         try:
             depth_map = file.depth_maps(self.depth_map)
             result = run_image(LAST, file.path, self.config, depth_map=depth_map, cache=self.cache)
-            return Outcome(result, self.then(result, given), depth=tuple(result.depth_notes))
+            made = self.then(result, given)
+            return Outcome(result, made, depth=tuple(result.depth_notes), missing_depth=result.missing_depth)
         except NOT_OF_AN_IMAGE:
             raise
         except Cuts3dError as error:

@@ -10,22 +10,17 @@ import numpy as np
 from cuts3d_cli.config.backends import AUTO
 from cuts3d_cli.errors import StoreError
 from cuts3d_cli.evaluation.table import SPLIT_NAMES
-from cuts3d_cli.pipeline.depth_notes import PREDICTED
+from cuts3d_cli.pipeline.depth_notes import PREDICTED, large_holes
 from cuts3d_cli.pipeline.graph import result_path
 from cuts3d_cli.pipeline.results import open_listed
 from cuts3d_cli.report.run_image import bases_of, places, spread
 from cuts3d_cli.store.layout import DEPTH_SOURCES, FAILED, manifest_path, shard_name
 from cuts3d_cli.store.manifest import Manifest, read_manifest
+from cuts3d_cli.store.map_kinds import MILLIMETRES_FROM
 from cuts3d_cli.store.zarr_store import Store
 
 MOST_IMAGES = 500
 """Images that are looked at, evenly spread, so that a large run costs no more than a small one."""
-
-LARGE_HOLES = 0.2
-"""Fraction of an image without a reading from which its holes count as large."""
-
-MILLIMETRES_FROM = 100.0
-"""Median of the farthest depth above which values are read as millimetres: few scenes end at 10 cm or at 100 m."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +54,7 @@ class DepthFacts:
     @property
     def large_holes(self) -> dict[str, float]:
         """Images with large holes and their fractions, the largest first."""
-        large = {name: share for name, share in self.holes.items() if share > LARGE_HOLES}
-        return dict(sorted(large.items(), key=lambda item: -item[1]))
+        return large_holes(self.holes)
 
     @property
     def in_millimetres(self) -> bool:

@@ -10,9 +10,9 @@ import numpy as np
 from cuts3d_cli.config import Config
 from cuts3d_cli.evaluation import table
 from cuts3d_cli.pipeline.declarations import settings_of
-from cuts3d_cli.pipeline.depth_notes import WORDS
+from cuts3d_cli.pipeline.depth_notes import WORDS, holes_text
 from cuts3d_cli.pipeline.methods import OWN
-from cuts3d_cli.report.depth_facts import LARGE_HOLES, DepthFacts
+from cuts3d_cli.report.depth_facts import DepthFacts
 from cuts3d_cli.report.run_summary import SetSummary, differences
 
 NEAR_ZERO = 0.01
@@ -70,13 +70,8 @@ def depth_notes(facts: Mapping[str, DepthFacts]) -> list[str]:
     """
     notes = []
     for name, depth in facts.items():
-        if large := depth.large_holes:
-            worst, missing = next(iter(large.items()))
-            notes.append(
-                f"{name.capitalize()}: more than {LARGE_HOLES:.0%} of the depth has no reading in {len(large)} of "
-                f"{depth.n_images} images (most in {worst}, {missing:.0%}). It was filled in there from what lies "
-                "around, so cuts in space are unreliable at such places."
-            )
+        if text := holes_text(depth.holes, depth.n_images):
+            notes.append(f"{name.capitalize()}: {text}.")
         for note, images in depth.notes.items():
             which = f"{len(images)} of {depth.n_images} images, first {images[0]}"
             notes.append(f"{name.capitalize()}: depth maps, {which}: {WORDS[note]}.")

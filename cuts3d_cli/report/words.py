@@ -204,7 +204,12 @@ def _learned(config: Config, n_val: int) -> str:
             f" It is then trained on in {rounds} round{'s' if rounds > 1 else ''} of self-training, "
             "on its own confident detections."
         )
-    return learned + (f" It is evaluated on {n_val} held-out images that it has not seen." if n_val else "")
+    if not n_val:
+        return learned
+    unseen = f"{n_val} held-out images that it has not seen"
+    if config.data.val_annotations is None:
+        return f"{learned} It detects objects in {unseen}; they have no labels, so it has no scores."
+    return f"{learned} It is evaluated on {unseen}."
 
 
 def _n_images(sets: Sequence[SetSummary], name: str) -> int:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cuts3d_cli.errors import Cuts3dError, ImageError, printable
-from cuts3d_cli.log import info_once, logger, progress
+from cuts3d_cli.log import info_once, logger, progress, say_once
 from cuts3d_cli.store.division import numbered
 from cuts3d_cli.store.files import digest_file
 from cuts3d_cli.store.images import (
@@ -22,12 +26,18 @@ from cuts3d_cli.store.images import (
     IMAGE_SUFFIXES,
     check_regular,
     image_size,
+    opened,
 )
 from cuts3d_cli.store.layout import OWN_PICTURES
 from cuts3d_cli.store.manifest import ImageRecord
+from cuts3d_cli.store.map_kinds import is_like_label_image, is_nearly_black
 
 OUTPUT_RECORD = "cuts3d-output.json"
 """File that says what wrote a folder; images below such a folder are no input of the folder above it."""
+
+
+LOOKED_AT = 5
+"""Images that are looked at to tell a folder of maps from one of photographs."""
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -74,6 +84,33 @@ def find_stamps(folder: Path) -> dict[str, str]:
     if n_others:
         info_once(f"{folder}: {counted(n_others, 'other file')} beside the images, not read")
     return {name: stamps[name] for name in names}
+
+
+def tell_maps(paths: Sequence[Path]) -> None:
+    """Warn once if images are label maps, or depth maps of 16 bit, rather than photographs, as far as a few tell.
+
+    Args:
+        paths: the images; one that cannot be read tells nothing.
+    """
+    looked_at = [paths[len(paths) * k // LOOKED_AT] for k in range(LOOKED_AT)] if len(paths) > LOOKED_AT else paths
+    labels, dark = [], []
+    for path in looked_at:
+        with suppress(ImageError), opened(path) as image:
+            if image.mode in ("RGB", "RGBA", "CMYK", "YCbCr"):  # as nearly all are, known before they are decoded
+                continue
+            values = np.asarray(image)
+            if values.ndim == 2 and is_like_label_image(values):
+                labels.append(path)
+            elif values.ndim == 2 and is_nearly_black(values):
+                dark.append(path)
+    for found, words in (
+        (labels, "have few values in large areas, as label maps have"),
+        (dark, "are of 16 bit and nearly black, as depth maps are"),
+    ):
+        if found:
+            few = "" if len(looked_at) == len(paths) else " looked at"
+            which = f"{len(found)} of {counted(len(looked_at), 'image')}{few}"
+            say_once(logging.WARNING, f"{which} {words}; give the photographs (first {found[0]})")
 
 
 def counted(n: int, name: str) -> str:
@@ -197,6 +234,7 @@ def list_images(folder: Path, known: Sequence[ImageRecord] = ()) -> list[ImageRe
     made = (
         make_records([folder / name for name in stamps if name not in kept], folder) if len(kept) < len(stamps) else []
     )
+    tell_maps([folder / name for name in stamps])
     records = kept | {record.file_name: record for record in made}
     ids = numbered(list(stamps), {record.file_name: record.id for record in known})
     return [replace(records[name], id=ids[name]) for name in stamps]

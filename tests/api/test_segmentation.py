@@ -244,7 +244,13 @@ GOOD = np.zeros((8, 8, 3), np.uint8)
     [
         (["nosuch.png"], {}, cuts3d.ImageError, "image nosuch.png does not exist"),
         ([GOOD[..., 0]], {}, cuts3d.ImageError, r"expected \(H, W, 3\) uint8 RGB; found shape \(8, 8\) of uint8"),
-        ([GOOD / 255], {}, cuts3d.ImageError, r"found shape \(8, 8, 3\) of float64"),
+        ([GOOD / 255], {}, cuts3d.ImageError, r"found shape \(8, 8, 3\) of float64.*\(rgb \* 255\).astype\('uint8'\)"),
+        ([GOOD + 200.0], {}, cuts3d.ImageError, r"rgb.astype\('uint8'\), as the values are from 0 to 255"),
+        ([GOOD + np.uint16(4000)], {}, cuts3d.ImageError, r"\(rgb / 257\).astype\('uint8'\) if"),
+        ([GOOD - 1.0], {}, cuts3d.ImageError, "scale the values to 0 to 255"),
+        ([GOOD * np.nan], {}, cuts3d.ImageError, "scale the values to 0 to 255"),
+        ([np.moveaxis(GOOD, 2, 0)], {}, cuts3d.ImageError, r"rgb.transpose\(1, 2, 0\)"),
+        ([np.zeros((8, 8, 4), np.uint8)], {}, cuts3d.ImageError, r"transparency give PIL.Image.fromarray\(array\)"),
         ([GOOD, np.ones((8, 4))], {}, cuts3d.ImageError, "different shape from its image"),
         ([GOOD, np.zeros((8, 8))], {}, cuts3d.ImageError, "reading"),
         (

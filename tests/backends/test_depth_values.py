@@ -182,12 +182,31 @@ def test_what_an_array_masks_is_a_hole():
 
 @pytest.mark.parametrize(("orientation", "hw"), [(3, (48, 64)), (2, (48, 64)), (6, (48, 48)), (8, (48, 48))])
 def test_an_exif_rotation_that_the_shape_does_not_tell_is_noted(orientation, hw):
-    values = RAMP[:, : hw[1]]
+    values = RAMP[::-1, : hw[1]]
     config = DepthConfig(size=16)
     assert dv.depth_of_array(values, hw, config, orientation=orientation).notes == (dv.UNTURNED,)
     assert not dv.depth_of_array(values, hw, config).notes
     upright = np.rot90(RAMP)
     assert not dv.depth_of_array(upright, (64, 48), config, orientation=6).notes  # the shape tells
+
+
+def kinds(values, kind="metric"):
+    return dv.depth_of_array(values, values.shape, DepthConfig(size=16, kind=kind)).notes
+
+
+def test_depth_of_the_other_direction_is_told():
+    """The bottom of an image is nearer than its top, with few exceptions."""
+    metric = RAMP[::-1]
+    assert not kinds(metric) and kinds(metric, "inverse") == (dv.DIRECTION,)
+    assert not kinds(1 / metric, "inverse") and kinds(1 / metric) == (dv.DIRECTION,)
+    sideways = np.tile(np.linspace(1, 5, 64), (48, 1))
+    assert not kinds(sideways) and not kinds(sideways, "inverse")
+
+
+def test_depth_in_a_coarse_unit_is_told():
+    assert kinds(np.rint(RAMP[::-1]).astype(np.uint16) + 1) == (dv.COARSE,)
+    assert kinds(np.ones((48, 64), np.uint8)) == (dv.CONSTANT, dv.COARSE)
+    assert kinds(np.full((48, 64), 700)) == (dv.CONSTANT,)  # a wall, in millimetres
 
 
 @pytest.mark.parametrize(

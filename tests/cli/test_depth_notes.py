@@ -148,6 +148,48 @@ def test_a_single_image_is_named(cuts3d, folder):
     assert f"{WORDS['negative']} (images/s1.png)" in err
 
 
+@pytest.mark.parametrize("command", ["masks", "prepare", "init"])
+@pytest.mark.parametrize("kind", ["labels", "depth"])
+def test_maps_given_as_images_are_told(cuts3d, folder, dataset, command, kind):
+    Path("maps").mkdir()
+    labels = np.repeat(np.repeat(np.array([[0, 0, 1, 0], [5, 0, 0, 0], [0, 0, 9, 9]]), 40, axis=0), 40, axis=1)
+    for number in range(7):
+        values = labels if kind == "labels" else 900 + 3 * np.arange(120 * 160).reshape(120, 160) // 10
+        Image.fromarray(values.astype(np.uint8 if kind == "labels" else np.uint16)).save(f"maps/{number}.png")
+    more = {"masks": ("--out", "out", "--cores", "1", *SMALL), "prepare": ("--run", "r"), "init": ("--out", "m.yaml")}
+    if command == "masks":
+        more["masks"] += ("--preset", "embedded", "--method", "maskcut")
+    code, _, err = cuts3d(command, *more[command], "maps")
+    assert code == 0, err
+    what = "have few values in large areas" if kind == "labels" else "are of 16 bit and nearly black"
+    (line,) = [line for line in err.splitlines() if what in line]
+    assert " WARNING 5 of 5 images looked at " in line and line.endswith("give the photographs (first maps/0.png)")
+
+
+def test_photographs_are_not_taken_for_maps(cuts3d, folder):
+    assert "give the photographs" not in cuts3d("prepare", "images", "--run", "r")[2]
+
+
+@pytest.mark.parametrize("command", ["masks", "localcut", "evaluate"])
+def test_large_holes_are_told_once_with_the_largest(cuts3d, folder, dataset, command):
+    for number, rows in ((1, 40), (2, 60)):
+        depth = np.load(f"depth/s{number}.npy")
+        depth[-rows:] = 0
+        np.save(f"depth/s{number}.npy", depth)
+    more = {"masks": ("--cores", "1", "--out", "out"), "localcut": ("--no-picture",)}
+    args = more.get(command, ("--annotations", dataset / "annotations.json"))
+    code, _, err = cuts3d(command, *SMALL, *args, "--depth-map", "depth", "images")
+    assert code == 0, err
+    (line,) = [line for line in err.splitlines() if "has no reading" in line]
+    assert (
+        " WARNING depth: more than 20% of the depth has no reading in 2 of 4 images (most in images/s2.png, 5" in line
+    )
+
+
+def test_small_holes_are_not_told(cuts3d, folder):
+    assert "has no reading" not in cuts3d("depth", *SMALL, "--no-picture", "--depth-map", "depth", "images")[2]
+
+
 class Flat:
     """Predicts a ramp."""
 

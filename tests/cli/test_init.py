@@ -1,6 +1,7 @@
 """``cuts3d init``: the file it writes, and what it says of depth before a run says it."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -131,3 +132,24 @@ def test_a_workflow_is_written_with_paths_that_hold_there(cuts3d, photos, tmp_pa
     assert code == 1 and "expected no such file" in err and "--overwrite" in err
     assert not (tmp_path / "work/config.yaml").exists()
     assert cuts3d(*words, "--overwrite")[0] == 0
+
+
+WHY = "preset photo, as the images are not those of the sample (below sample/train/images or sample/val/images here)"
+
+
+def test_the_preset_that_nobody_named_is_told_with_the_reason(cuts3d, photos, dataset):
+    """Outside its checkout the sample's images are images like others, and take the preset ``photo``."""
+    Path("c.yaml").write_text("depth: {size: 64}\n")
+    depth = ("depth", "--no-picture", "--config", "c.yaml", "--depth-map", dataset / "depth", photos)
+    for words in (("init", photos), depth):
+        code, _, err = cuts3d(*words)
+        assert code == 0 and err.count(f"{WHY}; --preset names another") == 1, err
+    sample = photos.rename("sample-images")
+    assert "those of the sample" not in cuts3d("init", sample, "--preset", "photo", "--out", "a.yaml")[2]
+
+
+def test_the_sample_s_preset_is_told(cuts3d, photos, tmp_path):
+    (tmp_path / "sample/train").mkdir(parents=True)
+    sample = photos.rename("sample/train/images")
+    err = cuts3d("init", sample, "--out", "b.yaml")[2]
+    assert "preset embedded, as the images are those of the sample (below sample/train/images or" in err

@@ -445,5 +445,5 @@ def test_exports_that_are_not_written_anew_are_named(cuts3d, folder):
     words = ("masks", *SMALL, *MAPS, "--cores", "1", "--out", "out", "images/s1.png")
     assert cuts3d(*words, "--format", "png")[0] == 0
     code, _, err = cuts3d(*words)
-    assert code == 0 and "png in out are of an earlier call: --format png writes them anew" in err
+    assert code == 0 and "formats of an earlier call in out, not written anew: png; add --format png" in err
     assert "of an earlier call" not in cuts3d(*words, "--format", "png")[2]

@@ -104,3 +104,8 @@ def test_hints_of_evaluate_name_its_options(cuts3d, dataset, tmp_path):
     other = [{**entry, "category_id": 7} for entry in truth["annotations"]]
     err = said("--no-class-agnostic", annotations=other, categories=[{"id": 7, "name": "x"}])
     assert "-> --class-agnostic evaluates all categories as one" in err
+
+
+def test_the_default_ranking_is_that_of_the_mask_file(cuts3d):
+    text = " ".join(cuts3d("evaluate", "--help")[1].split())
+    assert "always ranked by score. Default: that which a mask file names, else score." in text

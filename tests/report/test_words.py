@@ -3,6 +3,7 @@
 import pytest
 
 from cuts3d_cli.config import resolve
+from cuts3d_cli.report.run_summary import SetSummary
 from cuts3d_cli.report.words import introduction, legend
 
 TITLE = "Final pseudo-masks"
@@ -28,6 +29,16 @@ def test_final_masks_are_described_as_made(values, outlines, stability):
 def test_geometry_groups_surfaces():
     assert "smooth or convex surface" in introduction(resolve({"preset": "rgbd"}), [])[0]
     assert "look alike" in introduction(resolve({"preset": "embedded"}), [])[0]
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"), [(None, "they have no labels, so it has no scores"), ("t.json", "evaluated")]
+)
+def test_a_detector_is_evaluated_only_with_labels(labels, words):
+    data = {"images": "a", "val_images": "b", "val_annotations": labels}
+    held_out = SetSummary("Held-out images", "cuts3d", 8, [], None)
+    text = introduction(resolve({"preset": "embedded", "data": data}), [held_out])[1]
+    assert words in text and "8 held-out images" in text and ("evaluated" in text) == (labels is not None)
 
 
 def test_legend_keeps_the_order_of_the_pictures():
