@@ -116,7 +116,10 @@ def feature_backend(config: FeaturesConfig, *, device: str = "auto") -> FeatureB
     from cuts3d_cli.backends import architectures
 
     entry = entry_of("features", config.backend)
-    architectures.ask_ahead(config.join or config.backend, config.weights)
+    if entry.module == "features_vit":
+        architectures.ask_ahead(config.backend, config.weights)
+    elif "join" in entry.uses and config.join:
+        architectures.ask_ahead(config.join, config.weights)
     return _module(entry).load(config, device=device)
 
 

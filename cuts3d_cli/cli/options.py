@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args, get_origin
 import click
 from pydantic.fields import FieldInfo
 
+from cuts3d_cli.cli.assignments import assigned
 from cuts3d_cli.cli.typed import flag_name, name_options
 from cuts3d_cli.config import Config, merge_values, preset_names, preset_of_images, preset_values, resolve, why_preset
 from cuts3d_cli.config.backends import BY_BACKEND
@@ -22,7 +23,6 @@ from cuts3d_cli.config.ranges import plain_type
 from cuts3d_cli.errors import ConfigError, StoreError
 from cuts3d_cli.log import info_once
 from cuts3d_cli.threads import limit
-from cuts3d_cli.yaml_text import parsed_yaml
 
 
 class Share(click.FloatRange):
@@ -346,27 +346,6 @@ def _file_values(path: Path | None) -> dict[str, Any]:
     values = read_values(path)
     check_settings(path, values)
     resolve(values, source=str(path))  # a mistake in the file is reported with its name
-    return values
-
-
-def assigned(assignments: Sequence[str], option: str = "--set") -> dict[str, Any]:
-    """The nested values that assignments ``section.key=value`` of an option set; of a key the last counts.
-
-    Raises:
-        ConfigError: one is no assignment, or its value is not YAML.
-    """
-    values: dict[str, Any] = {}
-    for text in assignments:
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise ConfigError(f"option {option} {text}", expected="SECTION.KEY=VALUE, such as localcut.tau_knn=0.1")
-        try:
-            nested: Any = parsed_yaml(value)
-        except ValueError as error:
-            raise ConfigError(f"option {option} {text}", expected="a YAML value", found=str(error)) from None
-        for part in reversed(key.strip().split(".")):
-            nested = {part: nested}
-        values = merge_values(values, nested)
     return values
 
 

@@ -34,7 +34,8 @@ def command(ctx, config_file, assignments, verbose, words):
       cuts3d run mine.yaml --profile slurm               # on a cluster
       cuts3d run mine.yaml --set localcut.tau_knn=0.05
     """
-    from cuts3d_cli.cli.options import assigned, build_config
+    from cuts3d_cli.cli.assignments import assigned
+    from cuts3d_cli.cli.options import build_config
     from cuts3d_cli.config import merge_values
     from cuts3d_cli.workflow import check_file, run_snakemake
 
