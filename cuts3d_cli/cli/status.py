@@ -13,7 +13,7 @@ import click
 
 from cuts3d_cli.cli.options import build_config, config_options, made_with, run_images
 from cuts3d_cli.cli.typed import shown
-from cuts3d_cli.config import Config
+from cuts3d_cli.config import Config, check_thresholds
 from cuts3d_cli.pipeline.methods import METHODS
 
 if TYPE_CHECKING:
@@ -82,7 +82,10 @@ def _config(run_dir: Path, options: dict[str, Any]) -> Config:
             below = made_with(run_dir)
             of = "that the results were made with" if below else "of the default preset, as there are no results"
         click.echo(f"settings: those {of}", err=True)
-    return build_config(options, images=run_images(run_dir), below=below)
+    config = build_config(options, images=run_images(run_dir), below=below)
+    if config.localcut.local_cut:  # else a run with it would be refused
+        check_thresholds(config.confidence.tau_knn_min, config.localcut.tau_knn)
+    return config
 
 
 def _print(run_dir: Path, config: Config, rows: Sequence[Row]) -> None:

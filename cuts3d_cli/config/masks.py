@@ -377,5 +377,6 @@ def check_thresholds(tau_knn_min: float, tau_knn: float) -> None:
     """
     if tau_knn_min > tau_knn:
         raise ConfigError(
-            "confidence.tau_knn_min", expected=f"at most localcut.tau_knn, {tau_knn:g}", found=f"{tau_knn_min:g}"
-        )
+            "confidence.tau_knn_min", expected=f"at most localcut.tau_knn, {tau_knn:g}", found=f"{tau_knn_min:g}",
+            hint="lower it as well",
+        )  # fmt: skip

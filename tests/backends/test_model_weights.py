@@ -108,6 +108,7 @@ def offline(monkeypatch, tmp_path):
     monkeypatch.setenv("CUTS3D_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(network, "hub_answers", lambda: False)
     monkeypatch.setattr(model_weights, "_hub_cached", lambda name: None)
+    monkeypatch.setattr(model_weights, "_index_asked", {})
     vit.forget()
     yield monkeypatch
     vit.forget()
@@ -194,6 +195,7 @@ def silent(monkeypatch, tmp_path):
     monkeypatch.setattr(model_weights, "_hub_cached", lambda name: None)
     monkeypatch.setattr(network, "HUB_TIMEOUT_S", 0.2)
     monkeypatch.setattr(network, "_asked", {})
+    monkeypatch.setattr(model_weights, "_index_asked", {})
     vit.forget()
     yield taken
     server.close()

@@ -65,3 +65,8 @@ def test_the_settings_of_the_last_workflow_are_known(tmp_path):
     assert last_settings(tmp_path) == settings_path(tmp_path, {"seed": 1})
     last_settings(tmp_path).unlink()
     assert last_settings(tmp_path) is None
+
+
+def test_settings_that_a_run_refuses_are_refused(by_hand, cuts3d):
+    code, _, err = cuts3d("status", "--run", "run", "--set", "localcut.tau_knn=0.0001")
+    assert code == 1 and "expected at most localcut.tau_knn, 0.0001" in err and "-> lower it as well" in err, err
