@@ -21,6 +21,7 @@ from snakemake_interface_logger_plugins.common import LogEvent, logger_plugin_mo
 from cuts3d_cli import log
 from cuts3d_cli.errors import INTERRUPTED
 from cuts3d_cli.log import logger
+from cuts3d_cli.store.image_files import counted
 from cuts3d_cli.workflow import last_error
 
 NAME = "cuts3d"
@@ -153,11 +154,9 @@ class LogHandler(LogHandlerBase):
         counts = {rule: n for rule, n in record.stats.items() if rule not in {*TARGETS, "total"}}
         self._total = sum(counts.values())
         if not self.common_settings.dryrun:
-            logger.info(
-                "run: %s: %s", _counted(self._total, "step"), ", ".join(map(_numbered, counts, counts.values()))
-            )
+            logger.info("run: %s: %s", counted(self._total, "step"), ", ".join(map(_numbered, counts, counts.values())))
         elif self._planned or not self._total:  # told once before and once after the jobs
-            logger.info("run: %s would run", _counted(self._total, "step"))
+            logger.info("run: %s would run", counted(self._total, "step"))
             for (rule, reason), number in self._planned.items():
                 logger.info("run:   %s%s", _numbered(rule, number), f": {reason}" if reason else "")
             self._planned.clear()
@@ -180,7 +179,7 @@ class LogHandler(LogHandlerBase):
     def _progress(self, record: Any) -> None:
         if record.done == record.total:
             seconds = time.monotonic() - self._start
-            logger.info("run: all %s done in %s", _counted(self._total, "step"), log.duration(seconds))
+            logger.info("run: all %s done in %s", counted(self._total, "step"), log.duration(seconds))
 
     def _failure(self, record: Any) -> None:
         texts = {path: _text(path) for path in map(_plain, record.log)}
@@ -209,10 +208,6 @@ class LogHandler(LogHandlerBase):
             print(text, file=sys.stderr, flush=True)
         else:
             logger.log(record.levelno, "run: %s", text)
-
-
-def _counted(n: int, name: str) -> str:
-    return f"{n} {name}" + ("" if n == 1 else "s")
 
 
 def _numbered(rule: str, number: int) -> str:
