@@ -5,7 +5,8 @@
 Each injection starts from a finished run of five small images of the sample, takes away what the stage and all after it
 made (or leaves the stage's own result), and injects one fault. Then all commands are run again, as the workflow would,
 and what a message says is done: a file that it names is deleted, a command that it names is run. In the end the masks
-(after train and predict the predictions) must be those of the undisturbed run, byte for byte.
+(after train and predict the predictions) must be those of the undisturbed run, byte for byte; after faults of prepare
+but for the ids of images, as one that was gone for a while is numbered anew.
 
 Per stage and fault: how often it was injected; how often a command refused it with a message; how often it did not
 have to, and the result was made again or was whole; how often the result was equal in the end; how often it was wrong:
