@@ -437,6 +437,16 @@ def normal_annotations(masks):
     return found
 
 
+def fresh_run(folder, cuts3d):
+    """A run on the images and depth maps as they are now in a folder."""
+    (folder / "fresh").mkdir()
+    run = Run(folder / "fresh", folder, cuts3d)
+    run.prepare()
+    run("crf")
+    run("merge")
+    return run
+
+
 def assert_same_but_for_ids(found, fresh, n_shards=1):
     for shard in range(n_shards):
         for stage in STORES:
@@ -484,12 +494,7 @@ def test_of_changed_images_only_these_are_computed(run, read, tmp_path, dataset,
         assert (f"{stage}: up to date" if unread else f"{stage}: {n_kept} of {n} images are as before") in err
     assert read == (["s1.png"] if change == "another depth map" else [name for name in computed for _ in range(2)])
     run("merge")
-    (tmp_path / "fresh").mkdir()
-    fresh = Run(tmp_path / "fresh", tmp_path, cuts3d)
-    fresh.prepare()
-    fresh("crf")
-    fresh("merge")
-    assert_same_but_for_ids(run, fresh)
+    assert_same_but_for_ids(run, fresh_run(tmp_path, cuts3d))
 
 
 def test_only_shards_that_gain_or_lose_an_image_are_computed(run, read):
@@ -538,12 +543,7 @@ def test_nothing_is_taken_from_a_result_that_another_process_replaced(
     assert f"{stage}: recomputed, as {path} was replaced by another process" in run(stage)
     for each in (*STORES, "crf", "merge"):
         run(each)
-    (tmp_path / "fresh").mkdir()
-    fresh = Run(tmp_path / "fresh", tmp_path, cuts3d)
-    fresh.prepare()
-    fresh("crf")
-    fresh("merge")
-    assert_same_but_for_ids(run, fresh)
+    assert_same_but_for_ids(run, fresh_run(tmp_path, cuts3d))
 
 
 def test_nothing_is_taken_from_a_result_with_other_settings(run):
