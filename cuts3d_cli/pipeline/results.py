@@ -10,7 +10,7 @@ from typing import Any
 from cuts3d_cli.errors import StoreError
 from cuts3d_cli.pipeline.runner import check_aligned, count_statuses
 from cuts3d_cli.store.layout import DONE, FAILED, NO_OBJECT
-from cuts3d_cli.store.manifest import Manifest
+from cuts3d_cli.store.manifest import ImageRecord
 from cuts3d_cli.store.masks import Counts, read_masks
 from cuts3d_cli.store.zarr_store import Store, open_store
 
@@ -59,14 +59,14 @@ def read_result(stage: str, path: Path) -> Found | Damaged | None:
         return Damaged(f"{path} is damaged ({type(error).__name__}: {error})")
 
 
-def open_listed(stage: str | None, path: Path, manifest: Manifest, shard: int) -> Store:
-    """The store at a stage's path, to be read by the rows of the image list.
+def open_listed(stage: str | None, path: Path, records: Sequence[ImageRecord]) -> Store:
+    """The store at a stage's path, to be read by the rows of its shard in the image list.
 
     Raises:
         StoreError: it is missing, damaged or of other images: the list was made again since.
     """
     store = open_store(path, stage)
-    check_aligned([store], manifest.records(shard))
+    check_aligned([store], records)
     return store
 
 

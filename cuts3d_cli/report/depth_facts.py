@@ -123,6 +123,6 @@ def _source(store: Store, row: int) -> str:
 def _store(base: Path, manifest: Manifest, shard: int) -> Store | None:
     path = result_path(base, "depth", shard_name(shard))
     try:
-        return open_listed("depth", path, manifest, shard) if path.exists() else None
+        return open_listed("depth", path, manifest.records(shard)) if path.exists() else None
     except StoreError:
         return None

@@ -92,7 +92,7 @@ class Reader:
         path = result_path(self.base, stage, shard_name(shard))
         if not path.exists():
             raise Missing(f"no {stage} of this shard")
-        return open_listed(stage, path, read_manifest(manifest_path(self.base)), shard)
+        return open_listed(stage, path, read_manifest(manifest_path(self.base)).records(shard))
 
     def _masks(self, shard: int, method: str) -> tuple[MaskFile, dict[str, list]]:
         path = result_path(self.base, LAST, shard_name(shard), method)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from cuts3d_cli.store.layout import (
     round_path,
     shard_name,
 )
-from cuts3d_cli.store.manifest import Manifest, read_manifest
+from cuts3d_cli.store.manifest import ImageRecord, read_manifest
 from cuts3d_cli.store.masks import read_masks
 
 
@@ -107,6 +107,7 @@ def summarise(base: Path, images: str, method: str = OWN, config: Config | None 
     summaries = {stage: StageSummary(stage, manifest.n_shards) for stage in stages}
     instances: Counter = Counter()
     for shard in range(manifest.n_shards):
+        records: list[ImageRecord] = []
         for stage, summary in summaries.items():
             path = result_path(base, stage, shard_name(shard), method)
             if not path.exists():
@@ -115,7 +116,8 @@ def summarise(base: Path, images: str, method: str = OWN, config: Config | None 
                 if stage == LAST:
                     instances += _add_masks(summary, path)
                 else:
-                    _add_store(summary, path, manifest, shard)
+                    records = records or manifest.records(shard)
+                    _add_store(summary, path, records)
             except StoreError as error:
                 summary.problems.append(str(error))
     shown = [*upstream_of(LAST, config or Config()), LAST] if method == OWN else []
@@ -254,14 +256,12 @@ def differences(summary: StageSummary, wanted: Mapping[str, Any]) -> list[str]:
     )
 
 
-def _add_store(summary: StageSummary, path: Path, manifest: Manifest, shard: int) -> None:
-    store = open_listed(summary.stage, path, manifest, shard)
+def _add_store(summary: StageSummary, path: Path, records: Sequence[ImageRecord]) -> None:
+    store = open_listed(summary.stage, path, records)
     summary.n_present += 1
     summary.done += int((store.status == DONE).sum())
     summary.no_object += int((store.status == NO_OBJECT).sum())
-    if store.failures:
-        records = manifest.records(shard)
-        summary.failures |= {records[row].file_name: text for row, text in store.failures.items()}
+    summary.failures |= {records[row].file_name: text for row, text in store.failures.items()}
     _add_config(summary, store.config)
 
 

@@ -77,7 +77,7 @@ def _misplaced(stores: Iterable[Path], damaged: Collection[str]) -> Iterator[Dam
         if manifest is None or str(path) in damaged:
             continue
         try:
-            open_listed(None, path, manifest, int(path.stem))
+            open_listed(None, path, manifest.records(int(path.stem)))
         except DamagedError:
             pass
         except StoreError as error:

@@ -85,11 +85,17 @@ class Manifest:
         Raises:
             StoreError: there is no such shard, or the list is damaged.
         """
-        start, stop = 0, self.n_images
-        if shard is not None:
-            if not 0 <= shard < self.n_shards:
-                raise StoreError(f"manifest {self.path}: no shard {shard}", expected=f"0 to {self.n_shards - 1}")
-            start, stop = self.spans[shard]
+        if shard is None:
+            return list(self._all)
+        if not 0 <= shard < self.n_shards:
+            raise StoreError(f"manifest {self.path}: no shard {shard}", expected=f"0 to {self.n_shards - 1}")
+        return self._read(*self.spans[shard])
+
+    @cached_property
+    def _all(self) -> list[ImageRecord]:
+        return self._read(0, self.n_images)  # some ten seconds for a million images
+
+    def _read(self, start: int, stop: int) -> list[ImageRecord]:
         try:
             with open(self.path, "rb") as file:
                 lines = [parsed(self.path, line) for line in islice(file, 1 + start, 1 + stop)]
