@@ -218,7 +218,7 @@ def _segmented(image: np.ndarray, path: Path | None, depth: DepthLike | None, co
         tell_unused(config.depth, int(source == "model"), 1)
         kept = core.half(found.depth, "values of depth")
     working = working_image(image, features.image_size)[None]
-    backend: Any = _feature_backend(features, config.device, _digest(features.weights))
+    backend: Any = _feature_backend(features, config.device, digest_weights(features.weights))
     if needs_depth(features.backend) and found is not None and kept is not None:
         scale = {"relative_range": features.relative_range, "aspect": width / height}
         patches = backend.extract_batch(working, [surface_of(kept, found.near_far, found.reading, **scale)])[0]
@@ -316,7 +316,9 @@ def _depth(
             "depth", expected="a map, as depth.backend is files", found="none",
             hint='give it as `depth`, or a model: depth_settings={"backend": "auto"}',
         )  # fmt: skip
-    return predicted_depth(_depth_backend(settings, config.device, _digest(settings.weights)), image, settings), "model"
+    return predicted_depth(
+        _depth_backend(settings, config.device, digest_weights(settings.weights)), image, settings
+    ), "model"
 
 
 def _tell(depth: DepthMap, path: Path | None) -> None:
@@ -326,9 +328,7 @@ def _tell(depth: DepthMap, path: Path | None) -> None:
     tell([{note: ["the image" if path is None else str(path)]} for note in depth.notes], 1, None)
 
 
-def _digest(weights: str | None) -> str | None:
-    """Hash of a file of weights: another file in its place is another model."""
-    return digest_weights(weights) if weights else None
+# By the hash of the weights too, as another file in their place is another model.
 
 
 @lru_cache(maxsize=2)

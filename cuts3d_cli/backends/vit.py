@@ -68,7 +68,7 @@ def load(name: str, weights: str | None = None) -> Vit:
     Raises:
         ModelError: weights are missing, cannot be fetched or belong to another model.
     """
-    return _loaded(name, weights, weights and digest_weights(weights))
+    return _loaded(name, weights, digest_weights(weights))
 
 
 @lru_cache(maxsize=2)

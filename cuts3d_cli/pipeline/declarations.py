@@ -64,7 +64,7 @@ def _depth_files(config: Config, source: Source) -> Any:
 
         maps = depth_map_digests(source.records, source.image_root, source.depth_maps)
         return maps if config.depth.backend == FILES or None not in maps.values() else [maps, head]
-    return head if config.depth.backend == EMBEDDED else _weights(config.depth.weights)
+    return head if config.depth.backend == EMBEDDED else digest_weights(config.depth.weights)
 
 
 def _depth_files_of_image(files: Any, name: str) -> str | None:
@@ -78,10 +78,6 @@ def _depth_files_of_image(files: Any, name: str) -> str | None:
 def model_digest(config: Config) -> str | None:
     """Hash of the depth model that runs where the backend is the embedded one, or where an image has no depth map."""
     return digest_weights(config.depth.weights or EMBEDDED_WEIGHTS)
-
-
-def _weights(path: str | None) -> str | None:
-    return None if path is None else digest_weights(path)
 
 
 def _crf_inputs(config: Config) -> Names:
@@ -100,7 +96,7 @@ STAGES: dict[str, Stage] = {
         1,
         inputs=lambda config: ("depth",) if needs_depth(config.features.backend) else (),
         uses=lambda config: ("features",),
-        files=lambda config, source: _weights(config.features.weights),
+        files=lambda config, source: digest_weights(config.features.weights),
         shared=True,
     ),
     "spatial-importance": Stage(

@@ -32,12 +32,14 @@ def digest_file(path: str | Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=10)).hexdigest()
 
 
-def digest_weights(path: str | Path) -> str | None:
-    """Hash of a weights file, or of the files of a model's folder; None where there is nothing.
+def digest_weights(path: str | Path | None) -> str | None:
+    """Hash of a weights file, or of the files of a model's folder; None where there is nothing or none is named.
 
     Of a large file some blocks spread over it count, as other weights differ everywhere: the hash is taken by
     every command that may use the weights.
     """
+    if path is None:
+        return None
     path = Path(path)
     if path.is_file():
         return _digest_blocks(path)
